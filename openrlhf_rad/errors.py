@@ -6,7 +6,7 @@ RadError
 ├── EnvironmentProblem    this machine cannot run the job: versions, compiler, disk, a running Ray
 ├── CostError             a cost that is missing, not finite, or whose source failed
 ├── RewardError           a reward that is missing or whose source failed
-├── ReferenceError_       reference costs that cannot serve: too few, constant, not finite
+├── ReferenceCostError   reference costs that cannot serve: too few, constant, not finite
 └── TransportError        a transport problem that is not valid or did not converge
 
 Every message says the value, the rule, the fix and the place. The command line prints it without a
@@ -59,7 +59,7 @@ class RewardError(RadError):
     """A reward that is missing, or a reward source that failed."""
 
 
-class ReferenceError_(RadError):
+class ReferenceCostError(RadError):
     """Reference costs that cannot serve as a reference distribution."""
 
 
