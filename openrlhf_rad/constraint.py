@@ -1,0 +1,191 @@
+"""The four constraint forms on policy and reference quantiles (the paper, Eqs. (2), (10), (15) and (16)).
+
+| form        | constraint                     | value            | meets when |
+|-------------|--------------------------------|------------------|------------|
+| improvement | L_w(C_θ, C_0 + m) − m ≥ ε      | left-hand side   | value ≥ ε  |
+| no_worse    | L_w(C_0 − m, C_θ) ≤ τ          | left-hand side   | value ≤ τ  |
+| spectral    | ρ_w(C_0) − ρ_w(C_θ) ≥ ε        | left-hand side   | value ≥ ε  |
+| expected    | E[C_θ] ≤ d                     | left-hand side   | value ≤ d  |
+
+At π_θ = π_ref every gap is 0, and so is the signal of `improvement` with m = 0, the paper's own
+constraint. A margin m shifts the reference so that all quantiles count from the first step; as
+m → ∞ `improvement` turns into `spectral`. For `no_worse`, Prop. 2 gives
+ρ_w(C_θ) ≤ ρ_w(C_0) − m + value, so meeting the constraint lowers the risk by at least m − τ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openrlhf_rad.errors import TransportError
+from openrlhf_rad.transport import SinkhornResult, Solver, dominance_gap, sinkhorn
+
+Array = NDArray[np.float64]
+Form = Literal["improvement", "no_worse", "spectral", "expected"]
+
+# The forms that compare quantile by quantile; the others compare means, which a shift leaves in place.
+MARGIN_FORMS = ("improvement", "no_worse")
+
+# Mass that a plan may misplace and still serve as a gradient; beyond it the plan is not a coupling.
+_USABLE_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """How the activations are found; epsilon in the unit of the particles, see :func:`sinkhorn`."""
+
+    epsilon: float = 0.1
+    tolerance: float = 1e-6
+    max_iterations: int = 10_000
+    indicator: Literal["sinkhorn", "exact"] = "sinkhorn"
+
+
+@dataclass(frozen=True)
+class ConstraintResult:
+    """A constraint evaluated on one batch; everything but the activations in the unit of the particles.
+
+    Attributes:
+        value, level: the left- and right-hand side of the constraint.
+        violation: how far the constraint is from being met; positive when violated. It uses exact gaps
+            only, since the entropy biases the Sinkhorn value upwards and would mislead λ.
+        satisfied: violation ≤ 0.
+        weight_n: the weights that the score must use: the spectrum's, or 1 for `expected`.
+        activation_n: a_i in [0, 1], how much the constraint feels quantile i.
+        gap_forward, gap_reverse: L_w(C_θ, C_0) and L_w(C_0, C_θ), exact and without margin.
+        iterations, marginal_error, converged: of the Sinkhorn run; 0, 0 and True where none was needed.
+    """
+
+    value: float
+    level: float
+    violation: float
+    satisfied: bool
+    weight_n: Array
+    activation_n: Array
+    gap_forward: float
+    gap_reverse: float
+    iterations: int = 0
+    marginal_error: float = 0.0
+    converged: bool = True
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one form adds: value, which way it is bounded, the score's weights, activations, the plan."""
+
+    value: float
+    upper_bound: bool
+    weight_n: Array
+    activation_n: Array
+    plan: SinkhornResult | None = None
+
+
+def evaluate(
+    form: Form,
+    particle_n: Array,
+    reference_n: Array,
+    weight_n: Array,
+    *,
+    level: float,
+    margin: float = 0.0,
+    options: TransportOptions | None = None,
+) -> ConstraintResult:
+    """Evaluate one constraint form on n policy quantiles and n reference quantiles, both sorted upwards.
+
+    Args:
+        weight_n: bin weights of the spectrum, mean 1, shape (n,).
+        level: ε, τ or d of the table above; margin: m ≥ 0. Both in the unit of the particles.
+
+    Raises:
+        TransportError: shapes that differ, or a Sinkhorn run so far from done that it is no coupling.
+        ValueError: an unknown form, or a margin that is negative or that the form does not have.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}; it must be one of {', '.join(FORMS)}")
+    if not margin >= 0 or (margin > 0 and form not in MARGIN_FORMS):
+        raise ValueError(f"margin is {margin}; it must be ≥ 0, and 0 for forms without one")
+    gap_forward = dominance_gap(particle_n, reference_n, weight_n)
+    gap_reverse = dominance_gap(reference_n, particle_n, weight_n)
+    part = FORMS[form](particle_n, reference_n, weight_n, margin, options or TransportOptions())
+    violation = part.value - level if part.upper_bound else level - part.value
+    plan = part.plan
+    return ConstraintResult(
+        value=part.value,
+        level=level,
+        violation=violation,
+        satisfied=violation <= 0,
+        weight_n=part.weight_n,
+        activation_n=part.activation_n,
+        gap_forward=gap_forward,
+        gap_reverse=gap_reverse,
+        iterations=plan.iterations if plan else 0,
+        marginal_error=plan.marginal_error if plan else 0.0,
+        converged=plan.converged if plan else True,
+    )
+
+
+def _improvement(
+    particle_n: Array, reference_n: Array, weight_n: Array, margin: float, options: TransportOptions
+) -> _Part:
+    """L_w(C_θ, C_0 + m) − m ≥ ε; a_i = −n ∂OT_ε/∂q_i between q and y + m, or 1{y_i + m > q_i}."""
+    shifted_n = reference_n + margin
+    plan = _plan(particle_n, shifted_n, options)
+    activation_n = np.clip(-particle_n.size * plan.gradient, 0.0, 1.0)
+    return _Part(dominance_gap(particle_n, shifted_n, weight_n) - margin, False, weight_n, activation_n, plan)
+
+
+def _no_worse(
+    particle_n: Array, reference_n: Array, weight_n: Array, margin: float, options: TransportOptions
+) -> _Part:
+    """L_w(C_0 − m, C_θ) ≤ τ; a_i = n ∂OT_ε/∂q_i for the cost (q_i − (y_j − m))₊, or 1{q_i > y_i − m}."""
+    shifted_n = reference_n - margin
+    plan = _plan(shifted_n, particle_n, options)
+    activation_n = np.clip(particle_n.size * plan.gradient_y, 0.0, 1.0)
+    return _Part(dominance_gap(shifted_n, particle_n, weight_n), True, weight_n, activation_n, plan)
+
+
+def _spectral(
+    particle_n: Array, reference_n: Array, weight_n: Array, _margin: float, _options: TransportOptions
+) -> _Part:
+    """ρ_w(C_0) − ρ_w(C_θ) ≥ ε; every quantile counts."""
+    value = float(weight_n @ (reference_n - particle_n) / particle_n.size)
+    return _Part(value, False, weight_n, np.ones(particle_n.size))
+
+
+def _expected(
+    particle_n: Array, _reference_n: Array, _weight_n: Array, _margin: float, _options: TransportOptions
+) -> _Part:
+    """E[C_θ] ≤ d, Safe RLHF (Eq. (2)): the spectrum plays no part in value or score."""
+    ones = np.ones(particle_n.size)
+    return _Part(float(particle_n.mean()), True, ones, ones)
+
+
+def _plan(x_n: Array, y_n: Array, options: TransportOptions) -> SinkhornResult:
+    solver: Solver = "exact" if options.indicator == "exact" else "pot"
+    plan = sinkhorn(
+        x_n,
+        y_n,
+        options.epsilon,
+        tol=options.tolerance,
+        max_iterations=options.max_iterations,
+        solver=solver,
+    )
+    if not plan.marginal_error <= max(_USABLE_ERROR, options.tolerance):
+        raise TransportError(
+            f"Sinkhorn stopped after {plan.iterations} iterations with {plan.marginal_error:.2g} of the mass"
+            f" misplaced; at most {_USABLE_ERROR} can serve as a gradient; raise transport.epsilon or"
+            " transport.max_iterations, or set transport.indicator to exact"
+        )
+    return plan
+
+
+FORMS: dict[str, Callable[[Array, Array, Array, float, TransportOptions], _Part]] = {
+    "improvement": _improvement,
+    "no_worse": _no_worse,
+    "spectral": _spectral,
+    "expected": _expected,
+}

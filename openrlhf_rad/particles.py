@@ -1,0 +1,59 @@
+"""Particles: equally probable quantiles that stand for a cost distribution (the paper, Eqs. (12)–(13))."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openrlhf_rad.errors import CostError
+
+Array = NDArray[np.float64]
+
+
+def quantile_levels(n: int) -> Array:
+    """level_n, t_i = (i − ½)/n for i = 1…n (Eq. (12)). Shape (n,)."""
+    if n < 1:
+        raise ValueError(f"n is {n}; at least one particle is needed")
+    return (np.arange(n) + 0.5) / n
+
+
+def as_costs(sample: ArrayLike) -> Array:
+    """The sample as a flat float64 array. Raises CostError when it is empty or not finite."""
+    cost_b = np.asarray(sample, dtype=np.float64).reshape(-1)
+    if cost_b.size == 0:
+        raise CostError(
+            "the batch holds 0 costs; at least one is needed; check that the cost source answered"
+        )
+    bad = np.flatnonzero(~np.isfinite(cost_b))
+    if bad.size:
+        raise CostError(
+            f"{bad.size} of {cost_b.size} costs are not finite (number {bad[0]} is {cost_b[bad[0]]});"
+            " every cost must be a finite number; check the cost source for overflow or empty answers"
+        )
+    return cost_b
+
+
+def empirical_quantiles(sample: ArrayLike, n: int) -> Array:
+    """particle_n, q_i = F⁻¹(t_i) with the left-continuous empirical quantile (Eq. (12)).
+
+    Args:
+        sample: shape (B,), in the cost's own units, any order.
+        n: number of particles, at most B: more would only repeat samples and fake precision.
+
+    Returns:
+        Shape (n,), sorted upwards, in the cost's own units. For n = B it is the sorted sample.
+
+    Raises:
+        CostError: fewer samples than particles, or a sample that is not finite.
+    """
+    cost_b = as_costs(sample)
+    if n < 1:
+        raise ValueError(f"n is {n}; at least one particle is needed")
+    if n > cost_b.size:
+        raise CostError(
+            f"{cost_b.size} costs cannot give {n} particles; every particle needs at least one sample;"
+            " lower transport.particles, set it to auto, or raise the batch size"
+        )
+    # ⌈t_i B⌉ in whole numbers: in floats t_i·B can land just above an integer and pick the next sample.
+    rank_n = -((-(2 * np.arange(n) + 1) * cost_b.size) // (2 * n))
+    return np.asarray(np.sort(cost_b)[rank_n - 1])
