@@ -1,0 +1,24 @@
+"""Risk profiles: one YAML file that says which risk is bounded, how strictly, and against what."""
+
+from openrlhf_rad.profile.locate import load_profile, shipped_profiles
+from openrlhf_rad.profile.model import (
+    ConstraintSettings,
+    CostSource,
+    DualSettings,
+    Level,
+    ReferenceSettings,
+    TransportSettings,
+)
+from openrlhf_rad.profile.risk_profile import RiskProfile
+
+__all__ = [
+    "ConstraintSettings",
+    "CostSource",
+    "DualSettings",
+    "Level",
+    "ReferenceSettings",
+    "RiskProfile",
+    "TransportSettings",
+    "load_profile",
+    "shipped_profiles",
+]

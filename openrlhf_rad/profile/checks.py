@@ -1,0 +1,124 @@
+"""Checks of single values. Each returns the value, or notes a problem and returns the default."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from openrlhf_rad.measures import Parameter
+from openrlhf_rad.profile.document import Document
+from openrlhf_rad.profile.model import Level
+
+
+class Problems:
+    """Collects problems as lines `place: key is VALUE; RULE; FIX`, so that one run shows them all."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.lines = list(document.problems)
+
+    def add(self, key: str, value: Any, rule: str, fix: str = "") -> None:
+        """A value that breaks a rule, placed at the value."""
+        self.add_text(self.document.place(key), f"{key} is {show(value)}; {rule}", fix)
+
+    def add_text(self, place: str, text: str, fix: str = "") -> None:
+        """Any problem, at a place."""
+        self.lines.append(f"{place}: {text}" + (f"; {fix}" if fix else ""))
+
+    def in_order(self) -> list[str]:
+        """The problems from the top of the file to its end; those of overrides come last."""
+
+        def position(line: str) -> tuple[float, float]:
+            match = re.match(rf"{re.escape(self.document.source)}:(\d+):(\d+): ", line)
+            return (float(match[1]), float(match[2])) if match else (math.inf, 0)
+
+        return sorted(self.lines, key=position)
+
+    def unknown_keys(self, section: str, data: dict[str, Any], known: Iterable[str]) -> None:
+        """Note every key of a section that does not exist, with the likeliest meant."""
+        names = list(known)
+        for key in data:
+            if key not in names:
+                dotted = f"{section}.{key}" if section else key
+                allowed = f"is not a key of {section or 'a profile'}; the keys are {', '.join(names)}"
+                place = self.document.place(dotted, key=True)
+                self.add_text(place, f"{dotted} {allowed}", did_you_mean(key, names))
+
+
+def show(value: Any) -> str:
+    """A value as YAML would write it, shortened."""
+    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = str(value) if value != "" else "empty"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def did_you_mean(word: Any, options: Iterable[str]) -> str:
+    """`did you mean X?` for a near miss, else nothing."""
+    close = difflib.get_close_matches(str(word), list(options), 1, 0.6)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def is_number(value: Any) -> bool:
+    """Whether YAML gave a number; truth values are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(problems: Problems, key: str, value: Any, default: float, parameter: Parameter) -> float:
+    """A finite number in the parameter's range."""
+    allowed = parameter.range
+    if is_number(value) and value in allowed:
+        return float(value)
+    rule = f"it must lie in {allowed}" if is_number(value) else f"it must be a number in {allowed}"
+    problems.add(key, value, rule, parameter.advice)
+    return default
+
+
+def whole(problems: Problems, key: str, value: Any, default: int, at_least: int) -> int:
+    """A whole number with a lower bound."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= at_least:
+        return value
+    problems.add(key, value, f"it must be a whole number of at least {at_least}", f"{default} is the default")
+    return default
+
+
+def choice(problems: Problems, key: str, value: Any, options: tuple[str, ...]) -> str:
+    """One of a few words; the first is returned when the value is none of them."""
+    if isinstance(value, str) and value in options:
+        return value
+    problems.add(key, value, f"it must be one of {', '.join(options)}", did_you_mean(value, options))
+    return options[0]
+
+
+def text(problems: Problems, key: str, value: Any, default: str) -> str:
+    """A text."""
+    if isinstance(value, str):
+        return value
+    problems.add(key, value, "it must be a text", "put it in quotes" if is_number(value) else "")
+    return default
+
+
+def level(problems: Problems, key: str, value: Any, default: Level, *, signed: bool) -> Level:
+    """An amount of cost, see :class:`Level`; ≥ 0 unless signed."""
+    parsed = None
+    if is_number(value) or isinstance(value, str):
+        try:
+            parsed = Level.parse(value)
+        except ValueError:
+            parsed = None
+    if parsed is None or not -1e300 < parsed.value < 1e300:
+        rule = 'it must be a number in the cost\'s own units, or a share such as "20% of reference risk"'
+        problems.add(key, value, rule, 'or write "0.5 of reference spread"')
+        return default
+    if parsed.value < 0 and not signed:
+        problems.add(key, value, "it must be ≥ 0", "a dominance gap is never negative")
+        return default
+    return parsed

@@ -1,0 +1,57 @@
+"""Find a profile: a file, or the name of one that is shipped."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.profile.risk_profile import RiskProfile
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def shipped_profiles() -> list[str]:
+    """The names of the shipped profiles, sorted."""
+    return sorted(Path(item.name).stem for item in _shipped_folder().iterdir() if item.name.endswith(".yaml"))
+
+
+def load_profile(path_or_name: str | os.PathLike[str]) -> RiskProfile:
+    """Load a profile from a YAML file, or a shipped one by its name. Raises ProfileError."""
+    name = os.fspath(path_or_name)
+    path = Path(name)
+    if path.suffix in _SUFFIXES or len(path.parts) > 1 or path.is_file():
+        return RiskProfile.from_text(_read(path), name, path.absolute().parent)
+    shipped = shipped_profiles()
+    if name not in shipped:
+        hint = did_you_mean(name, shipped) or "or give the path of a .yaml file"
+        raise ProfileError(f"no risk profile is called {name}; shipped are {', '.join(shipped)}; {hint}")
+    text = _shipped_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return RiskProfile.from_text(text, f"{name}.yaml")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        shipped = shipped_profiles()
+        hint = did_you_mean(path.stem, shipped) or f"shipped are {', '.join(shipped)}"
+        raise ProfileError(f"{path}: there is no such file; give a path or a shipped name; {hint}") from None
+    except UnicodeDecodeError as error:
+        raise ProfileError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except OSError as error:
+        raise ProfileError(f"{path}: it cannot be read ({error.strerror}); check path and rights") from None
+
+
+def _shipped_folder() -> Traversable:
+    try:
+        return importlib.resources.files("openrlhf_rad.risk_profiles")
+    except (ModuleNotFoundError, NotADirectoryError):
+        # A clone that runs uninstalled, or by an older editable install, has the folder beside the package.
+        return Path(__file__).parents[2] / "risk_profiles"

@@ -1,0 +1,172 @@
+"""The risk profile: a checked, frozen record with its text, hash and overrides."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.measures import ALIASES
+from openrlhf_rad.profile.build import PATH_KEYS, build, expand_short_form
+from openrlhf_rad.profile.document import Document, dump, parse, scalar
+from openrlhf_rad.profile.expression import parse_expression
+from openrlhf_rad.profile.model import Sections
+
+
+@dataclass(frozen=True)
+class RiskProfile(Sections):
+    """A risk profile. Two are equal when all their values are, wherever they were written."""
+
+    #: The document as written, for overrides.
+    document: Document = field(default_factory=lambda: Document("", {}), compare=False, repr=False)
+
+    @classmethod
+    def from_text(cls, text: str, source: str = "<profile>", folder: Path | None = None) -> RiskProfile:
+        """Read YAML text; relative paths in it start from folder. Raises ProfileError with all problems."""
+        document = parse(text, source)
+        expand_short_form(document)
+        for key in PATH_KEYS:
+            _resolve_path(document.data, key, folder or Path.cwd())
+        return cls._from_document(document)
+
+    @classmethod
+    def _from_document(cls, document: Document) -> RiskProfile:
+        sections = build(document)
+        return cls(
+            **{item.name: getattr(sections, item.name) for item in fields(sections)}, document=document
+        )
+
+    def weights(self, n: int) -> NDArray[np.float64]:
+        """Bin weights of the spectrum for n particles, shape (n,), mean 1."""
+        return self.risk.weights(n)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and yet worth knowing, one text each."""
+        found = []
+        if not self.risk.coherent:
+            found.append(
+                f"{self.risk} is not a coherent risk measure: a mixture of two policies can look riskier than"
+                " either; cvar at the same α is coherent"
+            )
+        if self.constraint.form == "improvement" and self.constraint.margin.value == 0:
+            found.append(
+                "form improvement with margin 0 has no gradient while the policy equals its reference, so at"
+                " step 0; set constraint.margin, for instance 50% of reference spread"
+            )
+        if self.constraint.form == "no_worse" and self.constraint.level.value == 0:
+            found.append(
+                "form no_worse with level 0 is violated by sampling noise alone, so λ can only rise; set"
+                " constraint.level, for instance 10% of reference spread"
+            )
+        return tuple(found)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value of the profile as plain data, defaults included; it reads back as an equal profile."""
+        constraint, transport = self.constraint, self.transport
+        return {
+            "name": self.name,
+            "description": self.description,
+            "risk": {"measure": self.risk.measure, **dict(self.risk.parameters)},
+            "constraint": {
+                "form": constraint.form,
+                "level": constraint.level.plain(),
+                "margin": constraint.margin.plain(),
+                "gradient": constraint.gradient,
+            },
+            "dual": asdict(self.dual),
+            "transport": {**asdict(transport), "particles": transport.particles or "auto"},
+            "cost": {self.cost.kind: self.cost.location} if self.cost else None,
+            "reference": asdict(self.reference),
+        }
+
+    def to_yaml(self) -> str:
+        """resolved() as YAML text."""
+        return dump(self.resolved())
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of what the method computes: risk, constraint, dual, transport, reference.samples.
+
+        Name, description, cost and reference.file are left out: they differ between machines, and the
+        costs themselves are recorded with a run.
+        """
+        data = self.resolved()
+        kept = {key: data[key] for key in ("risk", "constraint", "dual", "transport")}
+        kept["reference"] = {"samples": self.reference.samples}
+        text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def with_overrides(self, values: Mapping[str, Any]) -> RiskProfile:
+        """The profile with dotted keys replaced, as by `--set key=value`.
+
+        Texts are read as YAML scalars. An override acts on the file as written, so values that a form
+        brings along by default follow the new form. Relative paths start from the working directory.
+
+        Raises:
+            ProfileError: all problems; those of an override are placed at `--set key`.
+        """
+        document = replace(
+            self.document,
+            data=copy.deepcopy(self.document.data),
+            places=dict(self.document.places),
+            problems=list(self.document.problems),
+        )
+        for key, value in values.items():
+            _override(document, key, scalar(value) if isinstance(value, str) else value)
+            if key in PATH_KEYS:
+                _resolve_path(document.data, key, Path.cwd())
+        return self._from_document(document)
+
+
+def _override(document: Document, key: str, value: Any) -> None:
+    section, _, name = key.rpartition(".")
+    place = f"--set {key}"
+    if not key or key.count(".") > 1:
+        raise ProfileError(f"{place}: it names no value; keys look like dual.step; write --set dual.step=0.1")
+    target = document.data
+    if section:
+        held = target.get(section)
+        if section == "risk":
+            held = _without_parameter(held, name)
+        # A cost has one source: naming another replaces it.
+        target[section] = {} if section == "cost" or not isinstance(held, dict) else held
+        target = target[section]
+    target[name] = value
+    for known in [
+        known for known in document.places if known.rstrip(":") == key or known.startswith(f"{key}.")
+    ]:
+        del document.places[known]
+    document.places.update({key: place, f"{key}:": place})
+
+
+def _without_parameter(risk: Any, name: str) -> Any:
+    """A risk as a mapping that lacks one parameter, under its name and its alias."""
+    try:
+        risk = parse_expression(risk) if isinstance(risk, str) else risk
+    except ValueError:
+        return risk  # the checks will say what is wrong with it
+    if not isinstance(risk, dict):
+        return risk
+    return {key: value for key, value in risk.items() if ALIASES.get(key, key) != ALIASES.get(name, name)}
+
+
+def _resolve_path(data: Any, key: str, folder: Path) -> None:
+    """Make data's path absolute, in place; other types are left for the checks to refuse."""
+    section, _, name = key.partition(".")
+    held = data.get(section) if isinstance(data, dict) else None
+    raw = held.get(name) if isinstance(held, dict) else None
+    if not isinstance(held, dict) or not isinstance(raw, str) or not raw:
+        return
+    path = (folder / Path(raw).expanduser()).absolute()
+    # A model may also be the name of one on a hub, such as org/name.
+    if key != "cost.model" or raw.startswith((".", "/", "~")) or path.exists():
+        held[name] = str(Path(path).resolve())
