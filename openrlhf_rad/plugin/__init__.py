@@ -1,0 +1,14 @@
+"""The part of openrlhf_rad that touches OpenRLHF, Ray, DeepSpeed and vLLM; nothing else imports them.
+
+========================  ==============================================================================
+``arguments``             the ``--rad.*`` flags, taken off an OpenRLHF command line
+``compatibility``         versions tested; combinations of flags that would bend the method, refused
+``attach``                puts the hooks below into OpenRLHF's modules before ``train()`` looks them up
+``trainer``               the controller: reference costs first, then one dual step each rollout
+``experience``            the advantage hook: costs of the whole batch → scores → advantages on r + λs
+``actor``, ``loss``       the loss hook: the REINFORCE loss of the paper
+``rollout``               the rollout worker that does not swallow a reward that failed
+``costs``                 the three cost sources
+``cpu``                   the CPU backend; the only place that knows there may be no GPU
+========================  ==============================================================================
+"""

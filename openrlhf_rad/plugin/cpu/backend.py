@@ -1,0 +1,59 @@
+"""Which modules the CPU backend adapts, and when: right after each is first imported, in every process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import ModuleType
+
+import wrapt
+
+from openrlhf_rad.plugin.cpu import device, flash_attention, weights
+
+#: Module → what is adapted in it. Nothing is imported before the stack itself imports it.
+TOUCH_POINTS: dict[str, Callable[[ModuleType], None]] = {
+    "torch": device.patch_torch,
+    "openrlhf.trainer.ppo_utils.replay_buffer": device.patch_replay_buffer,
+    "openrlhf.utils.deepspeed.deepspeed": device.patch_strategy,
+    "openrlhf.utils.distributed_util": weights.patch_process_group,
+    "openrlhf.trainer.ray.vllm_engine": weights.patch_engine,
+}
+
+#: Environment of every process of a CPU run; a value that the user has set wins.
+ENVIRONMENT = {
+    "DS_ACCELERATOR": "cpu",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # engine and trainer take turns on the same cores
+    "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+    "RAY_prestart_worker_first_driver": "0",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+
+_active = False
+
+
+def is_needed() -> bool:
+    """True where no GPU is visible; ``OPENRLHF_RAD_BACKEND=cpu`` or ``gpu`` decides otherwise."""
+    choice = os.environ.get("OPENRLHF_RAD_BACKEND", "")
+    if choice in {"cpu", "gpu"}:
+        return choice == "cpu"
+    import torch  # noqa: PLC0415 - only the plugin's processes may pay for this import
+
+    return not torch.cuda.is_available()
+
+
+def environment() -> dict[str, str]:
+    """The environment variables of a CPU run, the user's own values first."""
+    return {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+
+
+def activate() -> None:
+    """Adapt this process; Ray calls it in each worker before anything else. Safe to call twice."""
+    global _active  # noqa: PLW0603 - one switch a process
+    if _active:
+        return
+    _active = True
+    os.environ.update(environment())
+    flash_attention.install()
+    for module, patch in TOUCH_POINTS.items():
+        wrapt.register_post_import_hook(patch, module)
