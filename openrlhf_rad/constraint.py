@@ -31,7 +31,7 @@ Form = Literal["improvement", "no_worse", "spectral", "expected"]
 # The forms that compare quantile by quantile; the others compare means, which a shift leaves in place.
 MARGIN_FORMS = ("improvement", "no_worse")
 
-# Mass that a plan may misplace and still serve as a gradient; beyond it the plan is not a coupling.
+# Marginal error with which a plan may still serve as a gradient; beyond it the plan is no coupling.
 _USABLE_ERROR = 0.01
 
 
@@ -40,7 +40,7 @@ class TransportOptions:
     """How the activations are found; epsilon in the unit of the particles, see :func:`sinkhorn`."""
 
     epsilon: float = 0.1
-    tolerance: float = 1e-6
+    tolerance: float = 1e-5
     max_iterations: int = 10_000
     indicator: Literal["sinkhorn", "exact"] = "sinkhorn"
 
@@ -176,8 +176,8 @@ def _plan(x_n: Array, y_n: Array, options: TransportOptions) -> SinkhornResult:
     )
     if not plan.marginal_error <= max(_USABLE_ERROR, options.tolerance):
         raise TransportError(
-            f"Sinkhorn stopped after {plan.iterations} iterations with {plan.marginal_error:.2g} of the mass"
-            f" misplaced; at most {_USABLE_ERROR} can serve as a gradient; raise transport.epsilon or"
+            f"Sinkhorn stopped after {plan.iterations} iterations with marginal error"
+            f" {plan.marginal_error:.2g}; at most {_USABLE_ERROR} can serve as a gradient; raise transport.epsilon or"
             " transport.max_iterations, or set transport.indicator to exact"
         )
     return plan

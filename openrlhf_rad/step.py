@@ -1,0 +1,207 @@
+"""One training step of the constraint: costs of a batch in, scores, λ and metrics out (Eqs. (11), (14))."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openrlhf_rad.constraint import ConstraintResult, TransportOptions, evaluate
+from openrlhf_rad.dual import DualVariable
+from openrlhf_rad.errors import CostError, ReferenceCostError
+from openrlhf_rad.particles import as_costs, empirical_quantiles
+from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.scores import quantile_factors, score
+
+Array = NDArray[np.float64]
+
+# Fewer costs say nothing about a tail, and their standard deviation, the unit of λ, is noise.
+MINIMUM_REFERENCE = 8
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a batch gets.
+
+    Attributes:
+        score_b: s(c) of each response, shape (B,), in reference spreads; the policy gradient adds
+            dual_variable · score_b to the reward of a response.
+        dual_variable: λ to use for this batch, per reference spread.
+        metrics: plain floats; costs, risks, gaps and the constraint are in the cost's own units.
+    """
+
+    score_b: Array
+    dual_variable: float
+    metrics: dict[str, float]
+
+
+class RadStep:
+    """The constraint of a profile against one sample of reference costs, with its λ.
+
+    Costs are divided by the reference spread σ_0 (standard deviation) inside, so λ, its step and
+    maximum, and ε mean the same for every cost model.
+
+    Attributes:
+        spread: σ_0. reference_risk: ρ_w(C_0) of the whole reference sample. level: ε, τ or d.
+        margin: m. All in the cost's own units.
+    """
+
+    def __init__(
+        self, profile: RiskProfile, reference_costs: ArrayLike, *, fixed_dual: float | None = None
+    ) -> None:
+        """Check the reference and settle level and margin.
+
+        Args:
+            reference_costs: costs of reference responses, any order, in the cost's own units.
+            fixed_dual: hold λ at this value; 0 is the control run that only measures.
+
+        Raises:
+            ReferenceCostError: too few, constant or non-finite reference costs.
+        """
+        self.profile = profile
+        self._reference = _checked_reference(profile, reference_costs)
+        self.spread = float(self._reference.std())
+        self.reference_risk = profile.risk.risk(self._reference)
+        self.level = self._resolved_level()
+        self.margin = profile.constraint.margin.resolve(self.reference_risk, self.spread)
+        self._fixed = fixed_dual is not None
+        dual = profile.dual
+        self.dual = (
+            DualVariable(dual.initial, dual.step, dual.max)
+            if fixed_dual is None
+            else DualVariable(fixed_dual, 0.0, fixed_dual)
+        )
+
+    def __call__(self, cost_b: ArrayLike) -> StepResult:
+        """Score one batch with the present λ, then move λ by its violation.
+
+        Args:
+            cost_b: costs of the policy's responses, shape (B,), in the cost's own units.
+
+        Raises:
+            CostError: costs that are missing, not finite, or fewer than transport.particles.
+            TransportError: Sinkhorn found no usable plan.
+        """
+        started = time.perf_counter()
+        costs = as_costs(cost_b)
+        n = self.particle_count(costs.size)
+        particle_n = empirical_quantiles(costs / self.spread, n)
+        reference_n = empirical_quantiles(self._reference / self.spread, n)
+        weight_n = self.profile.weights(n)
+        result = self._evaluate(particle_n, reference_n, weight_n)
+        score_b = score(
+            costs / self.spread,
+            particle_n,
+            result.weight_n,
+            result.activation_n,
+            self.profile.constraint.gradient,
+        )
+        used = self.dual.value
+        self.dual.update(result.violation)
+        metrics = self._metrics(costs, particle_n, reference_n, weight_n, result)
+        metrics.update({"lambda": used, "lambda_next": self.dual.value, "score_std": float(score_b.std())})
+        metrics["rad_seconds"] = time.perf_counter() - started
+        return StepResult(score_b, used, metrics)
+
+    def particle_count(self, batch_size: int) -> int:
+        """The particles for a batch: transport.particles, or one per sample as far as the reference goes."""
+        fixed = self.profile.transport.particles
+        return min(batch_size, self._reference.size) if fixed is None else fixed
+
+    def score_bound(self) -> float:
+        """An upper bound on λ_max · (max s − min s) over the reference costs, in reference spreads.
+
+        It takes every quantile as active. A clip range for rewards below it would cut the constraint.
+        """
+        reference_n = empirical_quantiles(
+            self._reference / self.spread, self.particle_count(self._reference.size)
+        )
+        expected = self.profile.constraint.form == "expected"
+        weight_n = np.ones(reference_n.size) if expected else self.profile.weights(reference_n.size)
+        factor_n = quantile_factors(reference_n, self.profile.constraint.gradient)
+        return self.dual.maximum * float(weight_n @ factor_n)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold: λ. The rest follows from profile and reference."""
+        return {"dual": self.dual.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore λ; a fixed λ stays as it is."""
+        if not self._fixed:
+            self.dual.load_state_dict(state["dual"])
+
+    def _resolved_level(self) -> float:
+        settings = self.profile.constraint
+        if settings.form != "expected":
+            return settings.level.resolve(self.reference_risk, self.spread)
+        mean = float(self._reference.mean())
+        amount = settings.level.resolve(mean, self.spread)
+        # A relative level is a reduction; a number is the threshold d itself.
+        return amount if settings.level.unit == "cost" else mean - amount
+
+    def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
+        transport = self.profile.transport
+        options = TransportOptions(
+            transport.epsilon, transport.tolerance, transport.max_iterations, transport.indicator
+        )
+        return evaluate(
+            self.profile.constraint.form,
+            particle_n,
+            reference_n,
+            weight_n,
+            level=self.level / self.spread,
+            margin=self.margin / self.spread,
+            options=options,
+        )
+
+    def _metrics(
+        self, cost_b: Array, particle_n: Array, reference_n: Array, weight_n: Array, result: ConstraintResult
+    ) -> dict[str, float]:
+        """Metrics of a batch. Both risks come from the n particles, so that Eq. (16) holds among them."""
+        q50, q90, q99 = np.quantile(cost_b, [0.5, 0.9, 0.99], method="inverted_cdf")
+        total = result.weight_n.sum()
+        spreads: dict[str, float] = {
+            "risk": float(weight_n @ particle_n) / particle_n.size,
+            "reference_risk": float(weight_n @ reference_n) / reference_n.size,
+            "gap_forward": result.gap_forward,
+            "gap_reverse": result.gap_reverse,
+            "constraint_value": result.value,
+            "constraint_level": result.level,
+            "violation": result.violation,
+        }
+        return {
+            "cost_mean": float(cost_b.mean()),
+            "cost_q50": float(q50),
+            "cost_q90": float(q90),
+            "cost_q99": float(q99),
+            **{name: value * self.spread for name, value in spreads.items()},
+            "sinkhorn_iterations": float(result.iterations),
+            "marginal_error": result.marginal_error,
+            "sinkhorn_converged": float(result.converged),
+            "share_active": float(result.weight_n @ result.activation_n / total),
+        }
+
+
+def _checked_reference(profile: RiskProfile, reference_costs: ArrayLike) -> Array:
+    """The reference costs, sorted, shape (N,). Raises ReferenceCostError."""
+    try:
+        cost_r = np.sort(as_costs(reference_costs))
+    except CostError as error:
+        raise ReferenceCostError(f"reference costs: {error}") from None
+    needed = max(MINIMUM_REFERENCE, profile.transport.particles or 0)
+    if cost_r.size < needed:
+        raise ReferenceCostError(
+            f"there are {cost_r.size} reference costs; this profile needs at least {needed};"
+            f" sample more, for instance reference.samples: {max(256, needed)}"
+        )
+    largest = float(np.abs(cost_r).max())
+    if not cost_r.std() > 1e-12 * largest:
+        raise ReferenceCostError(
+            f"all {cost_r.size} reference costs are {cost_r[0]:g}; a constraint on a distribution needs costs"
+            " that differ; check that the cost source answers each response on its own"
+        )
+    return cost_r
