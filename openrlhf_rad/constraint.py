@@ -177,8 +177,8 @@ def _plan(x_n: Array, y_n: Array, options: TransportOptions) -> SinkhornResult:
     if not plan.marginal_error <= max(_USABLE_ERROR, options.tolerance):
         raise TransportError(
             f"Sinkhorn stopped after {plan.iterations} iterations with marginal error"
-            f" {plan.marginal_error:.2g}; at most {_USABLE_ERROR} can serve as a gradient; raise transport.epsilon or"
-            " transport.max_iterations, or set transport.indicator to exact"
+            f" {plan.marginal_error:.2g}; at most {_USABLE_ERROR} can serve as a gradient; raise"
+            " transport.epsilon or transport.max_iterations, or set transport.indicator to exact"
         )
     return plan
 
