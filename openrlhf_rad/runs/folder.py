@@ -1,0 +1,187 @@
+"""The folder of a run: what was asked, what happened at each step, and what came of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openrlhf_rad.errors import ConfigError, RadError, ReferenceCostError
+from openrlhf_rad.profile import RiskProfile, load_profile
+from openrlhf_rad.runs import records
+from openrlhf_rad.runs.storage import append_lines, explained, write_atomically
+
+Array = NDArray[np.float64]
+Kind = Literal["before", "after"]
+
+COMMAND, PROFILE, METRICS, SAMPLES = "command.txt", "profile.resolved.yaml", "metrics.jsonl", "samples.jsonl"
+REFERENCE, SUMMARY, LOG, PLOTS, MODEL = "reference_costs.npz", "summary.json", "train.log", "plots", "model"
+HELD_OUT: dict[Kind, str] = {"before": "heldout_before.jsonl", "after": "heldout_after.jsonl"}
+FILES = {COMMAND, PROFILE, METRICS, SAMPLES, REFERENCE, SUMMARY, LOG, PLOTS, MODEL, *HELD_OUT.values()}
+
+
+class Reference(NamedTuple):
+    """The reference answers' costs and rewards, each of shape (N,), and their prompts."""
+
+    cost_r: Array
+    reward_r: Array
+    prompts: list[str]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk. Whole files are replaced atomically; logs grow by whole lines.
+
+    Every method that writes raises EnvironmentProblem when the disk is full, every one that reads
+    raises RadError with file and line when something is broken and ConfigError when it is absent.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], *, exist_ok: bool = False) -> RunFolder:
+        """Make the folder of a new run; with exist_ok, also go on in the folder of an earlier one.
+
+        Raises:
+            ConfigError: the folder holds a run (without exist_ok), or other files.
+        """
+        run = cls(path)
+        if run.path.exists() and not run.path.is_dir():
+            raise ConfigError(f"{run.path}: it is a file; a run needs a folder; name another")
+        held = {entry.name for entry in run.path.iterdir()} if run.path.exists() else set()
+        own = COMMAND in held or all(name in FILES or name.endswith(".partial") for name in held)
+        if held and not own:
+            raise ConfigError(
+                f"{run.path}: it holds {min(held - FILES)}, which is no file of a run; a run writes only to"
+                " an empty folder or its own; name another folder"
+            )
+        if held and not exist_ok:
+            raise ConfigError(f"{run.path}: it holds a run; name a new folder, or remove this one")
+        with explained(run.path, "nothing was changed"):
+            run.path.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @property
+    def log(self) -> Path:
+        """The log of the training processes."""
+        return self.path / LOG
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the pictures; it may not exist yet."""
+        return self.path / PLOTS
+
+    @property
+    def model(self) -> Path:
+        """The folder of the trained model; it may not exist yet."""
+        return self.path / MODEL
+
+    def write_command(self, command: str) -> None:
+        """Record the command that began the run, as it can be pasted into a shell."""
+        write_atomically(self.path / COMMAND, command.rstrip("\n") + "\n")
+
+    def write_profile(self, profile: RiskProfile) -> None:
+        """Record the profile with all defaults; its hash stands in a comment, for it is no key."""
+        write_atomically(self.path / PROFILE, f"# profile hash: {profile.hash}\n{profile.to_yaml()}")
+
+    def read_profile(self) -> RiskProfile:
+        """The profile of the run. Raises ProfileError."""
+        return load_profile(self.path / PROFILE)
+
+    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Add one step, columns as in records.COLUMNS. Raises RadError for values that are not finite."""
+        append_lines(self.path / METRICS, records.metrics_line(metrics))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The steps in order, none if there are none. A torn last line is passed over.
+
+        A run that was resumed from a checkpoint repeats steps; the last record of each counts.
+        """
+        steps: dict[int, dict[str, Any]] = {}
+        for where, line in self._lines(METRICS):
+            row = records.parse_line(line, where)
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise RadError(f"{where}: step is missing; every line needs a whole step; remove the line")
+            steps[row["step"]] = row
+        return [steps[step] for step in sorted(steps)]
+
+    def append_samples(self, samples: Iterable[Mapping[str, Any]]) -> None:
+        """Add answers seen in training: step, prompt, answer, label, reward, cost."""
+        lines = [records.answer_line(row, f"sample {index}") for index, row in enumerate(samples, 1)]
+        append_lines(self.path / SAMPLES, "".join(lines))
+
+    def write_answers(self, kind: Kind, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Record the held-out answers from before or after training: prompt, answer, label, reward, cost."""
+        name = HELD_OUT[kind]
+        lines = [records.answer_line(row, f"{name}:{number}") for number, row in enumerate(rows, 1)]
+        write_atomically(self.path / name, "".join(lines))
+
+    def read_answers(self, kind: Kind) -> list[records.Answer]:
+        """The held-out answers from before or after training."""
+        name = HELD_OUT[kind]
+        self._require(name, "run the training to its end, which answers the held-out prompts")
+        lines = self._lines(name, tolerate_torn=False)
+        return [records.check_answer(records.parse_line(line, where), where) for where, line in lines]
+
+    def write_reference(self, costs: ArrayLike, rewards: ArrayLike, prompts: Sequence[str]) -> None:
+        """Record the reference answers' costs and rewards, shape (N,), and the N prompts."""
+        cost_r, reward_r = np.asarray(costs, dtype=np.float64), np.asarray(rewards, dtype=np.float64)
+        if not cost_r.shape == reward_r.shape == (len(prompts),):
+            raise ReferenceCostError(
+                f"reference costs have shape {cost_r.shape}, rewards {reward_r.shape}, and there are"
+                f" {len(prompts)} prompts; each answer needs one of each"
+            )
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, costs=cost_r, rewards=reward_r, prompts=np.array(prompts, dtype=np.str_))
+        write_atomically(self.path / REFERENCE, buffer.getvalue())
+
+    def read_reference(self) -> Reference:
+        """The reference of the run. Raises ReferenceCostError when the file is broken."""
+        path = self._require(REFERENCE, "run the training, which begins with the reference's answers")
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
+                return Reference(data["costs"], data["rewards"], [str(text) for text in data["prompts"]])
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ReferenceCostError(
+                f"{path}: the reference costs cannot be read ({error}); the file must hold costs, rewards and"
+                " prompts; remove it and sample the reference again"
+            ) from None
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Record the summary."""
+        write_atomically(
+            self.path / SUMMARY, json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        )
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary of the run."""
+        path = self._require(SUMMARY, "summarise the run first")
+        summary: dict[str, Any] = records.parse_line(path.read_text(encoding="utf-8"), str(path))
+        return summary
+
+    def _require(self, name: str, fix: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise ConfigError(f"{path}: there is no such file; a finished run holds one; {fix}")
+        return path
+
+    def _lines(self, name: str, *, tolerate_torn: bool = True) -> Iterator[tuple[str, str]]:
+        """(`file:line`, text) of every line that is not blank."""
+        path = self.path / name
+        if not path.exists():
+            return
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip() and (line.endswith("\n") or not tolerate_torn):
+                    yield f"{path}:{number}", line

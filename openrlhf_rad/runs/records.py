@@ -1,0 +1,131 @@
+"""The records of a run: one line of metrics.jsonl, samples.jsonl or heldout_*.jsonl each."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, TypedDict
+
+from openrlhf_rad.errors import RadError
+
+#: The columns of metrics.jsonl, one line a training step; a value is a finite number or null.
+#: Costs, risks, gaps and the constraint are in the cost's own units; X is the policy, Y the reference.
+COLUMNS = {
+    "step": "number of the training step, from 1",
+    "reward_mean": "mean reward of the batch, before KL and cost",
+    "cost_mean": "mean cost of the batch",
+    "cost_q50": "its median cost",
+    "cost_q90": "its 90 % quantile of the cost",
+    "cost_q99": "its 99 % quantile of the cost",
+    "risk": "spectral risk ρ_w of the batch (Eq. (8))",
+    "reference_risk": "spectral risk ρ_w of the reference",
+    "gap_forward": "L_w(X, Y), how far the policy's costs lie below the reference's (Eq. (15))",
+    "gap_reverse": "L_w(Y, X), how far they lie above",
+    "lambda": "the price λ used in this step, per reference spread",
+    "lambda_next": "λ after the dual step",
+    "constraint_value": "the constrained quantity",
+    "constraint_level": "the level it is held to",
+    "violation": "how far the constraint is missed; negative when there is room",
+    "sinkhorn_iterations": "iterations of the transport solver; 0 for the exact one",
+    "marginal_error": "mass that its plan puts on the wrong points",
+    "sinkhorn_converged": "1 when that error is within the tolerance, else 0",
+    "share_active": "share of the risk's weight on quantiles that the constraint pushes",
+    "score_std": "standard deviation of the scores over the batch, in reference spreads",
+    "kl": "mean KL divergence of policy from reference, in nats a token",
+    "response_length": "mean length of an answer in tokens",
+    "seconds_generation": "time to generate answers",
+    "seconds_experience": "time for rewards, costs and log-probabilities",
+    "seconds_training": "time for the gradient steps",
+    "seconds_weight_sync": "time to hand the weights to the generator",
+    "seconds_rad": "time for particles, transport, scores and dual step",
+    "seconds_step": "time of the whole step",
+}
+
+
+class Answer(TypedDict):
+    """An answer with its measures: reward higher is better, cost higher is more harmful."""
+
+    prompt: str
+    answer: str
+    label: str | None
+    reward: float | None
+    cost: float
+
+
+class Sample(Answer):
+    """An answer seen in training."""
+
+    step: int
+
+
+def metrics_line(metrics: Mapping[str, Any]) -> str:
+    """A step as JSON: the columns of COLUMNS in order, absent ones as null, then any others.
+
+    Raises:
+        RadError: a value that is not a number, is not finite, or no whole step.
+    """
+    step = metrics.get("step")
+    values = dict.fromkeys(COLUMNS) | {
+        name: _number(value, f"metrics of step {step}: {name}") for name, value in metrics.items()
+    }
+    if not isinstance(values["step"], int):
+        raise RadError(f"metrics: step is {step!r}; it must be a whole number; number the steps from 1")
+    return _dump(values)
+
+
+def answer_line(row: Mapping[str, Any], where: str) -> str:
+    """An answer or sample as JSON. Raises RadError as check_answer does."""
+    return _dump({**check_answer(row, where), **({"step": int(row["step"])} if "step" in row else {})})
+
+
+def check_answer(row: Any, where: str) -> Answer:
+    """The row as an Answer; label and reward may be null. Raises RadError that starts with where."""
+    if not isinstance(row, Mapping):
+        raise RadError(f"{where}: the line is no mapping; it must hold {', '.join(Answer.__annotations__)}")
+    missing = [name for name in ("prompt", "answer", "cost") if row.get(name) is None]
+    if missing:
+        raise RadError(f"{where}: {missing[0]} is missing; every answer needs prompt, answer and cost")
+    for name in ("prompt", "answer", "label"):
+        if not isinstance(row.get(name), str | None):
+            raise RadError(f"{where}: {name} is {row[name]!r}; it must be a text")
+    cost = _number(row["cost"], f"{where}: cost")
+    assert cost is not None
+    return Answer(
+        prompt=row["prompt"],
+        answer=row["answer"],
+        label=row.get("label"),
+        reward=_number(row.get("reward"), f"{where}: reward"),
+        cost=cost,
+    )
+
+
+def parse_line(line: str, where: str) -> Any:
+    """A line of JSON. Raises RadError that starts with where."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise RadError(
+            f"{where}:{error.colno}: the line is not JSON ({error.msg}); every line must be one whole record;"
+            " mend the line or remove it"
+        ) from None
+
+
+def _number(value: Any, name: str) -> float | int | None:
+    """A plain number of Python, or None; numpy's scalars are taken. Raises RadError."""
+    if value is None:
+        return None
+    plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, bool) or not isinstance(plain, Real):
+        raise RadError(f"{name} is {value!r}; it must be a finite number or null")
+    if not math.isfinite(plain):
+        raise RadError(
+            f"{name} is {plain}; it must be a finite number or null;"
+            " look for an overflow where it is computed"
+        )
+    return plain if isinstance(plain, int) else float(plain)
+
+
+def _dump(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,108 @@
+"""Files that survive a kill and a full disk: whole files by rename, logs by whole lines."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from openrlhf_rad.errors import EnvironmentProblem
+
+
+def partial_name(path: Path) -> Path:
+    """Where a file grows before it takes its name; fixed, so that a killed run leaves one at most."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file's whole content: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        EnvironmentProblem: the disk is full; the old file stands.
+    """
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    partial = partial_name(path)
+    with explained(path, "an earlier version of it, if there was one, is intact"):
+        try:
+            with open(partial, "wb", buffering=0) as file:
+                _write_all(file.fileno(), data)
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def append_lines(path: Path, lines: str) -> None:
+    """Add whole lines to a log and hand them to the system, so that a kill loses none that were added.
+
+    A torn last line, left by a kill in the midst of writing, is cut off first.
+
+    Raises:
+        EnvironmentProblem: the disk is full; the lines before stand, the new ones are not written.
+    """
+    with explained(path, "the lines written before are intact"), open(path, "ab+", buffering=0) as file:
+        descriptor = file.fileno()
+        end = _end_of_whole_lines(path)
+        if end < os.fstat(descriptor).st_size:
+            os.ftruncate(descriptor, end)
+        try:
+            _write_all(descriptor, lines.encode(errors="replace"))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, end)
+            raise
+
+
+@contextlib.contextmanager
+def explained(path: Path, intact: str) -> Iterator[None]:
+    """Turn a full disk or a missing right into an EnvironmentProblem that says what was not written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = "no space is left for this user" if error.errno == errno.EDQUOT else "the disk is full"
+            free = shutil.disk_usage(path.parent).free
+            raise EnvironmentProblem(
+                f"{path}: it could not be written, {reason} ({free / 1e6:,.1f} MB free); {intact};"
+                " free some space and run the command again"
+            ) from error
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise EnvironmentProblem(
+                f"{path}: it could not be written ({error.strerror}); choose a folder that you may write to"
+            ) from error
+        raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _end_of_whole_lines(path: Path, block: int = 65536) -> int:
+    """The offset after the last line break, read from the end so that long logs stay cheap."""
+    with open(path, "rb") as file:
+        position = os.fstat(file.fileno()).st_size
+        while position > 0:
+            start = max(0, position - block)
+            file.seek(start)
+            found = file.read(position - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            position = start
+    return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
