@@ -1,0 +1,102 @@
+"""The policy gradient by enumeration: 400 responses, a softmax policy, log-normal costs."""
+
+import numpy as np
+import pytest
+
+from openrlhf_rad.constraint import TransportOptions, evaluate
+from openrlhf_rad.scores import score
+from openrlhf_rad.spectrum import make_spectrum
+
+RNG = np.random.default_rng(3)
+RESPONSES = 400
+COST_K = np.sort(RNG.lognormal(size=RESPONSES))
+LOGIT_K = RNG.normal(size=RESPONSES)
+PARTICLES = 40_000
+
+
+def probabilities(logit_k):
+    weights = np.exp(logit_k - logit_k.max())
+    return weights / weights.sum()
+
+
+def population_risk(logit_k, spectrum):
+    """Σ_k c_(k) [G(F_k) − G(F_{k−1})], the spectral risk of the policy itself."""
+    levels = np.append(0.0, np.cumsum(probabilities(logit_k)))
+    return float(np.diff(spectrum.cumulative(np.minimum(levels, 1.0))) @ COST_K)
+
+
+def true_gradient(spectrum):
+    """Central finite differences of −ρ_w in the logits."""
+    step, slopes = 1e-4, []
+    for k in range(RESPONSES):
+        bump = step * (np.arange(RESPONSES) == k)
+        up, down = population_risk(LOGIT_K + bump, spectrum), population_risk(LOGIT_K - bump, spectrum)
+        slopes.append((down - up) / (2 * step))
+    return np.array(slopes)
+
+
+def reinforce(score_k):
+    """E[∇ log π · s] for a softmax policy, by summing over all responses."""
+    p = probabilities(LOGIT_K)
+    return p * (score_k - p @ score_k)
+
+
+def population_quantiles(n):
+    level_n = (np.arange(n) + 0.5) / n
+    rank_n = np.searchsorted(np.cumsum(probabilities(LOGIT_K)), level_n)
+    return COST_K[np.minimum(rank_n, RESPONSES - 1)]
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        make_spectrum("mean"),
+        make_spectrum("cvar", alpha=0.9),
+        make_spectrum("power", gamma=3),
+        make_spectrum("exponential", kappa=4),
+        make_spectrum("wang", eta=0.75),
+        make_spectrum("var", alpha=0.9),
+    ],
+    ids=str,
+)
+def test_spacing_is_the_true_gradient_of_the_spectral_risk(spectrum):
+    particle_n, ones = population_quantiles(PARTICLES), np.ones(PARTICLES)
+    estimate = reinforce(score(COST_K, particle_n, spectrum.weights(PARTICLES), ones))
+    truth = true_gradient(spectrum)
+    assert cosine(estimate, truth) >= 0.9999
+    assert np.linalg.norm(estimate) / np.linalg.norm(truth) == pytest.approx(1, abs=0.005)
+
+
+@pytest.mark.parametrize("spectrum", [make_spectrum("mean"), make_spectrum("cvar", alpha=0.9)], ids=str)
+def test_tilted_points_elsewhere_on_skewed_costs(spectrum):
+    particle_n, ones = population_quantiles(PARTICLES), np.ones(PARTICLES)
+    estimate = reinforce(score(COST_K, particle_n, spectrum.weights(PARTICLES), ones, "tilted"))
+    assert 0.4 < cosine(estimate, true_gradient(spectrum)) < 0.9
+
+
+def test_tilted_is_equation_14_by_its_double_sum():
+    n, epsilon = 50, 0.3
+    particle_n, reference_n = population_quantiles(n), np.sort(RNG.lognormal(0.5, size=n))
+    weight_n = make_spectrum("wang", eta=0.75).weights(n)
+    options = TransportOptions(epsilon, 1e-12, 100_000)
+    result = evaluate("improvement", particle_n, reference_n, weight_n, level=0.1, options=options)
+    found = reinforce(score(COST_K, particle_n, result.weight_n, result.activation_n, "tilted"))
+
+    # Eq. (24) from ones, then Eq. (14) summed over responses and particles.
+    kernel = np.exp(-np.maximum(reference_n[None, :] - particle_n[:, None], 0) / epsilon)
+    u, v = np.ones(n), np.ones(n)
+    for _ in range(20_000):
+        u = 1 / n / (kernel @ v)
+        v = 1 / n / (kernel.T @ u)
+    plan = u[:, None] * kernel * v[None, :]
+    slope_n = -np.array([plan[i][reference_n > particle_n[i]].sum() for i in range(n)])
+    p, expected = probabilities(LOGIT_K), np.zeros(RESPONSES)
+    for k in range(RESPONSES):
+        grad_log = (np.arange(RESPONSES) == k) - p
+        for i in range(n):
+            expected += p[k] * grad_log * -weight_n[i] * slope_n[i] * (COST_K[k] <= particle_n[i])
+    np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
