@@ -1,0 +1,14 @@
+"""Risk control over the whole distribution of harm, for OpenRLHF.
+
+RAD (Risk-sensitive Alignment via Dominance) constrains a policy's cost distribution to lie stochastically
+below a reference policy's, with quantile weights that control any spectral risk measure. Source: Chittepu,
+Joshi, Bhattacharjee and Niekum, "Safe RLHF Beyond Expectation: Stochastic Dominance for Universal Spectral
+Risk Control"; equation numbers in the docstrings are that paper's.
+"""
+
+from openrlhf_rad.errors import RadError
+from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
+
+__version__ = "0.1.0"
+
+__all__ = ["RadError", "RiskProfile", "__version__", "load_profile", "shipped_profiles"]

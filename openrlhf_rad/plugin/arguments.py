@@ -1,0 +1,98 @@
+"""The ``--rad.*`` flags: taken off an OpenRLHF command line, the rest goes to OpenRLHF untouched."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.profile import RiskProfile, load_profile
+
+LOSSES = ("reinforce", "ppo")
+
+
+@dataclass(frozen=True)
+class RadOptions:
+    """What one run needs to know beside OpenRLHF's own arguments; sent to the trainer actor.
+
+    Attributes:
+        profile: the risk profile, overrides applied.
+        out: the run's folder.
+        heldout: a prompt file in the format of the training prompts, answered before and after training.
+        loss: ``reinforce`` (the paper's) or ``ppo`` (OpenRLHF's clipped loss).
+        fixed_dual: hold λ at this value; 0 is the control run without a constraint.
+        cost_nodes, cost_gpus_per_node: placement of a cost model.
+        any_version: run on versions of the stack that were not tested.
+    """
+
+    profile: RiskProfile
+    out: Path
+    heldout: str | None = None
+    loss: str = "reinforce"
+    fixed_dual: float | None = None
+    cost_nodes: int = 1
+    cost_gpus_per_node: int = 1
+    any_version: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ConfigError(f"{message}; see python -m openrlhf_rad --rad.help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the ``--rad.*`` flags."""
+    flags = _Parser("python -m openrlhf_rad", allow_abbrev=False, add_help=False)
+    flags.add_argument("--rad.profile", metavar="FILE|NAME", help="risk profile; without it, plain OpenRLHF")
+    flags.add_argument("--rad.set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
+    flags.add_argument("--rad.out", default=None, metavar="DIR", help="the run's folder")
+    flags.add_argument("--rad.heldout", default=None, metavar="FILE", help="prompts for before and after")
+    flags.add_argument("--rad.loss", choices=LOSSES, default="reinforce")
+    flags.add_argument("--rad.fixed_dual", type=float, default=None, metavar="λ", help="hold λ; 0: no constraint")
+    flags.add_argument("--rad.cost_num_nodes", type=int, default=1)
+    flags.add_argument("--rad.cost_num_gpus_per_node", type=int, default=1)
+    flags.add_argument("--rad.any_version", action="store_true", help="run on versions that were not tested")
+    flags.add_argument("--rad.help", action="help", help="show these flags and exit")
+    return flags
+
+
+def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
+    """Split ``argv`` into RAD's options (None without ``--rad.profile``) and OpenRLHF's arguments.
+
+    Raises:
+        ConfigError: a ``--rad.*`` flag that is unknown, has no profile, or has a wrong value.
+        ProfileError: a profile, or an override of it, that is not valid.
+    """
+    found, rest = parser().parse_known_args(argv)
+    values = vars(found)
+    unknown = [word for word in rest if word.startswith("--rad.")]
+    if unknown:
+        raise ConfigError(f"unknown flag {unknown[0]}; see python -m openrlhf_rad --rad.help")
+    if values["rad.profile"] is None:
+        given = [word for word in argv if word.startswith("--rad.")]
+        if given:
+            raise ConfigError(f"{given[0]} needs --rad.profile FILE|NAME")
+        return None, rest
+    profile = load_profile(values["rad.profile"]).with_overrides(overrides(values["rad.set"]))
+    return (
+        RadOptions(
+            profile=profile,
+            out=Path(values["rad.out"] or f"runs/{profile.name}").absolute(),
+            heldout=values["rad.heldout"],
+            loss=values["rad.loss"],
+            fixed_dual=values["rad.fixed_dual"],
+            cost_nodes=values["rad.cost_num_nodes"],
+            cost_gpus_per_node=values["rad.cost_num_gpus_per_node"],
+            any_version=values["rad.any_version"],
+        ),
+        rest,
+    )
+
+
+def overrides(pairs: list[str]) -> dict[str, str]:
+    """``["dual.step=0.2"]`` → ``{"dual.step": "0.2"}``."""
+    broken = [pair for pair in pairs if "=" not in pair]
+    if broken:
+        raise ConfigError(f"--set {broken[0]} has no '='; write --set dual.step=0.2")
+    return dict(tuple(pair.split("=", 1)) for pair in pairs)  # type: ignore[misc]

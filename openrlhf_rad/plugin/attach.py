@@ -1,0 +1,31 @@
+"""Puts RAD's classes where OpenRLHF looks its own up; nothing of OpenRLHF is edited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openrlhf.trainer import ppo_trainer
+from openrlhf.trainer.ray import launcher, ppo_actor, vllm_engine
+
+from openrlhf_rad.plugin.actor import ReinforcePolicyActor
+from openrlhf_rad.plugin.arguments import RadOptions
+from openrlhf_rad.plugin.registry import register
+from openrlhf_rad.plugin.rollout import FailClosedRollout
+from openrlhf_rad.plugin.trainer import RadTrainer
+
+
+class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
+    """OpenRLHF's group of actors; remembers its placement group, so that a cost model can share it."""
+
+    def __init__(self, *args: Any, pg: Any = None, **kwargs: Any) -> None:
+        self.placement_group = pg
+        super().__init__(*args, pg=pg, **kwargs)
+
+
+def attach(options: RadOptions) -> None:
+    """Register the hooks; call it in the driver before OpenRLHF's ``train()`` runs."""
+    register(ppo_trainer, "PPOTrainer", RadTrainer, options)
+    register(vllm_engine, "RolloutRayActor", FailClosedRollout)
+    if options.loss == "reinforce":
+        register(ppo_actor, "PolicyModelActor", ReinforcePolicyActor, num_gpus=1)
+    launcher.RayActorGroup = PlacedActorGroup

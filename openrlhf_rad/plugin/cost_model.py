@@ -1,0 +1,79 @@
+"""A cost model: a checkpoint with a scalar head, served by its own group of OpenRLHF's reward actors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from openrlhf.trainer.ray.launcher import RayActorGroup, RewardModelActor
+
+from openrlhf_rad.errors import CostError
+from openrlhf_rad.plugin.costs import checked_costs
+
+
+class CostModel:
+    """Serves ``cost.model`` beside the reward model; the tokenizer must be the policy's.
+
+    Args:
+        path: checkpoint folder or hub name.
+        strategy: OpenRLHF's strategy; its ``ds`` and ``reward`` settings hold for the cost model too.
+        nodes, gpus_per_node: size of the group; it must be the actor's with ``--train.colocate_all``.
+        placement_group: shared with the other models where they are colocated, else None.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        strategy: Any,
+        nodes: int,
+        gpus_per_node: int,
+        placement_group: Any = None,
+        **_: Any,
+    ) -> None:
+        self.name = f"cost model {path}"
+        self._strategy = strategy
+        ds = strategy.args.ds
+        self._duplicates = ds.ring_attn_size * ds.tensor_parallel_size
+        self._group = RayActorGroup(
+            nodes,
+            gpus_per_node,
+            RewardModelActor,
+            pg=placement_group,
+            num_gpus_per_actor=0.2 if placement_group else 1,
+            duplicate_actors=self._duplicates,
+        )
+        self._loading = self._group.async_init_model_from_pretrained(strategy, path)
+
+    def begin(self, samples_list: Sequence[Any]) -> tuple[list[Any], list[str]]:
+        """Send the token sequences to the cost actors."""
+        self._wait_until_loaded()
+        references = self._group.async_run_method_batch(
+            method_name="forward",
+            sequences=[samples.sequences for samples in samples_list],
+            attention_mask=[samples.attention_mask for samples in samples_list],
+            pad_sequence=[True] * len(samples_list),
+        )
+        if self._strategy.args.train.colocate_all:  # one model at a time has the GPU's memory
+            ray.get(references)
+            ray.get(self._group.async_run_method(method_name="empty_cache"))
+        return references, [prompt for samples in samples_list for prompt in samples.prompts]
+
+    def finish(self, handle: tuple[list[Any], list[str]]) -> list[float]:
+        """Gather the costs in the order of the samples."""
+        references, prompts = handle
+        try:
+            shards = ray.get(references)[:: self._duplicates]
+        except ray.exceptions.RayError as cause:
+            raise CostError(f"{self.name} failed on a batch of {len(prompts)}: {cause}") from cause
+        costs = [cost for batch in itertools.chain.from_iterable(shards) for cost in batch.float().tolist()]
+        return checked_costs(costs, prompts, self.name)
+
+    def _wait_until_loaded(self) -> None:
+        try:
+            ray.get(self._loading)
+        except ray.exceptions.RayError as cause:
+            raise CostError(f"{self.name} does not load: {cause}") from cause
+        self._loading = []

@@ -1,0 +1,80 @@
+"""Costs of rollouts from one of three sources; a cost that is not a finite number stops the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from openrlhf_rad.errors import CostError
+from openrlhf_rad.profile import RiskProfile
+
+
+class CostSource(Protocol):
+    """A source of costs, asked for a whole rollout at once, while the other models run."""
+
+    name: str
+
+    def begin(self, samples_list: Sequence[Any]) -> Any:
+        """Start scoring OpenRLHF experiences; returns a handle for :meth:`finish`."""
+
+    def finish(self, handle: Any) -> list[float]:
+        """Wait for the costs, one a sample in the order of ``samples_list``, cost's own units.
+
+        Raises:
+            CostError: naming the source and the first bad prompt.
+        """
+
+
+def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
+    """``raw`` as finite floats, one a prompt.
+
+    Args:
+        raw: a tensor, an array or a list; or a mapping with it under ``costs`` or ``rewards``.
+        prompts: the prompts of the samples, for the message.
+        source: what to call the source in a message.
+
+    Raises:
+        CostError: wrong length, or a value that is missing, not a number, NaN or infinite.
+    """
+    if isinstance(raw, dict):
+        found = next((raw[key] for key in ("costs", "rewards") if key in raw), None)
+        if found is None:
+            raise CostError(f"{source} answered with the keys {sorted(raw)}; it must give 'costs' (or 'rewards')")
+        raw = found
+    values = _as_list(raw, source)
+    if len(values) != len(prompts):
+        raise CostError(f"{source} gave {len(values)} costs for {len(prompts)} samples; it must give one each")
+    for position, (value, prompt) in enumerate(zip(values, prompts, strict=True)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise CostError(
+                f"{source} gave the cost {value!r} for sample {position}, prompt {prompt[:200]!r};"
+                " a cost must be a finite number; the run stops rather than train on it"
+            )
+    return [float(value) for value in values]
+
+
+def _as_list(raw: Any, source: str) -> list[Any]:
+    if hasattr(raw, "tolist"):
+        raw = raw.tolist()
+    if isinstance(raw, str) or not isinstance(raw, Iterable):
+        raise CostError(f"{source} gave {raw!r}; it must give a list or tensor with one cost a sample")
+    return [value.item() if hasattr(value, "item") else value for value in raw]
+
+
+def cost_source(profile: RiskProfile, **context: Any) -> CostSource:
+    """The source that the profile names.
+
+    Args:
+        context: ``strategy``, ``tokenizer``, ``nodes``, ``gpus_per_node`` and ``placement_group``.
+    """
+    from openrlhf_rad.plugin.cost_model import CostModel  # noqa: PLC0415 - imports OpenRLHF
+    from openrlhf_rad.plugin.cost_texts import FunctionCost, RemoteCost  # noqa: PLC0415
+
+    source = profile.cost
+    if source is None:
+        raise CostError(f"profile {profile.name} has no cost; add cost: {{model: …}}, {{function: …}} or {{remote_url: …}}")
+    if source.kind == "model":
+        return CostModel(source.location, **context)
+    text_source = FunctionCost if source.kind == "function" else RemoteCost
+    return text_source(source.location, context["tokenizer"])

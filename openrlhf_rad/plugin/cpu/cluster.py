@@ -1,0 +1,100 @@
+"""Touch points 5 and 6: settings that only a GPU can serve, and a private Ray with virtual GPUs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import ray
+
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.plugin.cpu.backend import environment
+
+#: OpenRLHF's default number of GPUs a node: not a choice of the user's.
+_DEFAULT_GPUS = 8
+_OBJECT_STORE = 2 * 2**30  # bytes; a rollout is a few MiB
+
+
+def prepare(args: Any, options: Any) -> None:
+    """Make OpenRLHF's arguments fit a CPU, then start or join Ray.
+
+    Raises:
+        ConfigError: a flag that needs a GPU.
+        EnvironmentProblem: no C++ compiler, or a Ray cluster that is too small.
+    """
+    _refuse_gpu_flags(args)
+    _set_cpu_flags(args)
+    if shutil.which("g++") is None:
+        raise EnvironmentProblem(
+            "g++ is not on the PATH; DeepSpeed compiles its CPU Adam with it; install it (apt install g++)"
+        )
+    _start_ray(virtual_gpus(args, options))
+
+
+def _refuse_gpu_flags(args: Any) -> None:
+    refused = {
+        "--ds.packing_samples": args.ds.packing_samples,
+        "--train.dynamic_batch_enable": args.train.dynamic_batch_enable,
+        "--vllm.enable_sleep": args.vllm.enable_sleep,
+        "--vllm.sync_with_ray": args.vllm.sync_with_ray,
+        "--ds.load_in_4bit": args.ds.load_in_4bit,
+    }
+    given = [flag for flag, value in refused.items() if value]
+    if given:
+        raise ConfigError(f"{', '.join(given)} needs a GPU and there is none; leave it out")
+
+
+def _set_cpu_flags(args: Any) -> None:
+    args.ds.adam_offload = True
+    args.vllm.enforce_eager = True
+    if "flash" in args.ds.attn_implementation:
+        args.ds.attn_implementation = "eager"
+    args.vllm.sync_backend = "gloo"
+    for model in (args.actor, args.ref, args.reward, args.critic):
+        if model.num_gpus_per_node == _DEFAULT_GPUS:
+            model.num_gpus_per_node = 1
+
+
+def virtual_gpus(args: Any, options: Any) -> int:
+    """How many GPUs OpenRLHF will ask Ray for."""
+    groups = [args.actor]
+    if args.algo.kl.init_coef > 0:
+        groups.append(args.ref)
+    if args.critic.model_name_or_path:
+        groups.append(args.critic)
+    if not args.reward.remote_url:
+        groups.append(args.reward)
+    count = sum(group.num_nodes * group.num_gpus_per_node for group in groups)
+    count += (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
+    cost = options.profile.cost if options is not None else None
+    if cost is not None and cost.kind == "model":
+        count += options.cost_nodes * options.cost_gpus_per_node
+    return int(count)
+
+
+def _start_ray(gpus: int) -> None:
+    runtime_env = {
+        "worker_process_setup_hook": "openrlhf_rad.plugin.cpu.activate",
+        "env_vars": {**environment(), "TOKENIZERS_PARALLELISM": os.environ.get("TOKENIZERS_PARALLELISM", "true")},
+    }
+    if not os.environ.get("RAY_ADDRESS"):
+        # A private cluster: one that runs on this machine for other work has no GPUs to give.
+        ray.init(
+            address="local",
+            num_gpus=gpus,
+            num_cpus=gpus + 1,  # each model one, the trainer one
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE,
+            runtime_env=runtime_env,
+        )
+        return
+    ray.init(runtime_env=runtime_env)
+    found = ray.cluster_resources().get("GPU", 0)
+    if found < gpus:
+        ray.shutdown()
+        raise EnvironmentProblem(
+            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} has {found:g} GPUs and this run asks for"
+            f" {gpus}; unset RAY_ADDRESS to let the run start its own Ray, or start that one with"
+            f" ray start --head --num-gpus={gpus}"
+        )

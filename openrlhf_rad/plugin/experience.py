@@ -1,0 +1,73 @@
+"""The advantage hook: costs of the whole batch → scores → advantages on r + λs (Eqs. (14), (38))."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+
+from openrlhf_rad.errors import RewardError
+from openrlhf_rad.plugin.costs import CostSource
+from openrlhf_rad.step import RadStep
+
+
+class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
+    """OpenRLHF's experience maker with a cost beside the reward.
+
+    Attributes:
+        cost_source: where costs come from.
+        step: the constraint; None until the reference costs are known.
+        last_metrics, last_experiences: of the last batch; costs in their own units.
+    """
+
+    cost_source: CostSource
+    step: RadStep | None = None
+    last_metrics: dict[str, float]
+    last_experiences: list[Any]
+
+    def make_experience(self, samples_list: list[Any]) -> list[Any]:
+        """Forward all models, the cost source beside them; each experience gets ``info["cost"]`` (B,)."""
+        handle = self.cost_source.begin(samples_list)
+        experiences: list[Any] = super().make_experience(samples_list)
+        _check_rewards(experiences)
+        attach_costs(experiences, self.cost_source.finish(handle))
+        return experiences
+
+    def compute_advantages_and_returns(self, experiences: list[Any]) -> list[Any]:
+        """Add λ·s(c) to the rewards that advantages are made of; the logged reward and cost stay raw."""
+        if self.step is None:
+            raise RuntimeError("the reference costs are not known yet")
+        started = time.perf_counter()
+        cost_b = torch.cat([experience.info["cost"] for experience in experiences])
+        result = self.step(cost_b.double().numpy())
+        bonus_b = torch.as_tensor(result.dual_variable * result.score_b, dtype=torch.float32)
+        sizes = [len(experience.rewards) for experience in experiences]
+        for experience, bonus in zip(experiences, bonus_b.split(sizes), strict=True):
+            # A new tensor: info["reward"] is the same object as rewards, and is what gets logged.
+            experience.rewards = experience.rewards.float() + bonus
+        result.metrics.pop("rad_seconds", None)
+        self.last_metrics = {**result.metrics, "seconds_rad": time.perf_counter() - started}
+        self.last_experiences = experiences
+        return super().compute_advantages_and_returns(experiences)  # type: ignore[no-any-return]
+
+
+def attach_costs(experiences: Sequence[Any], costs: list[float]) -> None:
+    """Put the costs, one a sample in order, into ``info["cost"]`` of each experience."""
+    cost_b = torch.tensor(costs, dtype=torch.float32)
+    sizes = [len(experience.sequences) for experience in experiences]
+    for experience, cost in zip(experiences, cost_b.split(sizes), strict=True):
+        experience.info["cost"] = cost
+
+
+def _check_rewards(experiences: Sequence[Any]) -> None:
+    for experience in experiences:
+        bad = ~torch.isfinite(experience.rewards.float())
+        if bad.any():
+            position = int(bad.nonzero()[0])
+            raise RewardError(
+                f"the reward is {experience.rewards[position].item()} for the prompt"
+                f" {experience.prompts[position][:200]!r}; a reward must be a finite number"
+            )

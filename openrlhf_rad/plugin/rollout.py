@@ -1,0 +1,41 @@
+"""The rollout worker that stops at a reward that failed; OpenRLHF logs the exception and goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openrlhf.trainer.ray import vllm_engine
+
+from openrlhf_rad.errors import RewardError
+from openrlhf_rad.plugin.registry import plain_class
+
+
+class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: ignore[misc]
+    """OpenRLHF's vLLM worker; each answer comes back with a reward, or the run stops with the cause."""
+
+    async def generate_responses(self, *args: Any, **kwargs: Any) -> Any:
+        """Generate and score; a missing reward is asked for once more, with its exception let through."""
+        hf_tokenizer = kwargs["hf_tokenizer"]
+        responses = await super().generate_responses(*args, **kwargs)
+        if getattr(self.executor, "reward_endpoints", None):
+            for response in responses:
+                if response["reward"] is None:
+                    await self._score_again(response, hf_tokenizer)
+        return responses
+
+    async def _score_again(self, response: dict[str, Any], hf_tokenizer: Any) -> None:
+        executor, source = self.executor, self.executor.reward_endpoints[0]
+        query = hf_tokenizer.decode(response["observation_tokens"], skip_special_tokens=False)
+        fetch = executor._fetch_rewards_via_func if executor.reward_func else executor._fetch_rewards_via_http
+        where = f"for the prompt {response['prompt'][:200]!r}"
+        try:
+            found = (await fetch([query], [response["prompt"]], [response["label"]]))[0]
+        except Exception as cause:
+            raise RewardError(f"{source} failed {where}: {type(cause).__name__}: {cause}") from cause
+        if not found or found.get("rewards") is None:
+            raise RewardError(f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}")
+        response.update(
+            reward=found["rewards"],
+            scores=found["rewards"] if found.get("scores") is None else found["scores"],
+            extra_logs=found.get("extra_logs") or {},
+        )

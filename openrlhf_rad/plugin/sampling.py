@@ -1,0 +1,100 @@
+"""Scored answers of the policy as the engines hold it now: the reference sample and the held-out set."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from openrlhf.datasets import PromptDataset
+from openrlhf.datasets.utils import blending_datasets
+from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
+
+from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs
+
+Row = dict[str, Any]
+
+
+class AnswerSampler:
+    """Answers prompts with OpenRLHF's own sample generator and scores them with both sources."""
+
+    def __init__(self, samples_generator: Any, experience_maker: RadExperienceMaker, generate_kwargs: Row) -> None:
+        self._generator = samples_generator
+        self._maker = experience_maker
+        self._kwargs = {**generate_kwargs, "n_samples_per_prompt": 1}
+
+    def sample(self, dataset: Any, indices: Sequence[int]) -> list[Row]:
+        """One scored answer to each prompt: prompt, answer, label, reward, cost; in order of ``indices``."""
+        sleeping = self._generator.args.vllm.enable_sleep
+        if sleeping:
+            batch_vllm_engine_call(self._generator.vllm_engines, "wake_up")
+        samples, _, _ = self._generator._generate_vllm(
+            dataloader_iter=_batches(dataset, indices),
+            num_prompts=len(indices),
+            dynamic_filtering=False,
+            **self._kwargs,
+        )
+        if sleeping:
+            batch_vllm_engine_call(self._generator.vllm_engines, "sleep")
+        order = {dataset[index][1]: position for position, index in enumerate(indices)}
+        samples.sort(key=lambda sample: order[sample.prompts[0]])  # engines answer in any order
+        batches = self._maker.split_rollout_samples(samples)
+        self._score(batches)
+        return rows(batches, self._maker.tokenizer)
+
+    def _score(self, batches: list[Any]) -> None:
+        attach_costs(batches, self._maker.cost_source.finish(self._maker.cost_source.begin(batches)))
+        if batches[0].rewards is None:
+            group = self._maker.reward_model_group
+            references = self._maker._dispatch_forward(
+                group,
+                self._maker.args.train.colocate_all,
+                sequences=[batch.sequences for batch in batches],
+                attention_mask=[batch.attention_mask for batch in batches],
+                pad_sequence=[True] * len(batches),
+            )
+            ds = self._maker.args.ds
+            scores = self._maker._flatten_results(references, ds.ring_attn_size * ds.tensor_parallel_size)
+            for batch, reward in zip(batches, scores, strict=True):
+                batch.rewards = batch.info["reward"] = reward
+
+
+def rows(experiences: Sequence[Any], tokenizer: Any) -> list[Row]:
+    """Experiences as plain records, one a sample; the answer without special tokens."""
+    records = []
+    for experience in experiences:
+        for i, prompt in enumerate(experience.prompts):
+            # action_mask[t] marks token t + 1 of the sequence.
+            answer = experience.sequences[i][1:][experience.action_mask[i].bool()]
+            records.append(
+                {
+                    "prompt": prompt,
+                    "answer": tokenizer.decode(answer, skip_special_tokens=True),
+                    "label": experience.labels[i],
+                    "reward": float(experience.info["reward"][i]),
+                    "cost": float(experience.info["cost"][i]),
+                }
+            )
+    return records
+
+
+def _batches(dataset: Any, indices: Sequence[int]) -> Iterator[Any]:
+    return (dataset.collate_fn([dataset[index]]) for index in indices)
+
+
+def reference_indices(dataset: Any, count: int, seed: int) -> list[int]:
+    """Which training prompts the reference sample answers: ``count`` of them, again and again if need be."""
+    indices = list(range(len(dataset)))
+    if not indices:
+        raise ConfigError("the prompt dataset is empty; check --data.prompt_dataset and --data.input_key")
+    random.Random(seed).shuffle(indices)
+    return [indices[i % len(indices)] for i in range(count)]
+
+
+def heldout_dataset(path: str, strategy: Any, tokenizer: Any) -> Any:
+    """The held-out prompts, read as OpenRLHF reads training prompts."""
+    args = strategy.args
+    data = blending_datasets(path, None, strategy, args.train.seed, dataset_split=args.data.prompt_split)
+    return PromptDataset(data, tokenizer, strategy, input_template=args.data.input_template)
+

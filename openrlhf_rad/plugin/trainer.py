@@ -1,0 +1,142 @@
+"""The controller: reference costs before the first update, one dual step each rollout, a run's folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from openrlhf.trainer import ppo_trainer
+
+from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.plugin.arguments import RadOptions
+from openrlhf_rad.plugin.compatibility import check_clip
+from openrlhf_rad.plugin.costs import cost_source
+from openrlhf_rad.plugin.experience import RadExperienceMaker
+from openrlhf_rad.plugin.registry import plain_class
+from openrlhf_rad.plugin.sampling import AnswerSampler, heldout_dataset, reference_indices, rows
+from openrlhf_rad.reference import read_costs
+from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, Kind, RunFolder
+from openrlhf_rad.step import RadStep
+
+#: Column of metrics.jsonl → OpenRLHF's name of it.
+_OPENRLHF_METRICS = {
+    "reward_mean": "rollout/reward_mean",
+    "kl": "kl",
+    "response_length": "rollout/response_length_mean",
+    "seconds_generation": "timing/generation",
+    "seconds_experience": "timing/make_experience",
+    "seconds_training": "timing/ppo_train",
+    "seconds_weight_sync": "timing/broadcast",
+    "seconds_step": "timing/step_total",
+}
+
+
+class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
+    """OpenRLHF's PPO trainer with the dominance constraint.
+
+    Args:
+        options: RAD's options; the rest are the arguments of OpenRLHF's trainer.
+    """
+
+    def __init__(self, options: RadOptions, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.options = options
+        self.folder = RunFolder(options.out)
+        self.experience_maker = self._rad_experience_maker()
+        self.sampler = AnswerSampler(self.samples_generator, self.experience_maker, self.generate_kwargs)
+
+    def _rad_experience_maker(self) -> RadExperienceMaker:
+        plain = self.experience_maker
+        maker = RadExperienceMaker(
+            plain.actor_model_group,
+            plain.critic_model_group,
+            plain.reward_model_group,
+            plain.initial_model_group,
+            self.kl_ctl,
+            self.strategy,
+            self.tokenizer,
+        )
+        colocated = self.args.train.colocate_all
+        maker.cost_source = cost_source(
+            self.options.profile,
+            strategy=self.strategy,
+            tokenizer=self.tokenizer,
+            nodes=self.options.cost_nodes,
+            gpus_per_node=self.options.cost_gpus_per_node,
+            placement_group=plain.actor_model_group.placement_group if colocated else None,
+        )
+        return maker
+
+    def fit(self, global_step: int = 0) -> None:
+        """Learn the reference costs, train as OpenRLHF does, answer the held-out prompts before and after."""
+        self.step = RadStep(self.options.profile, self._reference_costs(), fixed_dual=self.options.fixed_dual)
+        check_clip(self.args.reward.clip_range, self.step.score_bound())
+        self.experience_maker.step = self.step
+        self._answer_heldout("before")
+        super().fit(global_step)
+        self._answer_heldout("after")
+
+    def _reference_costs(self) -> Any:
+        """Of a file, of an earlier start of this run, or sampled now, while the engines hold π_ref."""
+        reference = self.options.profile.reference
+        if (self.folder.path / REFERENCE).is_file():
+            return self.folder.read_reference().cost_r
+        if reference.file is not None:
+            costs = read_costs(reference.file)
+            self.folder.write_reference(costs, np.full(len(costs), np.nan), [""] * len(costs))
+            return costs
+        dataset = self.prompts_dataloader.dataset
+        indices = reference_indices(dataset, reference.samples, self.args.train.seed)
+        answers = self.sampler.sample(dataset, indices)
+        costs, rewards, prompts = ([row[key] for row in answers] for key in ("cost", "reward", "prompt"))
+        self.folder.write_reference(costs, rewards, prompts)
+        return costs
+
+    def _answer_heldout(self, moment: Kind) -> None:
+        done = (self.folder.path / HELD_OUT[moment]).is_file()
+        if self.options.heldout is None or (moment == "before" and done):
+            return
+        dataset = heldout_dataset(self.options.heldout, self.strategy, self.tokenizer)
+        self.folder.write_answers(moment, self.sampler.sample(dataset, range(len(dataset))))
+
+    def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
+        """One rollout: OpenRLHF's step, and what the constraint saw, under ``rad/``, for its loggers."""
+        status, next_step = super().train_step(rollout_samples, global_step)
+        maker = self.experience_maker
+        status.update({f"rad/{name}": value for name, value in maker.last_metrics.items()})
+        answers = rows(maker.last_experiences, self.tokenizer)
+        self.folder.append_samples([{"step": next_step, **row} for row in answers])
+        maker.last_experiences = []
+        return status, next_step
+
+    def save_logs_and_checkpoints(
+        self, global_step: int, logs_dict: Any = None, client_states: Any = None
+    ) -> None:
+        """Write the step's line of ``metrics.jsonl``; put λ into OpenRLHF's checkpoint."""
+        logs = logs_dict or {}
+        self.folder.append_metrics(
+            {
+                "step": global_step,
+                **{column: logs[name] for column, name in _OPENRLHF_METRICS.items() if name in logs},
+                **self.experience_maker.last_metrics,
+            }
+        )
+        super().save_logs_and_checkpoints(
+            global_step, logs_dict, {**(client_states or {}), "rad": self.step.state_dict()}
+        )
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        """Restore λ with OpenRLHF's own states.
+
+        Raises:
+            ConfigError: the checkpoint was not written by a run with RAD.
+        """
+        states: dict[str, Any] = super().init_checkpoint_states()
+        if states["global_step"] > 0:
+            if "rad" not in states:
+                raise ConfigError(
+                    f"the checkpoint in {self.args.ckpt.path} holds no λ: it is of a run without RAD;"
+                    " start a new run, or leave out --ckpt.load_enable"
+                )
+            self.step.load_state_dict(states["rad"])
+        return states
