@@ -117,6 +117,8 @@ def _syntax_problem(error: yaml.YAMLError, source: str) -> str:
 
 def _plain(node: yaml.Node, path: str, document: Document) -> Any:
     document.places[path] = _place(node, document)
+    if isinstance(node, yaml.CollectionNode) and node.tag.rpartition(":")[2] not in ("map", "seq"):
+        return _refuse_tag(node, path, document)
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
     if isinstance(node, yaml.SequenceNode):
@@ -124,11 +126,14 @@ def _plain(node: yaml.Node, path: str, document: Document) -> Any:
     try:
         return _convert(node.tag, node.value)
     except (KeyError, ValueError):
-        document.problems.append(
-            f"{document.places[path]}: {path or 'the file'} has the tag {node.tag}; profiles hold plain text"
-            " and numbers; remove the tag"
-        )
-        return None
+        return _refuse_tag(node, path, document)
+
+
+def _refuse_tag(node: yaml.Node, path: str, document: Document) -> None:
+    document.problems.append(
+        f"{document.places[path]}: {path or 'the file'} has the tag {node.tag}; profiles hold plain text"
+        " and numbers; remove the tag"
+    )
 
 
 def _mapping(node: yaml.MappingNode, path: str, document: Document) -> dict[str, Any]:

@@ -61,6 +61,6 @@ def _parameters(
             continue
         # The place belongs to the key as written (α), the message to the full name.
         written, full = problems.document.place(f"risk.{key}"), f"risk.{name}"
-        problems.document.places.setdefault(full, written)
+        problems.document.places[full] = written
         values.append((name, number(problems, full, value, 0.5, parameter)))
     return tuple(values)

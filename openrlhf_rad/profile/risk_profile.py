@@ -60,12 +60,12 @@ class RiskProfile(Sections):
         if self.constraint.form == "improvement" and self.constraint.margin.value == 0:
             found.append(
                 "form improvement with margin 0 has no gradient while the policy equals its reference, so at"
-                " step 0; set constraint.margin, for instance 50% of reference spread"
+                " step 0; set constraint.margin, for instance 60% of reference spread"
             )
         if self.constraint.form == "no_worse" and self.constraint.level.value == 0:
             found.append(
-                "form no_worse with level 0 is violated by sampling noise alone, so λ can only rise; set"
-                " constraint.level, for instance 10% of reference spread"
+                "form no_worse with level 0 never has slack, for no gap is negative, so λ can only rise;"
+                " set constraint.level, for instance 20% of reference spread"
             )
         return tuple(found)
 
