@@ -63,7 +63,7 @@ class Level:
 
 # Level and margin of each form where the profile gives none. All ask for the same: a risk lower by
 # 0.4 spreads. For no_worse the level is also the most slack there can be, for a gap is never negative:
-# with level 0 λ could only rise, and with 0.1 it took twice as long to come down as with 0.2.
+# with level 0 λ could only rise, and with 0.1 it comes down at most half as fast as with 0.2.
 FORM_DEFAULTS: dict[Form, tuple[Level, Level]] = {
     "no_worse": (Level(0.2, "spread"), Level(0.6, "spread")),
     "improvement": (Level(0.4, "spread"), Level(0.6, "spread")),
@@ -108,8 +108,8 @@ class TransportSettings:
     epsilon: float = 0.1
     #: Number of particles; None (`auto`) is the number of samples of the batch, which wastes none.
     particles: int | None = None
-    #: Marginal error at which Sinkhorn stops. Measured: activations then are within 0.001 of the limit,
-    #: and log-normal costs take a tenth of the iterations of 1e-6.
+    #: Marginal error at which Sinkhorn stops. Measured with 64 particles on normal, log-normal and t₃
+    #: costs: activations within 0.001 of the limit; at 1e-6 some need more than 10,000 iterations.
     tolerance: float = 1e-5
     #: Far above the few hundred iterations that epsilon 0.1 takes.
     max_iterations: int = 10_000
