@@ -1,0 +1,17 @@
+"""The command ``rad-train``: a light process that resolves, checks, starts and watches one run.
+
+========================  ==============================================================================
+``train``                 the options; the only module that ``--help`` imports
+``flags``, ``config``     OpenRLHF's flags from a preset, a YAML file and the command line, merged
+``plan``                  profile + flags + folder → the one command to start
+``show``                  what ``--dry-run`` prints
+``preflight``             everything that can be refused before anything is started
+``prompts``               prompt files, read as far as the checks need
+``run``                   prepares the assets, starts the command, watches it, reports
+``process``               the training process and all it started, ended together
+``progress``              a run's phase and steps, read from its folder
+========================  ==============================================================================
+
+No module here imports torch, and within the package imports are relative: the folder is ``cli`` in the source
+tree and ``openrlhf_rad.cli`` once installed.
+"""

@@ -1,0 +1,169 @@
+"""What the options ask for: one resolved profile, one set of flags, one folder, one command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.jobs.presets import PRESETS, Preset, place
+from openrlhf_rad.plugin.arguments import overrides, parser
+from openrlhf_rad.profile import RiskProfile, load_profile
+from openrlhf_rad.profile.checks import did_you_mean
+
+from . import flags as flag
+from .config import Config, load
+from .flags import Flags
+
+MODEL = "actor.model_name_or_path"
+#: Heldout prompts, see openrlhf_rad.plugin.arguments; the other flags of RAD keep their names too.
+HELDOUT = "rad.heldout"
+#: OpenRLHF's own defaults, for flags that the checks need and a command may leave out.
+BATCH, SAMPLES = ("rollout.batch_size", 1024), ("rollout.n_samples_per_prompt", 1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``rad-train`` as they were given."""
+
+    profile: str | None = None
+    config: Path | None = None
+    preset: str | None = None
+    seed: int | None = None
+    out: Path | None = None
+    overrides: Sequence[str] = ()
+    words: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, resolved.
+
+    Attributes:
+        profile: overrides applied, with the cost's source.
+        preset: None where the user named a model.
+        flags: OpenRLHF's and RAD's own (``rad.*``), without those that rad-train adds.
+        places: flag → where the user's file gave it.
+        out: the run's folder, absolute.
+    """
+
+    profile: RiskProfile
+    preset: Preset | None
+    flags: Flags
+    places: dict[str, str]
+    out: Path
+
+    @property
+    def profile_file(self) -> Path:
+        """The file that the training process reads."""
+        return self.out / "profile.resolved.yaml"
+
+    @property
+    def arguments(self) -> Flags:
+        """All flags of ``python -m openrlhf_rad``, RAD's own first."""
+        own: Flags = {"rad.profile": [str(self.profile_file)], "rad.out": [str(self.out)]}
+        rad = {name: values for name, values in self.flags.items() if name.startswith("rad.")}
+        return own | rad | self.flags
+
+    @property
+    def command(self) -> list[str]:
+        """The command of the training process."""
+        return [sys.executable, "-m", "openrlhf_rad", *flag.to_words(self.arguments)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that the preset adds to the user's, where the user has not set them."""
+        wanted = self.preset.environment if self.preset else {}
+        return {name: value for name, value in wanted.items() if name not in os.environ}
+
+    @property
+    def shell_command(self) -> str:
+        """The command for a shell, one flag a line."""
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        first = " ".join([*variables, shlex.quote(sys.executable), "-m openrlhf_rad"])
+        lines = [shlex.join(group) for group in flag.groups(self.arguments)]
+        return " \\\n  ".join([first, *lines])
+
+    @property
+    def samples(self) -> int:
+        """Samples of a rollout."""
+        return flag.whole(self.flags, *BATCH) * flag.whole(self.flags, *SAMPLES)
+
+    @property
+    def particles(self) -> int:
+        """Particles of a step."""
+        return self.profile.transport.particles or self.samples
+
+    @property
+    def assets(self) -> list[str]:
+        """The files prepared for the preset that this run reads; none that the user has replaced."""
+        used = {words[0] for words in self.flags.values() if words}
+        used |= {self.profile.cost.location} if self.profile.cost else set()
+        return [path for path in self.preset.assets if path in used] if self.preset else []
+
+
+def make(options: Options) -> Plan:
+    """Resolve the options.
+
+    Raises:
+        ProfileError: a profile, or an override of it, that is not valid.
+        ConfigError: flags or a file of flags that are not valid; every problem of one kind at once.
+    """
+    config = load(options.config) if options.config else Config({}, {})
+    given = flag.from_words(options.words)
+    _check(config, given)
+    preset = _preset(options, flag.merge(config.flags, given))
+    profile = _profile(options, preset)
+    out = (options.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile.name}").absolute()
+    seed: Flags = {} if options.seed is None else {"train.seed": [str(options.seed)]}
+    merged = flag.merge(preset.words(out) if preset else {}, config.flags, seed, given)
+    return Plan(_with_cost(profile, preset, out), preset, merged, config.places, out)
+
+
+def _check(config: Config, given: Flags) -> None:
+    problems = flag.problems(config.flags, config.places) + flag.problems(given, {})
+    if problems:
+        raise ConfigError("\n".join(problems))
+    rad = {name: words for name, words in flag.merge(config.flags, given).items() if name.startswith("rad.")}
+    _, unknown = parser().parse_known_args(flag.to_words(rad))
+    if unknown:
+        hint = did_you_mean(unknown[0], parser().format_usage().replace("[", "").replace("]", "").split())
+        raise ConfigError(
+            f"{unknown[0]} is no flag of RAD; {hint or 'see python -m openrlhf_rad --rad.help'}"
+        )
+
+
+def _preset(options: Options, user: Flags) -> Preset | None:
+    if options.preset is None:
+        return None if MODEL in user else PRESETS["default"]
+    if options.preset not in PRESETS:
+        hint = did_you_mean(options.preset, PRESETS)
+        raise ConfigError(
+            f"--preset is {options.preset}; it must be one of {', '.join(PRESETS)}"
+            + (f"; {hint}" if hint else "")
+        )
+    return PRESETS[options.preset]
+
+
+def _profile(options: Options, preset: Preset | None) -> RiskProfile:
+    name = options.profile or (preset.profile if preset else None)
+    if name is None:
+        raise ConfigError("no risk profile is named; add --profile FILE|NAME, for instance --profile medical")
+    return load_profile(name).with_overrides(overrides(list(options.overrides)))
+
+
+def _with_cost(profile: RiskProfile, preset: Preset | None, out: Path) -> RiskProfile:
+    if profile.cost is not None:
+        return profile
+    if preset is None:
+        raise ConfigError(
+            f"the profile {profile.name} names no cost; every run measures its answers by one; add"
+            " --set cost.function=FILE.py, --set cost.model=FOLDER or --set cost.remote_url=http://…"
+        )
+    kind, location = preset.cost
+    return profile.with_overrides({f"cost.{kind}": place(location, out)})

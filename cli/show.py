@@ -1,0 +1,54 @@
+"""What ``--dry-run`` prints: the profile, its weights, cost and reward, and the command."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import flags as flag
+from .plan import Plan
+
+_BARS = "▁▂▃▄▅▆▇█"
+#: Particles of the vector that is printed whole.
+_SHOWN = 20
+
+
+def dry_run(plan: Plan) -> str:
+    """The plan as text; the command stands last, ready for a shell."""
+    profile = plan.profile
+    preset = plan.preset.name if plan.preset else "none; the flags are the user's alone"
+    sections = {
+        f"profile {profile.name} (hash {profile.hash[:12]})": profile.to_yaml().rstrip(),
+        "weights": weights(plan),
+        "cost": f"{profile.cost.kind}: {profile.cost.location}" if profile.cost else "none",
+        "reward": reward(plan),
+        "preset": preset,
+        "folder": str(plan.out),
+        "command": plan.shell_command,
+    }
+    return "\n\n".join(f"# {title}\n{text}" for title, text in sections.items())
+
+
+def weights(plan: Plan) -> str:
+    """The spectrum as shares of the worst costs, a sketch, and its vector for 20 particles."""
+    spectrum, n = plan.profile.risk, plan.particles
+    shares = [
+        f"{1 - float(spectrum.cumulative(1 - worst / 100)):.1%} on the worst {worst} %"
+        for worst in (1, 5, 10)
+    ]
+    weight_n = spectrum.weights(_SHOWN)
+    height_n = np.round(weight_n / weight_n.max() * (len(_BARS) - 1)).astype(int)
+    return "\n".join(
+        [
+            f"{spectrum}: {spectrum.formula}",
+            f"{n} particles; share of the weight: {', '.join(shares)}",
+            f"best {''.join(_BARS[height] for height in height_n)} worst, in {_SHOWN} bins of equal probability",
+            " ".join(f"{weight:.4g}" for weight in weight_n),
+        ]
+    )
+
+
+def reward(plan: Plan) -> str:
+    """The reward's source, as OpenRLHF's flags name it."""
+    sources = ("reward.remote_url", "reward.model_name_or_path", "train.agent_func_path")
+    given = [f"{name}: {flag.value(plan.flags, name)}" for name in sources if flag.value(plan.flags, name)]
+    return ", ".join(given) or "none"

@@ -1,0 +1,138 @@
+"""The presets of ``rad-train``: the whole command of a job that needs nothing from the user.
+
+Each is for one machine, a CPU or one GPU a model. A value that starts with ``@`` stands for a path:
+``@out/…`` in the run's folder, ``@jobs/…`` beside this file, ``@…`` else in the cache of prepared assets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from openrlhf_rad.jobs.assets import cache_root
+from openrlhf_rad.jobs.chat import TEMPLATE
+
+Value = str | int | float | bool
+
+#: Flags of both presets; True is a bare flag.
+COMMON: dict[str, Value] = {
+    "algo.advantage.estimator": "rloo",
+    "actor.num_gpus_per_node": 1,
+    "ref.num_gpus_per_node": 1,
+    "vllm.num_engines": 1,
+    "vllm.enforce_eager": True,
+    "ds.adam_offload": True,
+    "ds.attn_implementation": "eager",
+    "data.input_key": "input",
+    "data.label_key": "label",
+    "data.input_template": TEMPLATE,
+    "rollout.n_samples_per_prompt": 2,
+    "ckpt.output_dir": "@out/model",
+    "ckpt.path": "@out/checkpoints",
+    "logger.tensorboard_dir": "@out/tensorboard",
+}
+
+#: 256 prompts, 8 steps an episode: 24 steps.
+TINY: dict[str, Value] = {
+    "actor.model_name_or_path": "@tiny/policy",
+    "reward.remote_url": "@jobs/tiny_reward.py",
+    "data.prompt_dataset": "@tiny/train.jsonl",
+    "rad.heldout": "@tiny/heldout.jsonl",
+    "rollout.batch_size": 32,
+    "rollout.micro_batch_size": 32,
+    "train.batch_size": 64,
+    "train.micro_batch_size": 16,
+    "train.num_episodes": 3,
+    "data.max_samples": 256,
+    "data.max_len": 96,
+    "rollout.max_new_tokens": 16,
+    "actor.adam.lr": 1e-3,
+    "algo.kl.init_coef": 0.001,
+}
+
+#: 320 prompts, 16 a step: 20 steps.
+DEFAULT: dict[str, Value] = {
+    "actor.model_name_or_path": "@policy",
+    "reward.remote_url": "@jobs/relevance_reward.py",
+    "data.prompt_dataset": "@prompts/train.jsonl",
+    "rad.heldout": "@prompts/heldout.jsonl",
+    "rollout.batch_size": 16,
+    "rollout.micro_batch_size": 16,
+    "train.batch_size": 32,
+    "train.micro_batch_size": 8,
+    "data.max_samples": 320,
+    "data.max_len": 192,
+    "rollout.max_new_tokens": 32,
+    "actor.adam.lr": 1e-4,
+    "actor.lr_warmup_ratio": 0,
+    "algo.kl.init_coef": 0.01,
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A job that is whole but for the risk profile.
+
+    Attributes:
+        name: for ``--preset``, and for ``python -m openrlhf_rad.jobs.prepare --preset``.
+        flags: OpenRLHF's and RAD's own, see the tables above.
+        cost: kind and location of the cost, where the profile names none.
+        model_bytes: size of the policy's checkpoint.
+        cache_bytes: what all prepared assets take in the cache.
+        independent_cost: a second cost that training never sees, for the report.
+        profile: the risk profile where the user names none.
+        environment: variables of the training process; the user's own values win.
+    """
+
+    name: str
+    flags: Mapping[str, Value]
+    cost: tuple[Literal["model", "function"], str]
+    model_bytes: int
+    cache_bytes: int
+    independent_cost: str | None = None
+    profile: str = "medical"
+    environment: Mapping[str, str] = field(default_factory=lambda: {"HF_HUB_OFFLINE": "1"})
+
+    def words(self, out: Path) -> dict[str, list[str]]:
+        """Each flag's words, with paths for a run in folder ``out``."""
+        return {name: [] if value is True else [place(str(value), out)] for name, value in self.flags.items()}
+
+    @property
+    def assets(self) -> list[str]:
+        """The paths of the prepared files: policy, prompts and cost."""
+        values = [str(value) for value in (*self.flags.values(), self.cost[1])]
+        here = ("@out/", "@jobs/")
+        return [place(text, Path()) for text in values if text.startswith("@") and not text.startswith(here)]
+
+
+def place(value: str, out: Path) -> str:
+    """The path that an ``@`` value stands for; other values as they are."""
+    if not value.startswith("@"):
+        return value
+    root, _, rest = value[1:].partition("/")
+    roots = {"out": out, "jobs": Path(__file__).parent}
+    return str(roots[root] / rest if root in roots else cache_root() / root / rest)
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "default",
+            COMMON | DEFAULT,
+            cost=("model", "@cost_model"),
+            model_bytes=270_000_000,
+            cache_bytes=900_000_000,
+            independent_cost="@independent_cost",
+        ),
+        Preset(
+            "tiny",
+            COMMON | TINY,
+            cost=("function", "@jobs/tiny_cost.py"),
+            model_bytes=300_000,
+            cache_bytes=2_000_000,
+        ),
+    )
+}
