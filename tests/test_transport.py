@@ -163,3 +163,14 @@ def test_quantiles_are_left_continuous(sample, n):
 def test_costs_that_are_not_finite_are_refused():
     with pytest.raises(CostError, match=r"1 of 3 costs are not finite \(number 1 is nan\)"):
         empirical_quantiles([1.0, np.nan, 2.0], 2)
+
+
+def test_heavy_tails_take_far_fewer_iterations_than_a_cold_start():
+    x = np.sort(np.random.default_rng(0).lognormal(size=64))
+    cost, uniform = ground_cost(x - 0.5, x), np.full(64, 1 / 64)
+    _, cold = ot.bregman.sinkhorn_log(
+        uniform, uniform, cost, 0.1, numItermax=20_000, stopThr=1e-5, log=True, warn=False
+    )
+    warm = sinkhorn(x - 0.5, x, 0.1, tol=1e-5)
+    assert warm.converged
+    assert warm.iterations < 0.5 * cold["niter"]
