@@ -166,11 +166,14 @@ def test_costs_that_are_not_finite_are_refused():
 
 
 def test_heavy_tails_take_far_fewer_iterations_than_a_cold_start():
-    x = np.sort(np.random.default_rng(0).lognormal(size=64))
-    cost, uniform = ground_cost(x - 0.5, x), np.full(64, 1 / 64)
-    _, cold = ot.bregman.sinkhorn_log(
-        uniform, uniform, cost, 0.1, numItermax=20_000, stopThr=1e-5, log=True, warn=False
-    )
-    warm = sinkhorn(x - 0.5, x, 0.1, tol=1e-5)
-    assert warm.converged
-    assert warm.iterations < 0.5 * cold["niter"]
+    uniform, options = np.full(64, 1 / 64), {"numItermax": 20_000, "stopThr": 1e-5, "warn": False}
+    cold, warm = 0, 0
+    for seed in range(4):
+        y = np.sort(np.random.default_rng(seed).lognormal(size=64))
+        y /= y.std()
+        cost = ground_cost(y - 0.5, y)
+        cold += ot.bregman.sinkhorn_log(uniform, uniform, cost, 0.1, log=True, **options)[1]["niter"]
+        result = sinkhorn(y - 0.5, y, 0.1, tol=1e-5)
+        assert result.converged
+        warm += result.iterations
+    assert warm < 0.3 * cold
