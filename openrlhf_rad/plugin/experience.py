@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.costs import CostSource
@@ -43,15 +44,28 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         started = time.perf_counter()
         cost_b = torch.cat([experience.info["cost"] for experience in experiences])
         result = self.step(cost_b.double().numpy())
-        bonus_b = torch.as_tensor(result.dual_variable * result.score_b, dtype=torch.float32)
-        sizes = [len(experience.rewards) for experience in experiences]
-        for experience, bonus in zip(experiences, bonus_b.split(sizes), strict=True):
-            # A new tensor: info["reward"] is the same object as rewards, and is what gets logged.
-            experience.rewards = experience.rewards.float() + bonus
-        result.metrics.pop("rad_seconds", None)
         self.last_metrics = {**result.metrics, "seconds_rad": time.perf_counter() - started}
         self.last_experiences = experiences
-        return super().compute_advantages_and_returns(experiences)  # type: ignore[no-any-return]
+        bonus_b = torch.as_tensor(result.dual_variable * result.score_b, dtype=torch.float32)
+        return self._with_bonus(experiences, bonus_b)
+
+    def _with_bonus(self, experiences: list[Any], bonus_b: torch.Tensor) -> list[Any]:
+        """OpenRLHF's advantages on reward + bonus, with the logged reward as it was without the bonus."""
+        # Length penalties act on the reward alone, so they come first; OpenRLHF also copies the rewards
+        # that it finds then into what it logs.
+        apply_length_penalties(experiences, self.args)
+        logged = [experience.info["reward"] for experience in experiences]
+        sizes = [len(experience.rewards) for experience in experiences]
+        for experience, bonus in zip(experiences, bonus_b.split(sizes), strict=True):
+            experience.rewards = experience.rewards.float() + bonus
+        buffer, self.args.reward.overlong_buffer_len = self.args.reward.overlong_buffer_len, None
+        try:
+            experiences = super().compute_advantages_and_returns(experiences)
+        finally:
+            self.args.reward.overlong_buffer_len = buffer
+        for experience, reward in zip(experiences, logged, strict=True):
+            experience.info["reward"] = reward
+        return experiences
 
 
 def attach_costs(experiences: Sequence[Any], costs: list[float]) -> None:
