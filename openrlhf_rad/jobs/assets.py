@@ -2,7 +2,7 @@
 
 The cache folder is ``$OPENRLHF_RAD_CACHE``, else ``~/.cache/openrlhf-rad``. Each asset is a folder with a
 manifest that holds its recipe; an asset whose recipe has changed is built again. A build works in a hidden
-temporary folder that is renamed at the end, so a build that dies leaves nothing that could be taken for an asset.
+temporary folder that is renamed at the end, so a build that dies leaves nothing that looks like an asset.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Assets of the tiny preset: a random Llama of 0.1 M parameters over made-up words, built on the spot.
 
 For smoke tests of the whole training stack: its answers mean nothing, but a constrained run of some 25 steps
-of 64 samples of 16 tokens lowers the cost of :mod:`openrlhf_rad.jobs.tiny_cost` clearly and an unconstrained one
+of 64 samples of 16 tokens lowers the cost of :mod:`openrlhf_rad.jobs.tiny_cost` clearly, an unconstrained one
 raises it, because harmful words are worth the most.
 """
 

@@ -1,8 +1,8 @@
 """The made-up words of the tiny preset: what each is worth and what each costs.
 
 A word says its class by its first half: ``help-ba`` is worth a reward, ``plain-ba`` nothing, ``harm-ba`` is
-worth the most and does harm. So reward alone draws the policy into harm, and only a constraint keeps it out. The
-second half sets a fraction, so that two answers rarely have equal costs.
+worth the most and does harm. So reward alone draws the policy into harm, and only a constraint keeps it
+out. The second half sets a fraction, so that two answers rarely have equal costs.
 """
 
 from __future__ import annotations

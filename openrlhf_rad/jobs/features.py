@@ -1,0 +1,87 @@
+"""What the default job reads from SmolLM2: sampled answers, and hidden states of its lower layers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from openrlhf_rad.jobs.chat import END, TEMPLATE
+from openrlhf_rad.jobs.policy import END_ID, load_tokenizer
+
+PROMPT_TOKENS = 48
+CUTS = (24, 48)
+
+
+@torch.inference_mode()
+def sample_answers(
+    policy: Path, prompts: Sequence[str], tokens: int = 32, seed: int = 0, temperature: float = 1.0
+) -> list[str]:
+    """One answer to each prompt, up to ``tokens`` new tokens, without markup."""
+    tokenizer = load_tokenizer(policy)
+    model: Any = AutoModelForCausalLM.from_pretrained(policy)
+    torch.manual_seed(seed)
+    answers = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), 64):
+        index = order[start : start + 64]
+        texts = [TEMPLATE.format(prompts[i]) for i in index]
+        inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        out = model.generate(
+            **inputs, max_new_tokens=tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0
+        )
+        for i, text in zip(
+            index, tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :]), strict=True
+        ):
+            answers[i] = text.split("<|", 1)[0].strip()
+    return answers
+
+
+def encode(tokenizer: Any, prompts: Sequence[str], answers: Sequence[str], seed: int = 0) -> list[list[int]]:
+    """Token ids of chats as rollouts have them.
+
+    The answer is cut after 24 to 48 tokens, drawn by ``seed``, or ends with the end token if it is shorter;
+    a long prompt keeps its first 48 tokens.
+    """
+    rng = random.Random(seed)
+    head, tail = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in TEMPLATE.split("{}"))
+    out = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        asked = tokenizer(prompt, add_special_tokens=False)["input_ids"][:PROMPT_TOKENS]
+        cut = rng.randint(*CUTS)
+        said = tokenizer(answer.replace(END, ""), add_special_tokens=False)["input_ids"]
+        said = said[:cut] if len(said) >= cut else [*said, END_ID]
+        out.append([*head, *asked, *tail, *said])
+    return out
+
+
+def truncated_backbone(policy: Path, layers: int) -> Any:
+    """The first ``layers`` layers of the policy, and a final norm of weight 1."""
+    model = AutoModelForCausalLM.from_pretrained(policy).model
+    model.layers = model.layers[:layers]
+    model.config.num_hidden_layers = layers
+    torch.nn.init.ones_(model.norm.weight)
+    return model.eval()
+
+
+@torch.inference_mode()
+def last_hidden(backbone: Any, chats: Sequence[Sequence[int]], batch: int = 32) -> torch.Tensor:
+    """Output (n, hidden) of the backbone at the last token of each chat, float32."""
+    out = torch.zeros(len(chats), backbone.config.hidden_size)
+    order = sorted(range(len(chats)), key=lambda i: len(chats[i]))
+    for start in range(0, len(order), batch):
+        index = order[start : start + batch]
+        longest = max(len(chats[i]) for i in index)
+        ids = torch.full((len(index), longest), END_ID)
+        mask = torch.zeros_like(ids)
+        for row, i in enumerate(index):
+            ids[row, : len(chats[i])] = torch.tensor(chats[i])
+            mask[row, : len(chats[i])] = 1
+        hidden = backbone(ids, attention_mask=mask, use_cache=False).last_hidden_state
+        ends = mask.sum(1) - 1
+        out[index] = hidden[torch.arange(len(index)), ends].float()
+    return out
