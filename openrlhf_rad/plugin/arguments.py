@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--rad.out", default=None, metavar="DIR", help="the run's folder")
     flags.add_argument("--rad.heldout", default=None, metavar="FILE", help="prompts for before and after")
     flags.add_argument("--rad.loss", choices=LOSSES, default="reinforce")
-    flags.add_argument("--rad.fixed_dual", type=float, default=None, metavar="λ", help="hold λ; 0: no constraint")
+    flags.add_argument(
+        "--rad.fixed_dual", type=float, default=None, metavar="λ", help="hold λ; 0: no constraint"
+    )
     flags.add_argument("--rad.cost_num_nodes", type=int, default=1)
     flags.add_argument("--rad.cost_num_gpus_per_node", type=int, default=1)
     flags.add_argument("--rad.any_version", action="store_true", help="run on versions that were not tested")

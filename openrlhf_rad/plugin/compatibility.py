@@ -32,7 +32,9 @@ def check_versions(any_version: bool) -> None:
     for package, tested in TESTED.items():
         found = _installed(package)
         if found is None:
-            problems.append(f'{package} is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU')
+            problems.append(
+                f'{package} is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU'
+            )
         elif found.split("+")[0] != tested and not any_version:
             problems.append(
                 f"{package} {found} was not tested with openrlhf_rad, {tested} was;"
@@ -84,8 +86,8 @@ def _estimator(args: Any) -> Iterator[str]:
 def _loss(args: Any, options: RadOptions) -> Iterator[str]:
     if args.actor.loss_agg_mode != "token-mean":
         yield (
-            f"--actor.loss_agg_mode {args.actor.loss_agg_mode} weighs each answer by 1/length, so that the sum"
-            " is no longer the gradient of the risk; use --actor.loss_agg_mode token-mean"
+            f"--actor.loss_agg_mode {args.actor.loss_agg_mode} weighs each answer by 1/length, so that the"
+            " sum is no longer the gradient of the risk; use --actor.loss_agg_mode token-mean"
         )
     if options.loss == "ppo":
         return
@@ -107,8 +109,8 @@ def _loss(args: Any, options: RadOptions) -> Iterator[str]:
 def _rollout(args: Any) -> Iterator[str]:
     if args.algo.dynamic_filtering_enable:
         yield (
-            "--algo.dynamic_filtering_enable drops prompts by their reward, so that the costs left are not those"
-            " of the policy on the prompts; leave it out"
+            "--algo.dynamic_filtering_enable drops prompts by their reward, so that the costs left are not"
+            " those of the policy on the prompts; leave it out"
         )
     if args.reward.stop_properly_penalty_coef is not None:
         yield (
@@ -120,11 +122,14 @@ def _rollout(args: Any) -> Iterator[str]:
 def _not_supported(args: Any) -> Iterator[str]:
     if args.train.async_enable:
         yield (
-            "--train.async_enable is not supported together with --rad.profile: its trainer is built in another"
-            " process, where the hooks would not act; leave it out"
+            "--train.async_enable is not supported together with --rad.profile: its trainer is built in"
+            " another process, where the hooks would not act; leave it out"
         )
     if not args.vllm.num_engines:
-        yield "--vllm.num_engines is not set; reference costs are sampled by vLLM; use --vllm.num_engines 1 or more"
+        yield (
+            "--vllm.num_engines is not set; reference costs are sampled by vLLM;"
+            " use --vllm.num_engines 1 or more"
+        )
 
 
 def check_clip(clip_range: tuple[float, float], bound: float) -> None:

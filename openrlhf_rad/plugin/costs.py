@@ -40,11 +40,15 @@ def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
     if isinstance(raw, dict):
         found = next((raw[key] for key in ("costs", "rewards") if key in raw), None)
         if found is None:
-            raise CostError(f"{source} answered with the keys {sorted(raw)}; it must give 'costs' (or 'rewards')")
+            raise CostError(
+                f"{source} answered with the keys {sorted(raw)}; it must give 'costs' (or 'rewards')"
+            )
         raw = found
     values = _as_list(raw, source)
     if len(values) != len(prompts):
-        raise CostError(f"{source} gave {len(values)} costs for {len(prompts)} samples; it must give one each")
+        raise CostError(
+            f"{source} gave {len(values)} costs for {len(prompts)} samples; it must give one each"
+        )
     for position, (value, prompt) in enumerate(zip(values, prompts, strict=True)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise CostError(
@@ -73,7 +77,10 @@ def cost_source(profile: RiskProfile, **context: Any) -> CostSource:
 
     source = profile.cost
     if source is None:
-        raise CostError(f"profile {profile.name} has no cost; add cost: {{model: …}}, {{function: …}} or {{remote_url: …}}")
+        raise CostError(
+            f"profile {profile.name} has no cost;"
+            " add cost: {model: …}, {function: …} or {remote_url: …}"
+        )
     if source.kind == "model":
         return CostModel(source.location, **context)
     text_source = FunctionCost if source.kind == "function" else RemoteCost

@@ -21,20 +21,26 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
     Attributes:
         cost_source: where costs come from.
         step: the constraint; None until the reference costs are known.
+        seconds_cost: how long the last batch waited for its costs.
         last_metrics, last_experiences: of the last batch; costs in their own units.
     """
 
     cost_source: CostSource
     step: RadStep | None = None
+    seconds_cost: float
     last_metrics: dict[str, float]
     last_experiences: list[Any]
 
     def make_experience(self, samples_list: list[Any]) -> list[Any]:
         """Forward all models, the cost source beside them; each experience gets ``info["cost"]`` (B,)."""
+        started = time.perf_counter()
         handle = self.cost_source.begin(samples_list)
+        begun = time.perf_counter()
         experiences: list[Any] = super().make_experience(samples_list)
         _check_rewards(experiences)
+        forwarded = time.perf_counter()
         attach_costs(experiences, self.cost_source.finish(handle))
+        self.seconds_cost = begun - started + time.perf_counter() - forwarded
         return experiences
 
     def compute_advantages_and_returns(self, experiences: list[Any]) -> list[Any]:
@@ -44,7 +50,11 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         started = time.perf_counter()
         cost_b = torch.cat([experience.info["cost"] for experience in experiences])
         result = self.step(cost_b.double().numpy())
-        self.last_metrics = {**result.metrics, "seconds_rad": time.perf_counter() - started}
+        self.last_metrics = {
+            **result.metrics,
+            "seconds_rad": time.perf_counter() - started,
+            "seconds_cost": self.seconds_cost,
+        }
         self.last_experiences = experiences
         bonus_b = torch.as_tensor(result.dual_variable * result.score_b, dtype=torch.float32)
         return self._with_bonus(experiences, bonus_b)
@@ -56,7 +66,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         apply_length_penalties(experiences, self.args)
         logged = [experience.info["reward"] for experience in experiences]
         sizes = [len(experience.rewards) for experience in experiences]
-        for experience, bonus in zip(experiences, bonus_b.split(sizes), strict=True):
+        for experience, bonus in zip(experiences, torch.split(bonus_b, sizes), strict=True):
             experience.rewards = experience.rewards.float() + bonus
         buffer, self.args.reward.overlong_buffer_len = self.args.reward.overlong_buffer_len, None
         try:
@@ -72,7 +82,7 @@ def attach_costs(experiences: Sequence[Any], costs: list[float]) -> None:
     """Put the costs, one a sample in order, into ``info["cost"]`` of each experience."""
     cost_b = torch.tensor(costs, dtype=torch.float32)
     sizes = [len(experience.sequences) for experience in experiences]
-    for experience, cost in zip(experiences, cost_b.split(sizes), strict=True):
+    for experience, cost in zip(experiences, torch.split(cost_b, sizes), strict=True):
         experience.info["cost"] = cost
 
 

@@ -19,7 +19,9 @@ Row = dict[str, Any]
 class AnswerSampler:
     """Answers prompts with OpenRLHF's own sample generator and scores them with both sources."""
 
-    def __init__(self, samples_generator: Any, experience_maker: RadExperienceMaker, generate_kwargs: Row) -> None:
+    def __init__(
+        self, samples_generator: Any, experience_maker: RadExperienceMaker, generate_kwargs: Row
+    ) -> None:
         self._generator = samples_generator
         self._maker = experience_maker
         self._kwargs = {**generate_kwargs, "n_samples_per_prompt": 1}
@@ -97,4 +99,3 @@ def heldout_dataset(path: str, strategy: Any, tokenizer: Any) -> Any:
     args = strategy.args
     data = blending_datasets(path, None, strategy, args.train.seed, dataset_split=args.data.prompt_split)
     return PromptDataset(data, tokenizer, strategy, input_template=args.data.input_template)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,9 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         if (self.folder.path / REFERENCE).is_file():
             return self.folder.read_reference().cost_r
         if reference.file is not None:
-            costs = read_costs(reference.file)
-            self.folder.write_reference(costs, np.full(len(costs), np.nan), [""] * len(costs))
-            return costs
+            given = read_costs(reference.file)
+            self.folder.write_reference(given, np.full(given.size, np.nan), [""] * given.size)
+            return given
         dataset = self.prompts_dataloader.dataset
         indices = reference_indices(dataset, reference.samples, self.args.train.seed)
         answers = self.sampler.sample(dataset, indices)
@@ -103,10 +104,12 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         """One rollout: OpenRLHF's step, and what the constraint saw, under ``rad/``, for its loggers."""
         status, next_step = super().train_step(rollout_samples, global_step)
         maker = self.experience_maker
+        started = time.perf_counter()
         status.update({f"rad/{name}": value for name, value in maker.last_metrics.items()})
         answers = rows(maker.last_experiences, self.tokenizer)
         self.folder.append_samples([{"step": next_step, **row} for row in answers])
         maker.last_experiences = []
+        maker.last_metrics["seconds_record"] = time.perf_counter() - started
         return status, next_step
 
     def save_logs_and_checkpoints(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from types import ModuleType
+from typing import Any
 
 import wrapt
 
 from openrlhf_rad.plugin.cpu import device, flash_attention, weights
 
 #: Module → what is adapted in it. Nothing is imported before the stack itself imports it.
-TOUCH_POINTS: dict[str, Callable[[ModuleType], None]] = {
+TOUCH_POINTS: dict[str, Callable[[Any], None]] = {
     "torch": device.patch_torch,
     "openrlhf.trainer.ppo_utils.replay_buffer": device.patch_replay_buffer,
     "openrlhf.utils.deepspeed.deepspeed": device.patch_strategy,

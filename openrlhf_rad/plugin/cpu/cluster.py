@@ -76,7 +76,10 @@ def virtual_gpus(args: Any, options: Any) -> int:
 def _start_ray(gpus: int) -> None:
     runtime_env = {
         "worker_process_setup_hook": "openrlhf_rad.plugin.cpu.activate",
-        "env_vars": {**environment(), "TOKENIZERS_PARALLELISM": os.environ.get("TOKENIZERS_PARALLELISM", "true")},
+        "env_vars": {
+            **environment(),
+            "TOKENIZERS_PARALLELISM": os.environ.get("TOKENIZERS_PARALLELISM", "true"),
+        },
     }
     if not os.environ.get("RAY_ADDRESS"):
         # A private cluster: one that runs on this machine for other work has no GPUs to give.
@@ -94,7 +97,7 @@ def _start_ray(gpus: int) -> None:
     if found < gpus:
         ray.shutdown()
         raise EnvironmentProblem(
-            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} has {found:g} GPUs and this run asks for"
-            f" {gpus}; unset RAY_ADDRESS to let the run start its own Ray, or start that one with"
+            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} has {found:g} GPUs and this run"
+            f" asks for {gpus}; unset RAY_ADDRESS to let the run start its own Ray, or start that one with"
             f" ray start --head --num-gpus={gpus}"
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 
-def patch_torch(torch: ModuleType) -> None:
+def patch_torch(torch: Any) -> None:
     """Let the handful of unconditional ``torch.cuda`` calls mean the CPU."""
     cpu = torch.device("cpu")
     torch.cuda.current_device = lambda: cpu
@@ -23,7 +22,7 @@ def _no_operation() -> Callable[..., None]:
     return nothing
 
 
-def patch_replay_buffer(module: ModuleType) -> None:
+def patch_replay_buffer(module: Any) -> None:
     """``NaiveReplayBuffer`` formats ``f"cuda:{current_device()}"``: give it an index, then the CPU."""
     import torch  # noqa: PLC0415
 
@@ -40,7 +39,7 @@ def patch_replay_buffer(module: ModuleType) -> None:
     module.NaiveReplayBuffer.__init__ = initialise
 
 
-def patch_strategy(module: ModuleType) -> None:
+def patch_strategy(module: Any) -> None:
     """Build DeepSpeed's device mesh, and the moving average of the weights, on the CPU."""
     init_device_mesh = module.init_device_mesh
     moving_average = module.DeepspeedStrategy.moving_average

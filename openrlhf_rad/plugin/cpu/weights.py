@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from types import ModuleType
 from typing import Any
 
 WORKER_EXTENSION = f"{__name__}.CpuWorkerExtension"
@@ -13,11 +12,11 @@ class GlooCommunicator:
     """Broadcasts tensors among the trainer and the engines; stands where OpenRLHF has a NCCL group."""
 
     def __init__(self, host: str, port: int, rank: int, world_size: int) -> None:
-        from torch.distributed import ProcessGroupGloo, TCPStore  # noqa: PLC0415
+        from torch import distributed  # noqa: PLC0415
 
         timeout = timedelta(minutes=10)
-        self._store = TCPStore(host, port, world_size, is_master=rank == 0, timeout=timeout)
-        self._group = ProcessGroupGloo(self._store, rank, world_size, timeout)
+        self._store = distributed.TCPStore(host, port, world_size, is_master=rank == 0, timeout=timeout)
+        self._group: Any = distributed.ProcessGroupGloo(self._store, rank, world_size, timeout)
 
     def broadcast(self, tensor: Any, src: int, stream: object = None) -> None:  # noqa: ARG002
         """Send ``tensor`` from rank ``src`` to all; bfloat16 travels as its bytes."""
@@ -26,12 +25,12 @@ class GlooCommunicator:
         self._group.broadcast(tensor.view(torch.uint8) if tensor.dim() else tensor, src).wait()
 
 
-def patch_process_group(module: ModuleType) -> None:
+def patch_process_group(module: Any) -> None:
     """Replace the NCCL group between the trainer and the engines."""
     module.stateless_init_process_group = _gloo_group
 
 
-def patch_engine(module: ModuleType) -> None:
+def patch_engine(module: Any) -> None:
     """Give vLLM's workers :class:`CpuWorkerExtension` and no share of GPU memory."""
     rollout_class = module.RolloutRayActor.__ray_metadata__.modified_class
     original = rollout_class.__init__
@@ -57,7 +56,7 @@ class CpuWorkerExtension:
     model_config: Any
     model_runner: Any
 
-    def init_process_group(
+    def init_process_group(  # noqa: PLR0917
         self,
         master_address: str,
         master_port: int,
