@@ -6,10 +6,11 @@
 ``plan``                  profile + flags + folder → the one command to start
 ``show``                  what ``--dry-run`` prints
 ``preflight``             everything that can be refused before anything is started
-``prompts``               prompt files, read as far as the checks need
+``prompts``, ``machine``  what it checks: prompt files; the stack, a compiler, disks
 ``run``                   prepares the assets, starts the command, watches it, reports
 ``process``               the training process and all it started, ended together
 ``progress``              a run's phase and steps, read from its folder
+``report``                summary, plots and table of a run that is done
 ========================  ==============================================================================
 
 No module here imports torch, and within the package imports are relative: the folder is ``cli`` in the source

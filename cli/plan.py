@@ -48,14 +48,12 @@ class Plan:
         profile: overrides applied, with the cost's source.
         preset: None where the user named a model.
         flags: OpenRLHF's and RAD's own (``rad.*``), without those that rad-train adds.
-        places: flag → where the user's file gave it.
         out: the run's folder, absolute.
     """
 
     profile: RiskProfile
     preset: Preset | None
     flags: Flags
-    places: dict[str, str]
     out: Path
 
     @property
@@ -122,7 +120,7 @@ def make(options: Options) -> Plan:
     out = (options.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile.name}").absolute()
     seed: Flags = {} if options.seed is None else {"train.seed": [str(options.seed)]}
     merged = flag.merge(preset.words(out) if preset else {}, config.flags, seed, given)
-    return Plan(_with_cost(profile, preset, out), preset, merged, config.places, out)
+    return Plan(_with_cost(profile, preset, out), preset, merged, out)
 
 
 def _check(config: Config, given: Flags) -> None:

@@ -2,27 +2,148 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from openrlhf_rad.errors import RadError
+from openrlhf_rad.errors import EnvironmentProblem, RadError
+from openrlhf_rad.runs.folder import RunFolder
 
+from . import machine, preflight, prompts, show
 from . import plan as planning
-from . import show
-from .plan import Options, Plan
+from . import report as reporting
+from .plan import HELDOUT, Options, Plan
+from .process import TrainingProcess
+from .progress import Watch, display
 
 INTERRUPTED = 130
+#: What stopped the run, written by the training process into the run's folder.
+ERROR = "error.txt"
+_LOG_LINES = 30
+_POLL_SECONDS = 0.5
 
 
 def main(options: Options, *, dry_run: bool = False, report: Path | None = None) -> int:
     """Do what the options ask for; returns the exit code, 130 after Ctrl-C."""
     try:
-        plan = planning.make(options)
-        if dry_run:
-            print(show.dry_run(plan))
+        if report is not None:
+            reporting.again(report)
             return 0
-        return 0
+        plan = planning.make(options)
+        _say("note", machine.notes(plan))
+        return rehearse(plan) if dry_run else perform(plan)
     except RadError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        _say("error", str(error).splitlines())
         return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def rehearse(plan: Plan) -> int:
+    """``--dry-run``: print the plan and what would stop it; only wrong input is a failure."""
+    print(show.dry_run(plan), flush=True)
+    wrong = preflight.input_problems(plan)
+    _say("error", wrong)
+    _say("on this machine", machine.problems(plan))
+    return 2 if wrong else 0
+
+
+def perform(plan: Plan) -> int:
+    """Prepare, train, report; returns the exit code."""
+    preflight.check(plan)
+    with _stoppable():
+        _prepare(plan)
+        code = train(plan)
+        if code == 0:
+            reporting.finish(plan)
+        return code
+
+
+def command(plan: Plan) -> list[str]:
+    """The words of the training process."""
+    return plan.command
+
+
+def train(plan: Plan) -> int:
+    """Run the training process to its end; returns its exit code, 130 when it was stopped."""
+    folder = RunFolder.create(plan.out, exist_ok=True)
+    (plan.out / ERROR).unlink(missing_ok=True)
+    folder.write_profile(plan.profile)
+    total = prompts.steps(plan)
+    watch = Watch(folder, total, HELDOUT in plan.flags)
+    print(f"run {plan.out}", file=sys.stderr, flush=True)
+    process = TrainingProcess(command(plan), folder.log, plan.environment)
+    try:
+        with display(total) as present:
+            while process.wait(_POLL_SECONDS) is None:
+                present(watch.read())
+            present(watch.read())
+    except KeyboardInterrupt:
+        print("stopping: Ray and vLLM get 20 s to end; Ctrl-C again kills them", file=sys.stderr, flush=True)
+        process.stop()
+        print(f"stopped; what the run wrote is in {plan.out}", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        process.sweep()
+    code = process.poll() or 0
+    if code:
+        _explain(plan.out, folder.log, code)
+    return code if code >= 0 else 128 - code
+
+
+def _explain(out: Path, log: Path, code: int) -> None:
+    """Say why the training process failed: its own words, or the end of its log."""
+    try:
+        _say("error", (out / ERROR).read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+        print("\n".join(lines), file=sys.stderr)
+        memory = "; most often the machine has run out of memory" if code == -signal.SIGKILL else ""
+        _say("error", [f"the training process {ended}{memory}; the last lines of its log stand above"])
+    print(f"log: {log}", file=sys.stderr)
+
+
+def _prepare(plan: Plan) -> None:
+    """Build the preset's assets in a process of their own, for it needs torch.
+
+    Raises:
+        EnvironmentProblem: they could not be built.
+    """
+    if plan.preset is None or not plan.assets:
+        return
+    words = [sys.executable, "-m", "openrlhf_rad.jobs.prepare", "--preset", plan.preset.name]
+    process = TrainingProcess(words, log=None)
+    try:
+        while process.wait(_POLL_SECONDS) is None:
+            pass
+    finally:
+        process.stop(seconds=5.0)
+    missing = [path for path in plan.assets if not Path(path).exists()]
+    if process.poll() or missing:
+        what = f"; {missing[0]} is not there" if missing else ""
+        raise EnvironmentProblem(
+            f"the files of preset {plan.preset.name} could not be prepared{what}; the reason stands above;"
+            " mend it and run the command again"
+        )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Make a stop from outside (SIGTERM, a closed terminal) a Ctrl-C, so that it too ends the children."""
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup keeps a run alive
+        wanted.append(signal.SIGHUP)
+    earlier = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _say(kind: str, lines: list[str] | tuple[str, ...]) -> None:
+    for line in lines:
+        print(f"{kind}: {line}", file=sys.stderr, flush=True)

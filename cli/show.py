@@ -37,11 +37,12 @@ def weights(plan: Plan) -> str:
     ]
     weight_n = spectrum.weights(_SHOWN)
     height_n = np.round(weight_n / weight_n.max() * (len(_BARS) - 1)).astype(int)
+    sketch = "".join(_BARS[height] for height in height_n)
     return "\n".join(
         [
             f"{spectrum}: {spectrum.formula}",
             f"{n} particles; share of the weight: {', '.join(shares)}",
-            f"best {''.join(_BARS[height] for height in height_n)} worst, in {_SHOWN} bins of equal probability",
+            f"best {sketch} worst, in {_SHOWN} bins of equal probability",
             " ".join(f"{weight:.4g}" for weight in weight_n),
         ]
     )

@@ -11,7 +11,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.command(context_settings={"allow_extra_args": True, "help_option_names": ["-h", "--help"]})
-def train(
+def train(  # noqa: PLR0917 - Typer calls it by name
     context: typer.Context,
     profile: Annotated[
         str | None, typer.Option(metavar="FILE|NAME", help="Risk profile: a YAML file or a shipped name.")

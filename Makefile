@@ -1,0 +1,49 @@
+# Two commands from a clean clone, with Python 3.11, gcc, g++ and make: `make train` and `make test`.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+PINS := requirements/cpu.txt requirements/no-deps.txt requirements/dev.txt pyproject.toml
+# The stamp's name holds a hash of all pins: a second call installs nothing, a changed pin installs again.
+STAMP := $(VENV)/.installed-$(shell cat $(PINS) | sha256sum | cut -c1-16)
+SOURCES := openrlhf_rad cli tests $(wildcard benchmarks)
+
+.PHONY: install train test test-all check format lint types bench
+
+install: $(STAMP)
+
+$(STAMP):
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $$(grep '^torch==' requirements/cpu.txt)
+	$(PIP) -r requirements/cpu.txt -r requirements/dev.txt
+	$(PIP) --no-deps -r requirements/no-deps.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+train: $(STAMP)  ## the default job: at most 10 minutes on two cores, then the table
+	$(BIN)/rad-train --profile medical $(ARGS)
+
+test: $(STAMP)  ## all but the slow tests
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types  ## what must hold before a commit
+
+lint: $(STAMP)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: $(STAMP)  ## the cost of RAD over plain OpenRLHF
+	$(BIN)/python benchmarks/overhead.py

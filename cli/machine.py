@@ -1,0 +1,96 @@
+"""What this machine must have for a run: the stack, a compiler, room on its disks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from openrlhf_rad.errors import RadError
+from openrlhf_rad.jobs.assets import cache_root
+from openrlhf_rad.plugin.compatibility import check_versions
+
+from . import flags as flag
+from .plan import MODEL, Plan
+
+Problems = Iterator[str]
+#: What a run writes beside models: logs, plots, TensorBoard.
+_RUN_BYTES = 300_000_000
+
+
+def problems(plan: Plan) -> list[str]:
+    """What this machine lacks."""
+    return collect(plan, (_versions, _compiler, _disk))
+
+
+def collect(plan: Plan, checks: tuple[Callable[[Plan], Problems], ...]) -> list[str]:
+    found: list[str] = []
+    for one in checks:
+        try:
+            found += one(plan)
+        except RadError as error:
+            found += str(error).splitlines()
+        except OSError as error:
+            found.append(f"{error.filename}: it cannot be read ({error.strerror}); check path and rights")
+    return list(dict.fromkeys(found))
+
+
+def notes(plan: Plan) -> list[str]:
+    """What is allowed and worth knowing."""
+    found = list(plan.profile.warnings)
+    if os.environ.get("RAY_ADDRESS") and not has_gpu():
+        found.append(
+            f"RAY_ADDRESS is {os.environ['RAY_ADDRESS']}: the run joins that Ray, which must offer a virtual"
+            " GPU for each model and vLLM engine; unset RAY_ADDRESS to let the run start its own"
+        )
+    return found
+
+
+def has_gpu() -> bool:
+    """Whether a GPU seems to be here, without torch; ``OPENRLHF_RAD_BACKEND`` decides otherwise."""
+    choice = os.environ.get("OPENRLHF_RAD_BACKEND", "")
+    if choice in {"cpu", "gpu"}:
+        return choice == "gpu"
+    return shutil.which("nvidia-smi") is not None or any(
+        Path(path).exists() for path in ("/proc/driver/nvidia", "/dev/kfd")
+    )
+
+
+def _versions(plan: Plan) -> Problems:
+    check_versions("rad.any_version" in plan.flags)
+    yield from ()
+
+
+def _compiler(plan: Plan) -> Problems:
+    if shutil.which("g++") is None and ("ds.adam_offload" in plan.flags or not has_gpu()):
+        yield "g++ is not on the PATH; DeepSpeed builds its CPU Adam (--ds.adam_offload) by it; apt install g++"
+
+
+def _disk(plan: Plan) -> Problems:
+    wanted = {existing(plan.out): ("the run", 2 * _model_bytes(plan) + _RUN_BYTES)}
+    if plan.preset and not all(Path(path).exists() for path in plan.assets):
+        cache = cache_root()
+        what, needed = wanted.get(cache, ("", 0))
+        wanted[cache] = (what or "the preset's assets", needed + plan.preset.cache_bytes)
+    for folder, (what, needed) in wanted.items():
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            yield (
+                f"{folder}: {free / 1e6:,.0f} MB are free and {what} may take {needed / 1e6:,.0f} MB; free some"
+                " space, or choose another disk by --out (the run) and OPENRLHF_RAD_CACHE (the assets)"
+            )
+
+
+def _model_bytes(plan: Plan) -> int:
+    """Size of the policy's checkpoint; 0 for one of a hub, whose size is not known."""
+    model = flag.value(plan.flags, MODEL)
+    if model in plan.assets and not Path(model).exists():
+        return plan.preset.model_bytes if plan.preset else 0
+    files = Path(model).rglob("*") if model and Path(model).is_dir() else ()
+    return sum(file.stat().st_size for file in files if file.suffix in {".safetensors", ".bin"})
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())

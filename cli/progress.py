@@ -1,0 +1,146 @@
+"""How far a run is, read from its folder, and shown: a bar on a terminal, a line a step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from openrlhf_rad.errors import RadError
+from openrlhf_rad.runs.folder import HELD_OUT, METRICS, REFERENCE, RunFolder
+
+STARTING = "starting Ray, vLLM and the models, then reference costs"
+BEFORE, TRAINING = "held-out prompts, before training", "training"
+AFTER, SAVING = "held-out prompts, after training", "saving the model"
+
+_COLUMNS = {"reward_mean": "reward", "cost_mean": "cost", "risk": "risk", "lambda": "λ"}
+
+
+@dataclass
+class State:
+    """A moment of a run: its phase, and the metrics of all steps done."""
+
+    phase: str = STARTING
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        """The last step done."""
+        return int(self.steps[-1]["step"]) if self.steps else 0
+
+
+class Watch:
+    """Reads a run's folder again and again; steps only when their file has changed.
+
+    Args:
+        folder: of the run.
+        total: steps that the run will make, None if not known.
+        heldout: whether held-out prompts are answered before and after.
+    """
+
+    def __init__(self, folder: RunFolder, total: int | None, heldout: bool) -> None:
+        self.folder, self.total, self.heldout = folder, total, heldout
+        self._began = time.time()
+        self._seen: tuple[int, float] = (-1, 0.0)
+        self._steps: list[dict[str, Any]] = []
+
+    def read(self) -> State:
+        """The run as its files tell it now."""
+        state = State(steps=self._read_steps())
+        state.phase = self._phase(state.step)
+        return state
+
+    def _phase(self, step: int) -> str:
+        path = self.folder.path
+        # A run that goes on from a checkpoint finds its reference; it has begun when it writes a step.
+        if not (path / REFERENCE).exists() or not (
+            self._is_new(path / REFERENCE) or self._is_new(path / METRICS)
+        ):
+            return STARTING
+        if self.heldout and not (path / HELD_OUT["before"]).exists():
+            return BEFORE
+        if self.total is None or step < self.total:
+            return TRAINING
+        return SAVING if not self.heldout or self._is_new(path / HELD_OUT["after"]) else AFTER
+
+    def _is_new(self, path: Path) -> bool:
+        return path.exists() and path.stat().st_mtime >= self._began - 1  # coarse clocks of file systems
+
+    def _read_steps(self) -> list[dict[str, Any]]:
+        path = self.folder.path / METRICS
+        seen = (path.stat().st_size, path.stat().st_mtime) if path.exists() else (-1, 0.0)
+        if seen != self._seen:
+            try:
+                self._steps = self.folder.read_metrics()
+            except RadError:
+                return self._steps  # a broken line is the report's to tell, not the bar's
+            self._seen = seen
+        return self._steps
+
+
+class Display(Protocol):
+    """Shows a state."""
+
+    def __call__(self, state: State) -> None: ...
+
+
+@contextmanager
+def display(total: int | None) -> Iterator[Display]:
+    """A bar where stderr is a terminal, else plain lines."""
+    if not sys.stderr.isatty():
+        yield _Lines(total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(
+        SpinnerColumn(), text, BarColumn(), TimeElapsedColumn(), console=Console(stderr=True)
+    ) as bar:
+        task = bar.add_task(STARTING, total=None)
+
+        def show(state: State) -> None:
+            known = total if state.steps else None
+            words = f"{state.phase}{_count(state, total)}  {_numbers(state)}" if state.steps else state.phase
+            bar.update(task, description=words.rstrip(), total=known, completed=state.step)
+
+        yield show
+
+
+class _Lines:
+    """A line for each phase and step, on stderr."""
+
+    def __init__(self, total: int | None) -> None:
+        self._total, self._phase, self._shown, self._began = total, "", 0, time.monotonic()
+
+    def __call__(self, state: State) -> None:
+        fresh = [row for row in state.steps if row["step"] > self._shown]
+        if fresh and self._phase != TRAINING:
+            self._say(TRAINING)
+        for row in fresh:
+            at = State(TRAINING, [row])
+            self._line(f"step{_count(at, self._total)}  {_numbers(at)}")
+            self._shown = at.step
+        if state.phase != self._phase:
+            self._say(state.phase)
+
+    def _say(self, phase: str) -> None:
+        self._phase = phase
+        self._line(phase)
+
+    def _line(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._began:4.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+def _count(state: State, total: int | None) -> str:
+    return f" {state.step}/{max(total, state.step)}" if total else f" {state.step}"
+
+
+def _numbers(state: State) -> str:
+    row = state.steps[-1]
+    shown = {word: row.get(name) for name, word in _COLUMNS.items()}
+    return "  ".join(f"{word} {value:.3g}" for word, value in shown.items() if value is not None)
