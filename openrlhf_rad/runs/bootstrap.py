@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 # Elements of one block of draws: bounds the memory to some 100 MB for any number of answers.
 _BLOCK = 1_000_000
 
+#: Fewer prompts get no interval: draws from one or two hardly vary, and would look certain.
+MINIMUM_PROMPTS = 8
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -34,12 +37,6 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Whether the interval lies on one side of 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-
-def estimate(draw_r: Array) -> Estimate:
-    """Value (draw 0, the data themselves) and 95 % percentile interval of the draws, shape (1 + R,)."""
-    low, high = np.quantile(draw_r[1:], [0.025, 0.975])
-    return Estimate(float(draw_r[0]), float(low), float(high))
 
 
 class Draws:
@@ -96,6 +93,13 @@ class Sampling:
     clusters: Sequence[str]
     resamples: int = 2000
     seed: int = 0
+
+    def estimate(self, draw_r: Array) -> Estimate:
+        """Value (draw 0, the data themselves) and 95 % percentile interval of draws, shape (1 + R,)."""
+        if len(set(self.clusters)) < MINIMUM_PROMPTS:
+            return Estimate(float(draw_r[0]))
+        low, high = np.quantile(draw_r[1:], [0.025, 0.975])
+        return Estimate(float(draw_r[0]), float(low), float(high))
 
     def draws(self) -> Iterator[Draws]:
         """All draws in blocks; the first draw of the first block is the data themselves."""

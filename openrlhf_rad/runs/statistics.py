@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.errors import RadError
-from openrlhf_rad.runs.bootstrap import Draws, Estimate, Sampling, estimate
+from openrlhf_rad.runs.bootstrap import Draws, Estimate, Sampling
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.spectrum import Spectrum, make_spectrum
 
@@ -57,7 +57,7 @@ def spectral(spectrum: Spectrum) -> Statistic:
 
 _INDEPENDENT: dict[str, tuple[str, Statistic]] = {
     "independent_mean": ("mean independent cost", mean),
-    "independent_cvar_90": ("CVaR 0.90 of the independent cost", spectral(_CVAR)),
+    "independent_cvar_90": ("CVaR 0.90 independent", spectral(_CVAR)),
 }
 
 
@@ -66,7 +66,7 @@ def _cost_table(spectrum: Spectrum) -> dict[str, tuple[str, Statistic]]:
         "cost_mean": ("mean cost", mean),
         "cost_var_90": ("VaR 0.90 of the cost", var_90),
         "cost_cvar_90": ("CVaR 0.90 of the cost", spectral(_CVAR)),
-        "risk": (f"risk of the profile, {spectrum}", spectral(spectrum)),
+        "risk": ("risk of the profile", spectral(spectrum)),
     }
 
 
@@ -89,7 +89,7 @@ def compare(
     Raises:
         RadError: the prompts differ, or there are none.
     """
-    order_before, order_after = _paired_order(before, after)
+    order_before, order_after = paired_order(before, after)
     sampling = Sampling([before[index]["prompt"] for index in order_before], resamples, seed)
 
     def aligned(before_b: ArrayLike, after_b: ArrayLike) -> tuple[Array, Array]:
@@ -120,8 +120,8 @@ def compare_values(
     rows = []
     for name, (label, _) in table.items():
         before_r, after_r = (np.concatenate(side) for side in zip(*found[name], strict=True))
-        change = estimate(after_r - before_r)
-        rows.append(Comparison(name, label, estimate(before_r), estimate(after_r), change))
+        change = sampling.estimate(after_r - before_r)
+        rows.append(Comparison(name, label, sampling.estimate(before_r), sampling.estimate(after_r), change))
     return rows
 
 
@@ -132,14 +132,14 @@ def _gaps(sampling: Sampling, before_b: Array, after_b: Array, spectrum: Spectru
         mass, rise = draw.bin_mass(spectrum), draw.ordered(after_b) - draw.ordered(before_b)
         below.append(draw.total(mass * np.maximum(-rise, 0.0)))
         above.append(draw.total(mass * np.maximum(rise, 0.0)))
-    label = "how far costs lie {} before"
+    label = "quantiles {} before"
     return [
-        Comparison(GAP_BELOW, label.format("below"), None, None, estimate(np.concatenate(below))),
-        Comparison(GAP_ABOVE, label.format("above"), None, None, estimate(np.concatenate(above))),
+        Comparison(GAP_BELOW, label.format("below"), None, None, sampling.estimate(np.concatenate(below))),
+        Comparison(GAP_ABOVE, label.format("above"), None, None, sampling.estimate(np.concatenate(above))),
     ]
 
 
-def _paired_order(
+def paired_order(
     before: Sequence[Answer], after: Sequence[Answer]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices that bring both sides to the same order of prompts. Raises RadError."""

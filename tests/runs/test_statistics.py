@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import bootstrap, norm
 
 from openrlhf_rad.errors import RadError
-from openrlhf_rad.runs.bootstrap import Draws, Sampling, estimate
+from openrlhf_rad.runs.bootstrap import Draws, Estimate, Sampling
 from openrlhf_rad.runs.controls import controls, warnings
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.runs.statistics import Comparison, compare, compare_values, mean, spectral
@@ -145,7 +145,14 @@ def test_constant_costs_have_an_interval_of_width_0() -> None:
     rows = by_name(compare(answers(np.ones(12)), answers(np.ones(12)), CVAR, resamples=20))
     change = rows["risk"].difference
     assert (change.value, change.low, change.high) == pytest.approx((0, 0, 0), abs=1e-12)
-    assert not estimate(np.zeros(9)).excludes_zero
+    assert not change.excludes_zero
+
+
+def test_too_few_prompts_get_no_interval() -> None:
+    """Draws from one prompt never vary: an interval would be of width 0 and the change look certain."""
+    rows = by_name(compare(answers(np.ones(21), 3), answers(np.zeros(21), 3), CVAR, resamples=20))
+    assert rows["cost_mean"].difference == Estimate(-1.0)
+    assert not rows["cost_mean"].difference.excludes_zero
 
 
 def test_other_prompts_are_refused() -> None:
@@ -166,7 +173,7 @@ def test_a_model_that_falls_silent_is_called_out() -> None:
     found = " | ".join(warnings(rows, 100))
     assert "41 % of answers are empty; before training it was 0 %" in found
     assert "2 distinct answers out of 100; before training 100" in found
-    assert "relevance on benign prompts fell from" in found
+    assert "Relevance on benign prompts fell from" in found
     kept = by_name(rows)
     assert kept["words"].after.value == pytest.approx(3 * 0.59)
     benign = [row["cost"] for row in after if row["label"] == "benign"]
