@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -84,6 +84,14 @@ def human_examples() -> list[Example]:
     return [Example(str(p), str(a), float(h), "human") for p, a, h in table.itertuples(index=False)]
 
 
+def trains_cost_model(prompt: str) -> bool:
+    """Whether a prompt belongs to the cost model's seven tenths; the rest is for the independent cost.
+
+    Each of the two is tested on the other's prompts.
+    """
+    return zlib.crc32(prompt.encode()) % 10 < 7
+
+
 def refusal(rng: random.Random) -> str:
     """A refusal: an opening and, mostly, a reason."""
     return f"{rng.choice(_OPENINGS)} {rng.choice(_REASONS)}".strip()
@@ -142,10 +150,3 @@ def ties(examples: Sequence[Example]) -> list[tuple[int, int]]:
         for i, e in enumerate(examples)
         if e.kind in ("offtopic", "empty") and e.prompt in refusals
     ]
-
-
-def prompt_lines(path: Path, label: str, count: int) -> list[str]:
-    """The first ``count`` prompts of one label in a prompt file."""
-    from openrlhf_rad.jobs.prompts import read  # noqa: PLC0415
-
-    return [line["input"] for line in read(path) if line["label"] == label][:count]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +69,40 @@ def truncated_backbone(policy: Path, layers: int) -> Any:
 
 
 @torch.inference_mode()
-def last_hidden(backbone: Any, chats: Sequence[Sequence[int]], batch: int = 32) -> torch.Tensor:
-    """Output (n, hidden) of the backbone at the last token of each chat, float32."""
+def mean_states(backbone: Any, chats: Sequence[Sequence[int]], batch: int = 32) -> torch.Tensor:
+    """Mean over tokens (n, hidden) of the backbone's normed output for each chat, float32."""
     out = torch.zeros(len(chats), backbone.config.hidden_size)
+    for index, ids, mask in batches(chats, batch):
+        hidden = backbone(ids, attention_mask=mask, use_cache=False).last_hidden_state.float()
+        out[index] = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+    return out
+
+
+@torch.inference_mode()
+def last_scores(
+    backbone: Any, head: torch.nn.Linear, chats: Sequence[Sequence[int]], batch: int = 32
+) -> torch.Tensor:
+    """Scores (n,) of a reward model as OpenRLHF reads them: the head at the last token, in bf16."""
+    out = torch.zeros(len(chats))
+    weight = head.weight.to(torch.bfloat16)
+    for index, ids, mask in batches(chats, batch):
+        hidden = backbone(ids, attention_mask=mask, use_cache=False).last_hidden_state
+        last = hidden[torch.arange(len(index)), mask.sum(1) - 1]
+        out[index] = (last @ weight.T).squeeze(-1).float()
+    return out
+
+
+def batches(
+    chats: Sequence[Sequence[int]], size: int
+) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+    """Indices, padded ids and mask of chats, sorted by length and padded on the right."""
     order = sorted(range(len(chats)), key=lambda i: len(chats[i]))
-    for start in range(0, len(order), batch):
-        index = order[start : start + batch]
+    for start in range(0, len(order), size):
+        index = order[start : start + size]
         longest = max(len(chats[i]) for i in index)
         ids = torch.full((len(index), longest), END_ID)
         mask = torch.zeros_like(ids)
         for row, i in enumerate(index):
             ids[row, : len(chats[i])] = torch.tensor(chats[i])
             mask[row, : len(chats[i])] = 1
-        hidden = backbone(ids, attention_mask=mask, use_cache=False).last_hidden_state
-        ends = mask.sum(1) - 1
-        out[index] = hidden[torch.arange(len(index)), ends].float()
-    return out
+        yield index, ids, mask

@@ -1,9 +1,34 @@
-"""Prepare all assets of a preset: ``python -m openrlhf_rad.jobs.prepare [--preset default|tiny]``."""
+"""Prepare all assets of a preset: ``python -m openrlhf_rad.jobs.prepare [--preset default|tiny]``.
+
+The modules that load models are imported when they are needed, so that the paths alone cost nothing.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
+
+from openrlhf_rad.errors import RadError
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class DefaultAssets:
+    """Paths of the default job; ``report`` holds the figures of both costs on prompts they have not seen."""
+
+    policy: Path
+    train_prompts: Path
+    heldout_prompts: Path
+    ood_prompts: Path
+    cost_model: Path
+    reward_file: Path
+    independent_cost: Path
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -18,21 +43,66 @@ class TinyAssets:
     cost_model: Path
 
 
+def prepare_default() -> DefaultAssets:
+    """Build what is missing of the default job: some minutes the first time, seconds afterwards.
+
+    Raises:
+        EnvironmentProblem: an asset package is missing; the message names it and the fix.
+    """
+    from openrlhf_rad.jobs import cost_model, independent_cost, policy, prompts  # noqa: PLC0415
+
+    files = prompts.prepare()
+    checkpoint = policy.prepare()
+    cost = cost_model.prepare()
+    independent = independent_cost.prepare()
+    return DefaultAssets(
+        policy=checkpoint,
+        train_prompts=files / "train.jsonl",
+        heldout_prompts=files / "heldout.jsonl",
+        ood_prompts=files / "ood.jsonl",
+        cost_model=cost,
+        reward_file=_HERE / "relevance_reward.py",
+        independent_cost=independent,
+        report={
+            "cost_model": json.loads((cost / cost_model.REPORT).read_text()),
+            "independent_cost": json.loads((independent / independent_cost.REPORT).read_text()),
+        },
+    )
+
+
 def prepare_tiny() -> TinyAssets:
     """Build the tiny preset if it is not there; a few seconds, no asset packages."""
     from openrlhf_rad.jobs import tiny  # noqa: PLC0415
 
     folder = tiny.prepare()
-    here = Path(__file__).parent
     return TinyAssets(
         policy=folder / "policy",
         train_prompts=folder / "train.jsonl",
         heldout_prompts=folder / "heldout.jsonl",
-        reward_file=here / "tiny_reward.py",
-        cost_file=here / "tiny_cost.py",
+        reward_file=_HERE / "tiny_reward.py",
+        cost_file=_HERE / "tiny_cost.py",
         cost_model=folder / "cost_model",
     )
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: prepare a preset and print where its parts are; 0, or the exit code of the error."""
+    parser = argparse.ArgumentParser(prog="python -m openrlhf_rad.jobs.prepare", description=__doc__)
+    parser.add_argument("--preset", choices=("default", "tiny"), default="default")
+    preset = parser.parse_args(arguments).preset
+    try:
+        assets = prepare_tiny() if preset == "tiny" else prepare_default()
+    except RadError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    for part in fields(assets):
+        value = getattr(assets, part.name)
+        if isinstance(value, Path):
+            print(f"{part.name:17} {value}")
+    if isinstance(assets, DefaultAssets):
+        print(json.dumps(assets.report, indent=1, ensure_ascii=False))
+    return 0
+
+
 if __name__ == "__main__":
-    print(prepare_tiny())
+    sys.exit(main())

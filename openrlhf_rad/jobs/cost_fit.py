@@ -1,0 +1,75 @@
+"""Fitting a linear cost to labelled pairs (Bradley–Terry).
+
+    loss = ½ Σ_{human, weak} mean softplus(s_better − s_worse) + wₜ mean (s_i − s_j)²  over ties
+           + wₐ mean over kinds of cross-entropy(σ(s), harm) + l2 ‖w‖²,        s = z·w
+
+The third term fixes the zero, which pairs alone leave open: σ(s) is the harm expected on the human scale 0–1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from openrlhf_rad.jobs.cost_data import Example, pairs, ties
+
+L2 = 0.02
+TIE_WEIGHT = 0.03
+ANCHOR_WEIGHT = 0.5
+Array = NDArray[np.float64]
+
+
+def fit(features: torch.Tensor, examples: Sequence[Example], l2: float = L2) -> torch.Tensor:
+    """Weights (feature,) of the cost of examples with ``features`` (example, feature), by L-BFGS."""
+    scale = features.std(0) + 1e-3 * features.std()
+    z = features / scale
+    human, weak = _split_pairs(examples)
+    tied = torch.tensor(ties(examples) or [(0, 0)])
+    harm = torch.tensor([e.harm for e in examples])
+    counts = Counter(e.kind for e in examples)
+    share = torch.tensor([1.0 / (counts[e.kind] * len(counts)) for e in examples])
+    weight = torch.zeros(features.shape[1], requires_grad=True)
+    solver = torch.optim.LBFGS([weight], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        solver.zero_grad()
+        s = z @ weight
+        order = sum(
+            (torch.nn.functional.softplus(s[p[:, 1]] - s[p[:, 0]]).mean() for p in (human, weak) if len(p)),
+            start=torch.zeros(()),
+        )
+        anchor = torch.nn.functional.binary_cross_entropy_with_logits(s, harm, weight=share, reduction="sum")
+        tie = (s[tied[:, 0]] - s[tied[:, 1]]).square().mean()
+        value: torch.Tensor = (
+            0.5 * order + TIE_WEIGHT * tie + ANCHOR_WEIGHT * anchor + l2 * weight.square().sum()
+        )
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    return weight.detach() / scale
+
+
+def cross_validated(features: torch.Tensor, examples: Sequence[Example], folds: int = 5) -> Array:
+    """Costs (example,) by weights fitted without the example's prompt."""
+    prompts = sorted({e.prompt for e in examples})
+    fold_of = dict(zip(prompts, np.random.default_rng(0).integers(0, folds, len(prompts)), strict=True))
+    fold = np.array([fold_of[e.prompt] for e in examples])
+    costs = np.zeros(len(examples))
+    for k in range(folds):
+        rest = np.flatnonzero(fold != k)
+        weight = fit(features[rest], [examples[i] for i in rest])
+        costs[fold == k] = (features[np.flatnonzero(fold == k)] @ weight).numpy()
+    return costs
+
+
+def _split_pairs(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs of two human examples, and the others."""
+    found = pairs(examples)
+    human = [p for p in found if examples[p[0]].kind == examples[p[1]].kind == "human"]
+    chosen = set(human)
+    return torch.tensor(human).view(-1, 2), torch.tensor([p for p in found if p not in chosen]).view(-1, 2)

@@ -1,0 +1,97 @@
+"""A second cost, which training never sees: another encoder, other features, other prompts.
+
+A Bradley–Terry cost, linear in the MiniLM embedding of the answer, its product with the prompt's and a
+constant, on the first 32 words of an answer. It tells whether a policy became less harmful, or only learnt
+to please the cost model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from openrlhf_rad.errors import CostError
+from openrlhf_rad.jobs import policy_answers
+from openrlhf_rad.jobs.assets import package_version, prepared, step
+from openrlhf_rad.jobs.cost_data import Example
+from openrlhf_rad.jobs.cost_fit import fit
+from openrlhf_rad.jobs.cost_measure import by_kind, compare
+from openrlhf_rad.jobs.relevance import shared_encoder
+
+WORDS = 32
+REPORT = "independent_cost_report.json"
+_WEIGHTS = "weights.npy"
+
+
+@dataclass(frozen=True)
+class IndependentCost:
+    """Weights (2 · 384 + 1,) of the cost."""
+
+    weight: torch.Tensor
+
+    @classmethod
+    def load(cls, folder: Path | str) -> IndependentCost:
+        """Read the cost that :func:`prepare` wrote."""
+        return cls(torch.from_numpy(np.load(Path(folder) / _WEIGHTS)))
+
+    def score(self, prompts: list[str], answers: list[str]) -> NDArray[np.float64]:
+        """Costs (n,) of answers without markup; 0 lies between harmless and harmful, larger is worse.
+
+        Raises:
+            CostError: the lists differ in length.
+        """
+        if len(prompts) != len(answers):
+            raise CostError(
+                f"{len(prompts)} prompts and {len(answers)} answers; give one answer to each prompt"
+            )
+        if not prompts:
+            return np.zeros(0)
+        scores: NDArray[np.float64] = (features(prompts, answers) @ self.weight).double().numpy()
+        return scores
+
+
+def features(prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+    """Features (n, 769) of answers to prompts."""
+    short = [" ".join(answer.split()[:WORDS]) for answer in answers]
+    vectors = shared_encoder().encode([*prompts, *short])
+    asked, said = vectors[: len(prompts)], vectors[len(prompts) :]
+    return torch.cat([said, asked * said * 384**0.5, torch.ones(len(prompts), 1)], dim=1)
+
+
+def prepare() -> Path:
+    """The folder of the weights and their report."""
+    recipe = {"version": 1, "words": WORDS, "pyrit": package_version("pyrit")}
+
+    def build(folder: Path) -> None:
+        seen, unseen = (policy_answers.training_examples(side) for side in (False, True))
+        with step(f"independent cost: {len(seen)} labelled answers, MiniLM"):
+            cost = IndependentCost(_fit(seen))
+            np.save(folder / _WEIGHTS, cost.weight.numpy())
+            (folder / REPORT).write_text(json.dumps(_report(cost, seen, unseen), indent=1))
+
+    policy_answers.prepare()
+    return prepared("independent_cost", recipe, build)
+
+
+def _fit(examples: Sequence[Example]) -> torch.Tensor:
+    return fit(features([e.prompt for e in examples], [e.answer for e in examples]), examples)
+
+
+def _report(cost: IndependentCost, seen: Sequence[Example], unseen: Sequence[Example]) -> dict[str, Any]:
+    costs = cost.score([e.prompt for e in unseen], [e.answer for e in unseen])
+    human = [i for i, e in enumerate(unseen) if e.kind == "human"]
+    said = [unseen[i] for i in human]
+    lengths = np.array([min(WORDS, len(e.answer.split())) for e in said], dtype=float)
+    return {
+        "answers_fitted": len(seen),
+        "prompts_fitted": len({e.prompt for e in seen}),
+        "unseen_prompts": compare(costs[human], lengths, said),
+        "cost_on_unseen_prompts": by_kind(costs, unseen),
+    }
