@@ -64,7 +64,7 @@ def _versions(plan: Plan) -> Problems:
 
 def _compiler(plan: Plan) -> Problems:
     if shutil.which("g++") is None and ("ds.adam_offload" in plan.flags or not has_gpu()):
-        yield "g++ is not on the PATH; DeepSpeed builds its CPU Adam (--ds.adam_offload) by it; apt install g++"
+        yield "g++ is not on the PATH; DeepSpeed compiles its CPU Adam (--ds.adam_offload); apt install g++"
 
 
 def _disk(plan: Plan) -> Problems:
@@ -77,8 +77,8 @@ def _disk(plan: Plan) -> Problems:
         free = shutil.disk_usage(folder).free
         if free < needed:
             yield (
-                f"{folder}: {free / 1e6:,.0f} MB are free and {what} may take {needed / 1e6:,.0f} MB; free some"
-                " space, or choose another disk by --out (the run) and OPENRLHF_RAD_CACHE (the assets)"
+                f"{folder}: {free / 1e6:,.0f} MB are free and {what} may take {needed / 1e6:,.0f} MB; free"
+                " some space, or choose another disk by --out (the run) and OPENRLHF_RAD_CACHE (the assets)"
             )
 
 

@@ -45,7 +45,7 @@ def _models(plan: Plan) -> Problems:
         if not text or text in plan.assets:
             continue
         if not path.exists() and (text.startswith((".", "/", "~")) or text.count("/") > 1):
-            yield f"{name} is {text}; there is no such folder; check the path, or name one of a hub as org/name"
+            yield f"{name} is {text}; there is no such folder; check it, or name one of a hub as org/name"
         elif path.is_dir() and not (path / "config.json").is_file():
             yield f"{name} is {text}; the folder holds no config.json; name that of a Hugging Face model"
 
@@ -58,7 +58,7 @@ def _prompts(plan: Plan) -> Problems:
     for name in ("data.prompt_dataset", HELDOUT):
         for shown, path in prompts.files(plan, name):
             if problem := prompts.inspect(path, keys).problem:
-                yield f"--{name} {shown}: {problem.removeprefix(f'{shown}: ')}"
+                yield f"--{name} {shown}{problem.removeprefix(shown)}"
 
 
 def _cost(plan: Plan) -> Problems:

@@ -1,0 +1,197 @@
+"""What is refused before anything starts: the exact text, all at once, and nothing is written."""
+
+import os
+import shutil
+from collections import namedtuple
+from importlib import metadata
+
+import pytest
+from openrlhf_rad.cli import machine, preflight, prompts
+from openrlhf_rad.cli.plan import Options, make
+
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+
+
+def plan(job, *words, overrides=(), **options):
+    chosen = {"profile": "medical", "out": job.folder / "run", **options}
+    cost = (
+        [] if any(text.startswith("cost.") for text in overrides) else [f"cost.function={job.folder}/cost.py"]
+    )
+    return make(Options(words=[*job.flags, *words], overrides=[*overrides, *cost], **chosen))
+
+
+def test_a_right_job_passes_and_leaves_nothing_behind(job):
+    made = plan(job)
+    preflight.check(made)
+    assert not made.out.exists()
+    assert prompts.steps(made) == 2
+
+
+def test_all_problems_at_once(job):
+    (job.folder / "reward.py").unlink()
+    job.write_prompts()
+    with pytest.raises(ConfigError) as error:
+        preflight.check(
+            plan(job, "--actor.model_name_or_path", "/no/model", overrides=["cost.function=no.py"])
+        )
+    file = job.folder / "prompts.jsonl"
+    assert str(error.value).splitlines() == [
+        "--actor.model_name_or_path is /no/model; there is no such folder;"
+        " check it, or name one of a hub as org/name",
+        f"--data.prompt_dataset {file}: the file holds no prompt; a run needs prompts;"
+        ' write lines like {"input": "…"}',
+        f"cost.function is {os.getcwd()}/no.py; there is no such file;"
+        " it must define cost_func(queries, prompts, labels)",
+        f"--reward.remote_url is {job.folder / 'reward.py'}; there is no such file; check the path",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            [{"input": "a"}, {"prompt": "b", "id": 1}],
+            ":2: input is missing, the line holds prompt, id; add it, or name the key by --data.input_key",
+        ),
+        (
+            [{"input": "a"}, "", "{broken"],
+            ":3: the line is not JSON (Expecting property name enclosed in double quotes);"
+            " every line holds one prompt; mend the line",
+        ),
+        ([[1]], ":1: the line is no mapping; it must hold input; mend the line"),
+    ],
+)
+@pytest.mark.parametrize("name", ["data.prompt_dataset", "rad.heldout"])
+def test_broken_lines_of_prompts(job, lines, problem, name):
+    file = job.folder / "other.jsonl"
+    keep = (job.folder / "prompts.jsonl").read_text()
+    job.write_prompts(*lines)
+    (job.folder / "prompts.jsonl").rename(file)
+    (job.folder / "prompts.jsonl").write_text(keep)
+    assert preflight.input_problems(plan(job, f"--{name}", str(file))) == [f"--{name} {file}{problem}"]
+
+
+def test_a_label_that_is_missing(job):
+    found = preflight.input_problems(plan(job, "--data.label_key", "label"))
+    file = job.folder / "prompts.jsonl"
+    assert found == [
+        f"--data.prompt_dataset {file}:1: label is missing, the line holds input; add it,"
+        " or name the key by --data.label_key"
+    ]
+
+
+def test_a_prompt_file_that_is_not_there(job):
+    (job.folder / "prompts.jsonl").unlink()
+    file = job.folder / "prompts.jsonl"
+    assert preflight.input_problems(plan(job)) == [
+        f"--data.prompt_dataset {file}: there is no such file; check the path"
+    ]
+
+
+def test_a_model_of_a_hub_and_a_folder_that_holds_none(job):
+    assert preflight.input_problems(plan(job, "--actor.model_name_or_path", "org/name")) == []
+    (job.folder / "model" / "config.json").unlink()
+    assert preflight.input_problems(plan(job)) == [
+        f"--actor.model_name_or_path is {job.folder / 'model'}; the folder holds no config.json;"
+        " name that of a Hugging Face model"
+    ]
+
+
+def test_a_cost_model_that_is_not_there(job):
+    found = preflight.input_problems(plan(job, overrides=["cost.model=./no"]))
+    assert found == [
+        f"cost.model is {os.getcwd()}/no; there is no such folder; check it, or name one of a hub as org/name"
+    ]
+
+
+def test_no_reward(job):
+    made = plan(job)
+    del made.flags["reward.remote_url"]
+    assert preflight.input_problems(made) == [
+        "no reward is named; OpenRLHF needs one; add --reward.remote_url FILE.py, an http:// address, or"
+        " --reward.model_name_or_path MODEL"
+    ]
+
+
+def test_fewer_samples_than_particles(job):
+    assert preflight.input_problems(plan(job, overrides=["transport.particles=8"])) == []
+    assert preflight.input_problems(plan(job, overrides=["transport.particles=9"])) == [
+        "transport.particles is 9; a rollout has 8 samples (--rollout.batch_size 4,"
+        " --rollout.n_samples_per_prompt 2) and each particle needs one; write"
+        " --set transport.particles=auto, or raise --rollout.batch_size to 5"
+    ]
+
+
+def test_a_folder_in_use(job):
+    made = plan(job)
+    made.out.mkdir()
+    assert preflight.input_problems(made) == []
+    (made.out / "notes.txt").write_text("mine")
+    assert preflight.input_problems(made) == [
+        f"--out is {made.out}; the folder is not empty; name a new one, or go on with that run by"
+        " -- --ckpt.load_enable"
+    ]
+    assert preflight.input_problems(plan(job, "--ckpt.load_enable")) == []
+
+
+def test_a_folder_that_is_a_file(job):
+    (job.folder / "run").write_text("")
+    assert preflight.input_problems(plan(job)) == [
+        f"--out is {job.folder / 'run'}; it is a file; a run needs a folder; name another"
+    ]
+
+
+def test_no_compiler(job, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    text = "g++ is not on the PATH; DeepSpeed compiles its CPU Adam (--ds.adam_offload); apt install g++"
+    assert machine.problems(plan(job, "--ds.adam_offload")) == [text]
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "gpu")
+    assert machine.problems(plan(job)) == []
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
+    assert machine.problems(plan(job)) == [text]
+
+
+def test_a_full_disk(job, monkeypatch):
+    """A disk with 299.9 MB cannot be made here, so its report is stood in for."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, 299_900_000))
+    (job.folder / "model" / "model.safetensors").write_bytes(b"0" * 1_000_000)
+    with pytest.raises(EnvironmentProblem) as error:
+        preflight.check(plan(job))
+    assert str(error.value) == (
+        f"{job.folder}: 300 MB are free and the run may take 302 MB; free"
+        " some space, or choose another disk by"
+        " --out (the run) and OPENRLHF_RAD_CACHE (the assets)"
+    )
+    assert error.value.exit_code == 3
+
+
+def test_an_untested_version(job, monkeypatch):
+    """Another version cannot be installed beside the tested one, so its number is stood in for."""
+    real = metadata.version
+    other = {"openrlhf": "0.12.0"}
+    monkeypatch.setattr(
+        "openrlhf_rad.plugin.compatibility.version", lambda name: other.get(name) or real(name)
+    )
+    assert machine.problems(plan(job)) == [
+        "openrlhf 0.12.0 was not tested with openrlhf_rad, 0.11.2 was; install openrlhf==0.11.2,"
+        " or take the risk with --rad.any_version"
+    ]
+    assert machine.problems(plan(job, "--rad.any_version")) == []
+
+
+def test_a_ray_that_runs_already_is_a_note(job, monkeypatch):
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
+    assert machine.notes(plan(job)) == []
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert machine.notes(plan(job)) == [
+        "RAY_ADDRESS is 10.0.0.1:6379: the run joins that Ray, which must offer a virtual GPU for each"
+        " model and vLLM engine; unset RAY_ADDRESS to let the run start its own"
+    ]
+
+
+def test_steps_are_counted_as_openrlhf_makes_them(job):
+    job.write_prompts(*({"input": str(number)} for number in range(9)))
+    assert prompts.steps(plan(job)) == 3
+    assert prompts.steps(plan(job, "--data.max_samples", "8", "--train.num_episodes", "2")) == 4
+    assert prompts.steps(plan(job, "--data.prompt_dataset", "org/prompts")) is None
