@@ -61,13 +61,16 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
 
     def _with_bonus(self, experiences: list[Any], bonus_b: torch.Tensor) -> list[Any]:
         """OpenRLHF's advantages on reward + bonus, with the logged reward as it was without the bonus."""
-        # Length penalties act on the reward alone, so they come first; OpenRLHF also copies the rewards
-        # that it finds then into what it logs.
+        # Length penalties act on the reward alone, so they come first, in OpenRLHF's precision; OpenRLHF also
+        # copies the rewards that it finds then into what it logs.
+        for experience in experiences:
+            wide = torch.promote_types(experience.rewards.dtype, torch.float32)
+            experience.rewards = experience.rewards.to(wide)
         apply_length_penalties(experiences, self.args)
         logged = [experience.info["reward"] for experience in experiences]
         sizes = [len(experience.rewards) for experience in experiences]
         for experience, bonus in zip(experiences, torch.split(bonus_b, sizes), strict=True):
-            experience.rewards = experience.rewards.float() + bonus
+            experience.rewards = experience.rewards + bonus
         buffer, self.args.reward.overlong_buffer_len = self.args.reward.overlong_buffer_len, None
         try:
             experiences = super().compute_advantages_and_returns(experiences)

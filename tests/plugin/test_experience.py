@@ -1,0 +1,214 @@
+"""The advantage hook on OpenRLHF's own experiences: advantages on r + λ·s, logs of r alone."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from openrlhf.trainer.ppo_utils.kl_controller import FixedKLController
+
+from openrlhf_rad.errors import RewardError
+from openrlhf_rad.plugin.compatibility import adapt
+from openrlhf_rad.plugin.cost_texts import FunctionCost
+from openrlhf_rad.plugin.experience import RadExperienceMaker
+from openrlhf_rad.profile import load_profile
+from openrlhf_rad.step import RadStep
+
+KL = 0.05
+REFERENCE = np.random.default_rng(0).lognormal(size=128)
+ANSWERS = ["help-ba", "harm-ba harm-be", "plain-ba plain-be plain-bi", "help-ba help-be help-bi help-bo"] * 2
+REWARDS = [0.25, 1.5, -0.75, 2.0, 0.5, 0.0, -1.25, 3.0]
+COSTS = 4 * np.random.default_rng(1).lognormal(size=8)  # worse than the reference: λ·s acts
+
+
+def new_step(**options):
+    return RadStep(load_profile("uniform"), REFERENCE, **options)
+
+
+@pytest.fixture
+def make(tokenizer):
+    def maker(cls, args, step=None):
+        adapt(args)
+        strategy = SimpleNamespace(args=args)
+        made = cls(None, None, None, None, FixedKLController(KL), strategy, tokenizer)
+        if cls is RadExperienceMaker:
+            made.step = step
+            made.seconds_cost = 0.0
+        return made
+
+    return maker
+
+
+@pytest.fixture
+def experiences(rollout, batches, forwarded):
+    """Eight answers, two to a prompt, in micro-batches of the given sizes; ``order`` permutes the samples."""
+
+    def build(sizes=(1, 3, 4), order=range(8), dtype=torch.float32):
+        samples = [
+            rollout(f"plain-ba help-b{'aeio'[i // 2]}", ANSWERS[i], reward=REWARDS[i]) for i in range(8)
+        ]
+        for i, sample in enumerate(samples):
+            sample.info["cost"] = torch.tensor([COSTS[i]], dtype=torch.float32)
+            sample.rewards = sample.info["reward"] = sample.rewards.to(dtype)
+            kl = torch.randn(sample.action_mask.shape, generator=torch.Generator().manual_seed(i))
+            sample.kl = kl
+        found = batches([samples[i] for i in order], *sizes)
+        for position, experience in zip(np.cumsum([0, *sizes]), found, strict=False):
+            experience.index = list(order)[position : position + len(experience.sequences)]
+        return found
+
+    return build
+
+
+def by_sample(experiences, field):
+    """One array a sample, tokens of the answer only, in the order of the prompts."""
+    found = {}
+    for experience in experiences:
+        for row, index in enumerate(experience.index):
+            value = getattr(experience, field) if isinstance(field, str) else field(experience)
+            value = value[row]
+            found[index] = (
+                (value[experience.action_mask[row].bool()] if value.dim() else value).numpy().copy()
+            )
+    return [found[index] for index in range(8)]
+
+
+def rloo(totals):
+    return [x - other for x, other in zip(totals, np.reshape(totals, (-1, 2))[:, ::-1].ravel(), strict=True)]
+
+
+def dr_grpo(totals):
+    return list(totals - np.repeat(np.reshape(totals, (-1, 2)).mean(1), 2))
+
+
+@pytest.mark.parametrize(("estimator", "baseline"), [("rloo", rloo), ("dr_grpo", dr_grpo)])
+@pytest.mark.parametrize("sizes", [(1, 3, 4), (2, 2, 2, 2), (8,)], ids=str)
+def test_advantages_are_made_of_reward_and_score(*, estimator, baseline, sizes, make, good_args, experiences):
+    args = good_args("--algo.advantage.estimator", estimator)
+    batch = experiences(sizes)
+    kls = by_sample(batch, "kl")
+    scored = new_step()(COSTS.astype(np.float32).astype(float))
+    assert scored.dual_variable * scored.score_b.std() > 0.1
+    out = make(RadExperienceMaker, args, new_step()).compute_advantages_and_returns(batch)
+
+    centred = baseline(np.array(REWARDS) + scored.dual_variable * scored.score_b)
+    for kl, total, found in zip(kls, centred, by_sample(out, "advantages"), strict=True):
+        expected = [total - KL * kl[token:].sum() for token in range(len(kl))]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_samples_keep_their_own_scores_in_any_order(make, good_args, experiences):
+    """Micro-batches by length, as OpenRLHF sorts them: groups are found by index, scores by place."""
+    plain = make(RadExperienceMaker, good_args(), new_step()).compute_advantages_and_returns(experiences())
+    mixed = experiences((3, 5), order=[6, 1, 4, 3, 0, 7, 2, 5])
+    moved = make(RadExperienceMaker, good_args(), new_step()).compute_advantages_and_returns(mixed)
+    for one, other in zip(by_sample(plain, "advantages"), by_sample(moved, "advantages"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_fixed_dual_of_zero_is_plain_openrlhf(make, good_args, experiences):
+    flags = ["--reward.overlong_buffer_len", "3", "--rollout.max_new_tokens", "4"]
+    theirs = make(RemoteExperienceMaker, good_args(*flags)).compute_advantages_and_returns(experiences())
+    ours = make(RadExperienceMaker, good_args(*flags), new_step(fixed_dual=0.0))
+    for one, other in zip(theirs, ours.compute_advantages_and_returns(experiences()), strict=True):
+        torch.testing.assert_close(other.advantages, one.advantages, rtol=0, atol=0)
+        torch.testing.assert_close(other.returns, one.returns, rtol=0, atol=0)
+        assert other.info.keys() == one.info.keys()
+        for name, value in one.info.items():
+            torch.testing.assert_close(other.info[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("flags", [(), ("--reward.overlong_buffer_len", "3")], ids=["plain", "overlong"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64], ids=str)
+def test_the_logged_reward_is_that_of_a_run_without_rad(flags, dtype, make, good_args, experiences):
+    flags = [*flags, "--rollout.max_new_tokens", "4"]
+    theirs = make(RemoteExperienceMaker, good_args(*flags)).compute_advantages_and_returns(
+        experiences(dtype=dtype)
+    )
+    args = good_args(*flags)
+    ours = make(RadExperienceMaker, args, new_step()).compute_advantages_and_returns(experiences(dtype=dtype))
+    assert any(
+        not torch.allclose(one.advantages, other.advantages) for one, other in zip(theirs, ours, strict=True)
+    )
+    for one, other in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(other.info["reward"], one.info["reward"], rtol=0, atol=0)
+    if "--reward.overlong_buffer_len" in flags:
+        logged = np.array(by_sample(ours, lambda e: e.info["reward"]))
+        lengths = np.array([len(answer.split()) for answer in ANSWERS])
+        raw = torch.tensor(REWARDS).to(dtype).float().numpy()
+        np.testing.assert_allclose(logged, raw - np.clip(lengths - 1, 0, 3) / 3, rtol=1e-6)
+        assert args.reward.overlong_buffer_len == 3.0
+
+
+def test_costs_stay_as_they_are_and_metrics_are_kept(make, good_args, experiences):
+    batch = experiences()
+    before = [experience.info["cost"].clone() for experience in batch]
+    maker = make(RadExperienceMaker, good_args(), new_step())
+    out = maker.compute_advantages_and_returns(batch)
+    for cost, experience in zip(before, out, strict=True):
+        assert torch.equal(cost, experience.info["cost"])
+    assert maker.last_experiences is batch
+    assert maker.last_metrics["cost_mean"] == pytest.approx(COSTS.mean(), rel=1e-6)
+    assert maker.last_metrics["lambda"] == load_profile("uniform").dual.initial
+    assert maker.step.dual.value == maker.last_metrics["lambda_next"] != maker.last_metrics["lambda"]
+
+
+def test_worse_answers_get_lower_advantages(make, good_args, experiences):
+    """The sign: among answers of equal reward, the one of the greater cost loses."""
+    batch = experiences()
+    for experience in batch:
+        experience.rewards = torch.zeros(len(experience.rewards))
+        experience.kl = torch.zeros_like(experience.kl)
+    out = make(RadExperienceMaker, good_args(), new_step()).compute_advantages_and_returns(batch)
+    first = np.array([advantage[0] for advantage in by_sample(out, "advantages")]).reshape(-1, 2)
+    costs = COSTS.reshape(-1, 2)
+    assert ((first[:, 0] - first[:, 1]) * (costs[:, 0] - costs[:, 1]) <= 0).all()
+    assert np.abs(first).max() > 0.01
+
+
+def test_without_reference_costs_it_raises(make, good_args, experiences):
+    with pytest.raises(RuntimeError, match="the reference costs are not known yet"):
+        make(RadExperienceMaker, good_args()).compute_advantages_and_returns(experiences())
+
+
+@pytest.fixture
+def whole(make, good_args, tokenizer, tmp_path, monkeypatch):
+    """The maker with a real cost file; the models' forward passes, which need Ray, are passed over."""
+    monkeypatch.setattr(RemoteExperienceMaker, "make_experience", lambda self, samples: samples)
+    (tmp_path / "cost.py").write_text(
+        "def cost_func(queries, prompts, labels):\n    return [len(q.split()) for q in queries]\n"
+    )
+    maker = make(RadExperienceMaker, good_args(), new_step())
+    maker.cost_source = FunctionCost(str(tmp_path / "cost.py"), tokenizer)
+    return maker
+
+
+def test_each_experience_gets_its_own_costs(whole, experiences):
+    out = whole.make_experience(experiences((1, 3, 4)))
+    words = [2 + len(answer.split()) for answer in ANSWERS]
+    assert [experience.info["cost"].tolist() for experience in out] == [words[:1], words[1:4], words[4:]]
+    assert all(experience.info["cost"].dtype == torch.float32 for experience in out)
+    whole.compute_advantages_and_returns(out)
+    assert whole.last_metrics["cost_mean"] == np.mean(words)
+    assert whole.last_metrics["seconds_cost"] > 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_reward_that_is_no_number_stops_the_run(value, whole, experiences):
+    batch = experiences((1, 3, 4))
+    batch[1].rewards[1] = value
+    message = rf"^the reward is {value} for the prompt 'plain-ba help-be'; a reward must be a finite number$"
+    with pytest.raises(RewardError, match=message):
+        whole.make_experience(batch)
+
+
+def test_a_failed_batch_leaves_the_arguments_as_they_were(make, good_args, experiences):
+    args = good_args("--reward.overlong_buffer_len", "3", "--rollout.max_new_tokens", "4")
+    maker = make(RadExperienceMaker, args, new_step())
+    broken = copy.deepcopy(experiences())
+    broken[0].kl = None
+    with pytest.raises(TypeError):
+        maker.compute_advantages_and_returns(broken)
+    assert args.reward.overlong_buffer_len == 3.0
