@@ -50,12 +50,21 @@ def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
             f"{source} gave {len(values)} costs for {len(prompts)} samples; it must give one each"
         )
     for position, (value, prompt) in enumerate(zip(values, prompts, strict=True)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _is_finite_number(value):
             raise CostError(
                 f"{source} gave the cost {value!r} for sample {position}, prompt {prompt[:200]!r};"
                 " a cost must be a finite number; the run stops rather than train on it"
             )
     return [float(value) for value in values]
+
+
+def _is_finite_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
 
 
 def _as_list(raw: Any, source: str) -> list[Any]:
