@@ -39,9 +39,7 @@ class AnswerSampler:
         )
         if sleeping:
             batch_vllm_engine_call(self._generator.vllm_engines, "sleep")
-        order = {dataset[index][1]: position for position, index in enumerate(indices)}
-        samples.sort(key=lambda sample: order[sample.prompts[0]])  # engines answer in any order
-        batches = self._maker.split_rollout_samples(samples)
+        batches = self._maker.split_rollout_samples(_in_order(samples, dataset, indices))
         self._score(batches)
         return rows(batches, self._maker.tokenizer)
 
@@ -79,6 +77,18 @@ def rows(experiences: Sequence[Any], tokenizer: Any) -> list[Row]:
                 }
             )
     return records
+
+
+def _in_order(samples: Sequence[Any], dataset: Any, indices: Sequence[int]) -> list[Any]:
+    """Engines answer in any order; a prompt may occur more than once, also with another label."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, index in enumerate(indices):
+        _, prompt, label, _ = dataset[index]
+        places.setdefault((prompt, repr(label)), []).append(place)
+    ordered: list[Any] = [None] * len(indices)
+    for sample in samples:
+        ordered[places[sample.prompts[0], repr(sample.labels[0])].pop(0)] = sample
+    return ordered
 
 
 def _batches(dataset: Any, indices: Sequence[int]) -> Iterator[Any]:
