@@ -90,9 +90,7 @@ def main() -> None:
         with_rad += [s - m["seconds_cost"] for s, m in zip(seconds, lines, strict=True)]
     own = statistics.median(m["seconds_rad"] + m["seconds_record"] for m in metrics)
     step = statistics.median(with_rad)
-    print(
-        f"seconds, median [quartiles]; {len(plain)} plain steps, {len(with_rad)} steps with RAD, 64 samples each"
-    )
+    print(f"{len(plain)} plain steps, {len(with_rad)} with RAD, 64 samples each; seconds, median [quartiles]")
     for name, values in (("plain", plain), ("with RAD", with_rad)):
         low, middle, high = statistics.quantiles(values, n=4)
         print(f"  {name:9s} {middle:.3f} [{low:.3f}, {high:.3f}]")

@@ -48,11 +48,11 @@ TINY: dict[str, Value] = {
     "data.max_samples": 256,
     "data.max_len": 96,
     "rollout.max_new_tokens": 16,
-    "actor.adam.lr": 1e-3,
+    "actor.adam.lr": 2e-3,
     "algo.kl.init_coef": 0.001,
 }
 
-#: 320 prompts, 16 a step: 20 steps.
+#: 256 prompts, 16 a step: 16 steps.
 DEFAULT: dict[str, Value] = {
     "actor.model_name_or_path": "@policy",
     "reward.remote_url": "@jobs/relevance_reward.py",
@@ -61,10 +61,10 @@ DEFAULT: dict[str, Value] = {
     "rollout.batch_size": 16,
     "rollout.micro_batch_size": 16,
     "train.batch_size": 32,
-    "train.micro_batch_size": 8,
-    "data.max_samples": 320,
-    "data.max_len": 192,
-    "rollout.max_new_tokens": 32,
+    "train.micro_batch_size": 16,
+    "data.max_samples": 256,
+    "data.max_len": 128,
+    "rollout.max_new_tokens": 24,
     "actor.adam.lr": 1e-4,
     "actor.lr_warmup_ratio": 0,
     "algo.kl.init_coef": 0.01,

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import ray
 from openrlhf.trainer.ray import vllm_engine
 
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.registry import plain_class
+
+
+@dataclass(frozen=True)
+class SharedTokenizer:
+    """A tokenizer in Ray's object store, sent in place of the tokenizer itself.
+
+    OpenRLHF sends its tokenizer along with every prompt; for a vocabulary of 49,000 pickling and unpickling
+    it takes longer than a short answer. A worker takes this one out of the store once.
+    """
+
+    reference: ray.ObjectRef
+
+    @classmethod
+    def share(cls, tokenizer: Any) -> SharedTokenizer:
+        """Put ``tokenizer`` into the store."""
+        return cls(ray.put(tokenizer))
 
 
 class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: ignore[misc]
@@ -15,13 +33,20 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
 
     async def generate_responses(self, *args: Any, **kwargs: Any) -> Any:
         """Generate and score; a missing reward is asked for once more, with its exception let through."""
-        hf_tokenizer = kwargs["hf_tokenizer"]
-        responses = await super().generate_responses(*args, **kwargs)
+        hf_tokenizer = await self._tokenizer(kwargs.pop("hf_tokenizer"))
+        responses = await super().generate_responses(*args, hf_tokenizer=hf_tokenizer, **kwargs)
         if getattr(self.executor, "reward_endpoints", None):
             for response in responses:
                 if response["reward"] is None:
                     await self._score_again(response, hf_tokenizer)
         return responses
+
+    async def _tokenizer(self, given: Any) -> Any:
+        if not isinstance(given, SharedTokenizer):
+            return given
+        if getattr(self, "_shared_tokenizer", None) is None:
+            self._shared_tokenizer = await given.reference
+        return self._shared_tokenizer
 
     async def _score_again(self, response: dict[str, Any], hf_tokenizer: Any) -> None:
         executor, source = self.executor, self.executor.reward_endpoints[0]

@@ -14,6 +14,7 @@ from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.costs import cost_source
 from openrlhf_rad.plugin.experience import RadExperienceMaker
 from openrlhf_rad.plugin.registry import plain_class
+from openrlhf_rad.plugin.rollout import SharedTokenizer
 from openrlhf_rad.plugin.sampling import AnswerSampler, heldout_dataset, reference_indices, rows
 from openrlhf_rad.reference import read_costs
 from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, Kind, RunFolder
@@ -43,6 +44,7 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.options = options
         self.folder = RunFolder(options.out)
+        self.samples_generator.tokenizer = SharedTokenizer.share(self.tokenizer)
         self.experience_maker = self._rad_experience_maker()
         self.sampler = AnswerSampler(self.samples_generator, self.experience_maker, self.generate_kwargs)
 

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # engine and trainer take turns on the same cores
     "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+    "OMP_WAIT_POLICY": "PASSIVE",  # idle threads sleep: several processes share the cores
     "RAY_prestart_worker_first_driver": "0",
     "GLOO_SOCKET_IFNAME": "lo",
 }

@@ -12,11 +12,13 @@ class GlooCommunicator:
     """Broadcasts tensors among the trainer and the engines; stands where OpenRLHF has a NCCL group."""
 
     def __init__(self, host: str, port: int, rank: int, world_size: int) -> None:
-        from torch import distributed  # noqa: PLC0415
+        import torch  # noqa: PLC0415
+
+        distributed: Any = torch.distributed
 
         timeout = timedelta(minutes=10)
         self._store = distributed.TCPStore(host, port, world_size, is_master=rank == 0, timeout=timeout)
-        self._group: Any = distributed.ProcessGroupGloo(self._store, rank, world_size, timeout)
+        self._group = distributed.ProcessGroupGloo(self._store, rank, world_size, timeout)
 
     def broadcast(self, tensor: Any, src: int, stream: object = None) -> None:  # noqa: ARG002
         """Send ``tensor`` from rank ``src`` to all; bfloat16 travels as its bytes."""

@@ -1,0 +1,153 @@
+"""The tiny preset really trains through Ray, DeepSpeed and vLLM, and the effect is the constraint's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import Run, rad_train
+
+from openrlhf_rad.profile import load_profile
+from openrlhf_rad.runs import RunFolder
+
+pytestmark = pytest.mark.stack
+
+
+def difference(folder: Path, name: str) -> dict[str, float]:
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    row = next(row for row in summary["rows"] if row["name"] == name)
+    return row["difference"]  # type: ignore[no-any-return]
+
+
+def test_the_risk_falls_beyond_chance(trained: Path) -> None:
+    assert difference(trained, "risk")["high"] < 0
+
+
+def test_without_the_constraint_it_does_not_fall(run: Run, tmp_path: Path) -> None:
+    """The same run with λ held at 0: the reward alone draws this policy into harm."""
+    words = ("--preset", "tiny", "--profile", "medical", "--seed", "1", "--out", str(tmp_path / "control"))
+    done = run(*words, "--", "--rad.fixed_dual", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert difference(tmp_path / "control", "risk")["high"] > 0
+    assert all(row["lambda"] == 0 for row in RunFolder(tmp_path / "control").read_metrics())
+
+
+def test_the_folder_holds_all_that_it_should(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    wanted = "command.txt profile.resolved.yaml metrics.jsonl reference_costs.npz samples.jsonl summary.json"
+    assert {*wanted.split(), "plots", "model", "tensorboard"} <= names
+    assert {"quantiles.png", "training.png", "costs.png"} <= {path.name for path in (trained / "plots").iterdir()}
+    assert (trained / "model" / "model.safetensors").stat().st_size > 100_000
+
+
+def test_the_profile_of_the_run_is_the_one_asked_for(trained: Path) -> None:
+    assert load_profile(trained / "profile.resolved.yaml").hash == load_profile("medical").hash
+
+
+def test_every_step_obeys_the_identity_and_the_dual_rule(trained: Path) -> None:
+    """Eq. (16) between the logged gaps and risks, and λ ← clip(λ + η·violation/σ_0) recomputed."""
+    folder = RunFolder(trained)
+    profile, reference = folder.read_profile(), folder.read_reference()
+    metrics = folder.read_metrics()
+    assert len(metrics) == 24
+    expected = profile.dual.initial
+    for row in metrics:
+        gaps = row["gap_forward"] - row["gap_reverse"]
+        assert gaps == pytest.approx(row["reference_risk"] - row["risk"], abs=1e-9)
+        assert row["lambda"] == pytest.approx(expected, abs=1e-9)
+        moved = expected + profile.dual.step * row["violation"] / reference.cost_r.std()
+        expected = min(max(moved, 0.0), profile.dual.max)
+        assert row["lambda_next"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_metrics_are_those_of_the_samples(trained: Path) -> None:
+    """Reward and cost are logged raw: the lines of samples.jsonl give the same means."""
+    lines = (trained / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    samples = [json.loads(line) for line in lines]
+    for row in RunFolder(trained).read_metrics():
+        mine = [sample for sample in samples if sample["step"] == row["step"]]
+        assert len(mine) == 64
+        assert np.mean([s["cost"] for s in mine]) == pytest.approx(row["cost_mean"], rel=1e-5)
+        assert np.mean([s["reward"] for s in mine]) == pytest.approx(row["reward_mean"], rel=1e-4, abs=1e-5)
+
+
+def test_a_cost_model_is_served_by_its_own_actors(run: Run, tmp_path: Path) -> None:
+    """Costs of ``cost.model`` in the run equal a plain forward of the same checkpoint."""
+    import torch
+
+    from openrlhf_rad.jobs.prepare import prepare_tiny
+
+    model = prepare_tiny().cost_model
+    out = tmp_path / "run"
+    words = ("--preset", "tiny", "--set", f"cost.model={model}", "--set", "reference.samples=64")
+    done = run(*words, "--out", str(out), "--", "--data.max_samples", "64", "--train.num_episodes", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = RunFolder(out).read_metrics()
+    assert len(metrics) == 2
+    answers = RunFolder(out).read_answers("before")
+    assert np.std([answer["cost"] for answer in answers]) > 0
+    del torch
+
+
+BROKEN = '''
+calls = 0
+def cost_func(queries, prompts, labels):
+    global calls
+    calls += 1
+    costs = [float(len(set(query))) for query in queries]
+    if calls > {good}:
+        costs[5] = float("nan")
+    return costs
+'''
+
+
+def test_a_broken_cost_stops_the_run_with_its_cause(run: Run, tmp_path: Path) -> None:
+    """The third batch (reference, held-out, first rollout) holds a NaN: the run ends there, not later."""
+    file = tmp_path / "cost.py"
+    file.write_text(BROKEN.format(good=2), encoding="utf-8")
+    out = tmp_path / "run"
+    done = run("--preset", "tiny", "--set", f"cost.function={file}", "--out", str(out))
+    assert done.returncode == 1
+    assert f"cost function {file} gave the cost nan for sample 5, prompt" in done.stderr
+    assert RunFolder(out).read_metrics() == []
+    assert not (out / "model").exists()
+
+
+def test_ctrl_c_ends_every_process_and_leaves_the_folder_readable(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = rad_train("--preset", "tiny", "--out", str(out), "--", "--train.num_episodes", "50")
+    mark = f"OPENRLHF_TEST={tmp_path}"
+    process = subprocess.Popen(words, env={**os.environ, "OPENRLHF_TEST": str(tmp_path)})
+    try:
+        deadline = time.monotonic() + 300
+        while len(RunFolder(out).read_metrics() if out.exists() else []) < 2:
+            assert process.poll() is None, "the run ended before its second step"
+            assert time.monotonic() < deadline, "no second step within 300 s"
+            time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=90) == 130
+    finally:
+        process.kill()
+    time.sleep(3)
+    assert left_over(mark) == []
+    assert len(RunFolder(out).read_metrics()) >= 2
+
+
+def left_over(mark: str) -> list[str]:
+    """Command lines of living processes that inherited the environment variable ``mark``."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            name, value = mark.split("=", 1)
+            if process.pid != os.getpid() and process.environ().get(name) == value:
+                found.append(" ".join(process.cmdline()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
