@@ -29,6 +29,8 @@ def read_costs(path: str | Path) -> NDArray[np.float64]:
     except FileNotFoundError:
         raise ReferenceCostError(f"reference.file is {path}; there is no such file") from None
     except KeyError:
-        raise ReferenceCostError(f"{path} has no array named 'costs'; save it as np.savez(file, costs=…)") from None
+        raise ReferenceCostError(
+            f"{path} has no array named 'costs'; save it as np.savez(file, costs=…)"
+        ) from None
     except (ValueError, OSError) as cause:
         raise ReferenceCostError(f"{path} cannot be read as costs: {cause}") from cause

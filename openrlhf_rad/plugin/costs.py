@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.profile import RiskProfile
 
 
 class CostSource(Protocol):
@@ -73,24 +72,3 @@ def _as_list(raw: Any, source: str) -> list[Any]:
     if isinstance(raw, str) or not isinstance(raw, Iterable):
         raise CostError(f"{source} gave {raw!r}; it must give a list or tensor with one cost a sample")
     return [value.item() if hasattr(value, "item") else value for value in raw]
-
-
-def cost_source(profile: RiskProfile, **context: Any) -> CostSource:
-    """The source that the profile names.
-
-    Args:
-        context: ``strategy``, ``tokenizer``, ``nodes``, ``gpus_per_node`` and ``placement_group``.
-    """
-    from openrlhf_rad.plugin.cost_model import CostModel  # noqa: PLC0415 - imports OpenRLHF
-    from openrlhf_rad.plugin.cost_texts import FunctionCost, RemoteCost  # noqa: PLC0415
-
-    source = profile.cost
-    if source is None:
-        raise CostError(
-            f"profile {profile.name} has no cost;"
-            " add cost: {model: …}, {function: …} or {remote_url: …}"
-        )
-    if source.kind == "model":
-        return CostModel(source.location, **context)
-    text_source = FunctionCost if source.kind == "function" else RemoteCost
-    return text_source(source.location, context["tokenizer"])

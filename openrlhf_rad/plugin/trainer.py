@@ -11,7 +11,7 @@ from openrlhf.trainer import ppo_trainer
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.compatibility import check_clip
-from openrlhf_rad.plugin.costs import cost_source
+from openrlhf_rad.plugin.cost_sources import cost_source
 from openrlhf_rad.plugin.experience import RadExperienceMaker
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.rollout import SharedTokenizer

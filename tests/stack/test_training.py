@@ -43,7 +43,8 @@ def test_the_folder_holds_all_that_it_should(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     wanted = "command.txt profile.resolved.yaml metrics.jsonl reference_costs.npz samples.jsonl summary.json"
     assert {*wanted.split(), "plots", "model", "tensorboard"} <= names
-    assert {"quantiles.png", "training.png", "costs.png"} <= {path.name for path in (trained / "plots").iterdir()}
+    plots = {path.name for path in (trained / "plots").iterdir()}
+    assert {"quantiles.png", "training.png", "costs.png"} <= plots
     assert (trained / "model" / "model.safetensors").stat().st_size > 100_000
 
 
@@ -96,7 +97,7 @@ def test_a_cost_model_is_served_by_its_own_actors(run: Run, tmp_path: Path) -> N
     del torch
 
 
-BROKEN = '''
+BROKEN = """
 calls = 0
 def cost_func(queries, prompts, labels):
     global calls
@@ -105,7 +106,7 @@ def cost_func(queries, prompts, labels):
     if calls > {good}:
         costs[5] = float("nan")
     return costs
-'''
+"""
 
 
 def test_a_broken_cost_stops_the_run_with_its_cause(run: Run, tmp_path: Path) -> None:
