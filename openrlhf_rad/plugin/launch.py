@@ -20,28 +20,29 @@ ERROR = "error.txt"
 
 def main(argv: list[str]) -> int:
     """``python -m openrlhf_rad [--rad.* …] [any flag of OpenRLHF's command]``; returns the exit code."""
-    options: RadOptions | None = None
+    folder: RunFolder | None = None
     try:
         options, rest = parse(argv)
         if options is not None:
-            _open_folder(options, argv)
+            folder = _open_folder(options, argv)
         run(options, rest)
     except BaseException as error:
         cause = rad_error(error)
         if cause is None:
             raise
         print(f"\n{type(cause).__name__}: {cause}", file=sys.stderr)
-        if options is not None and options.out.is_dir():
-            (options.out / ERROR).write_text(f"{cause}\n", encoding="utf-8")
+        if folder is not None and folder.path.is_dir():
+            (folder.path / ERROR).write_text(f"{cause}\n", encoding="utf-8")
         return cause.exit_code
     return 0
 
 
-def _open_folder(options: RadOptions, argv: list[str]) -> None:
+def _open_folder(options: RadOptions, argv: list[str]) -> RunFolder:
     folder = RunFolder.create(options.out, exist_ok=True)
     (options.out / ERROR).unlink(missing_ok=True)
     folder.write_profile(options.profile)
     folder.write_command(shlex.join(["python", "-m", "openrlhf_rad", *argv]))
+    return folder
 
 
 def run(options: RadOptions | None, arguments: list[str]) -> None:
@@ -94,8 +95,14 @@ def rad_error(error: BaseException | None) -> RadError | None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        cause = getattr(error, "cause", None)
-        if isinstance(error, RadError) and not isinstance(cause, BaseException):
+        carried = _carried(error)
+        if isinstance(error, RadError) and carried is None:
             return error
-        error = cause if isinstance(cause, BaseException) else error.__cause__ or error.__context__
+        error = carried or error.__cause__ or error.__context__
     return None
+
+
+def _carried(error: BaseException) -> BaseException | None:
+    """What an exception of Ray's holds: of a task as ``cause``, of an actor's constructor as its argument."""
+    held = (getattr(error, "cause", None), *error.args[:1])
+    return next((each for each in held if isinstance(each, BaseException)), None)

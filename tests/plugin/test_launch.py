@@ -1,0 +1,233 @@
+"""The command: exit codes, error.txt, and errors that Ray has wrapped."""
+
+import signal
+import sys
+import traceback
+
+import pytest
+from openrlhf.trainer import ppo_trainer
+from openrlhf.trainer.ray import launcher, ppo_actor, vllm_engine
+from openrlhf.utils import config
+from ray import cloudpickle
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+
+from openrlhf_rad.errors import (
+    ConfigError,
+    CostError,
+    EnvironmentProblem,
+    ProfileError,
+    RadError,
+    RewardError,
+)
+from openrlhf_rad.plugin import compatibility, launch
+from openrlhf_rad.plugin.cpu import cluster
+from openrlhf_rad.plugin.launch import main, rad_error
+
+
+def raised(error, cause=None):
+    """``error`` as it is once it was raised from ``cause``."""
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+def wrapped(error, name="fit"):
+    """``error`` as the driver gets it from a Ray task: with its cause, of both classes, and sent over."""
+    text = "".join(traceback.format_exception(error))
+    return cloudpickle.loads(
+        cloudpickle.dumps(RayTaskError(name, text, error, proctitle="ray::fit", pid=1, ip="1.2.3.4"))
+    )
+
+
+COST = CostError("cost server http://h/ failed")
+
+
+@pytest.mark.parametrize(
+    "error", [COST, ProfileError(["a", "b"]), RewardError("no reward"), EnvironmentProblem("x")]
+)
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+@pytest.mark.parametrize("dual", [True, False])
+def test_an_error_is_found_in_what_ray_raises(error, depth, dual):
+    found = error
+    for _ in range(depth):
+        found = wrapped(raised(found))
+        found = raised(found.as_instanceof_cause() if dual else found)
+    result = rad_error(found)
+    assert type(result) is type(error)
+    assert str(result) == str(error)
+    assert result.exit_code == error.exit_code
+
+
+def test_the_cause_of_an_error_is_not_taken_for_it():
+    error = raised(CostError("the server failed"), raised(ValueError("x"), ConfigError("inner")))
+    assert rad_error(wrapped(error).as_instanceof_cause()).args == ("the server failed",)
+
+
+def test_an_error_in_another_error_s_chain_is_found():
+    assert rad_error(raised(RuntimeError("engine"), COST)) is COST
+
+
+def test_an_error_in_an_actor_s_constructor_is_found():
+    """Ray reports it with the first call of a method, as an actor that has died."""
+    task = RayTaskError("__init__", "".join(traceback.format_exception(raised(COST))), raised(COST))
+    error = RayError.from_bytes(ActorDiedError.from_task_error(task).to_bytes())
+    assert isinstance(error, ActorDiedError)
+    found = rad_error(error)
+    assert type(found) is CostError
+    assert str(found) == str(COST)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        ValueError("x"),
+        KeyboardInterrupt(),
+        SystemExit(2),
+        RayActorError(),
+        ActorDiedError(),
+        raised(RuntimeError("a"), ValueError("b")),
+    ],
+    ids=repr,
+)
+def test_other_errors_are_none_of_ours(error):
+    assert rad_error(error) is None
+
+
+def test_another_error_in_a_task_is_none_of_ours():
+    assert rad_error(wrapped(raised(ValueError("x"))).as_instanceof_cause()) is None
+
+
+def test_a_ring_of_causes_ends():
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert rad_error(one) is None
+
+
+@pytest.fixture
+def run_main(monkeypatch, tmp_path, capsys):
+    """Runs main() in this process as on a CPU; what it puts in place is taken back, and Ray cannot start."""
+
+    def no_ray(gpus):
+        raise AssertionError(f"Ray was asked for {gpus} GPUs")
+
+    monkeypatch.setattr(cluster, "_start_ray", no_ray)
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
+    monkeypatch.chdir(tmp_path)
+    for owner, name in [
+        (ppo_trainer, "PPOTrainer"),
+        (vllm_engine, "RolloutRayActor"),
+        (ppo_actor, "PolicyModelActor"),
+        (launcher, "RayActorGroup"),
+        (config, "hierarchize"),
+        (sys, "argv"),
+    ]:
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    handler = signal.getsignal(signal.SIGTERM)
+    yield lambda *words: (main(list(words)), capsys.readouterr().err)
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_profile_that_is_not_valid_ends_with_2(run_main, tmp_path):
+    (tmp_path / "bad.yaml").write_text("name: bad\nrisk: cvar α=1.7\n")
+    code, shown = run_main("--rad.profile", "bad.yaml", "--rad.out", "out")
+    assert code == 2
+    assert shown.startswith("\nProfileError: bad.yaml:2")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistyped_flag_ends_with_2(run_main):
+    code, shown = run_main("--rad.profile", "medical", "--rad.loses", "ppo")
+    assert (code, shown) == (
+        2,
+        "\nConfigError: unknown flag --rad.loses; see python -m openrlhf_rad --rad.help\n",
+    )
+
+
+def test_refused_flags_end_with_2_and_are_written_down(run_main, tmp_path):
+    code, shown = run_main("--rad.profile", "medical", "--rad.out", "out", "--vllm.num_engines", "1")
+    assert code == 2
+    (line,) = [line for line in shown.splitlines() if line.startswith("ConfigError: ")]
+    assert line.startswith("ConfigError: --algo.advantage.estimator gae rescales advantages")
+    written = (tmp_path / "out" / "error.txt").read_text()
+    assert written.startswith(line.removeprefix("ConfigError: "))
+    assert written.splitlines()[1].startswith("8 updates a rollout")
+    command = (tmp_path / "out" / "command.txt").read_text()
+    assert command == "python -m openrlhf_rad --rad.profile medical --rad.out out --vllm.num_engines 1\n"
+    assert "name: medical" in (tmp_path / "out" / "profile.resolved.yaml").read_text()
+
+
+def test_untested_versions_end_with_3(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(compatibility, "_installed", lambda package: "99.0")
+    code, shown = run_main("--rad.profile", "medical", "--rad.out", "out")
+    assert code == 3
+    assert "EnvironmentProblem: openrlhf 99.0 was not tested" in shown
+    assert "vllm 99.0 was not tested" in (tmp_path / "out" / "error.txt").read_text()
+
+
+def test_flags_for_a_gpu_are_refused_in_plain_openrlhf_too(run_main, tmp_path):
+    code, shown = run_main("--ds.packing_samples")
+    assert (code, shown) == (
+        2,
+        "\nConfigError: --ds.packing_samples needs a GPU and there is none; leave it out\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_openrlhf_s_flags_is_openrlhf_s(run_main, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_main("--no.such_flag")
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --no.such_flag" in capsys.readouterr().err
+
+
+def test_the_error_of_an_earlier_start_does_not_stay(run_main, tmp_path, monkeypatch):
+    run_main("--rad.profile", "medical", "--rad.out", "out")
+    assert (tmp_path / "out" / "error.txt").is_file()
+    monkeypatch.setattr(launch, "run", lambda options, rest: None)
+    assert run_main("--rad.profile", "medical", "--rad.out", "out")[0] == 0
+    assert not (tmp_path / "out" / "error.txt").exists()
+
+
+def test_a_folder_of_another_s_is_left_as_it_was(run_main, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("words")
+    code, shown = run_main("--rad.profile", "medical", "--rad.out", "thesis")
+    assert code == 2
+    assert "it holds thesis.tex, which is no file of a run" in shown
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
+
+
+def test_an_error_in_the_run_is_printed_and_written_down(run_main, tmp_path, monkeypatch):
+    def fail(options, rest):
+        assert rest == ["--vllm.num_engines", "1"]
+        raise wrapped(raised(COST)).as_instanceof_cause()
+
+    monkeypatch.setattr(launch, "run", fail)
+    code, shown = run_main("--rad.profile", "medical", "--rad.out", "out", "--vllm.num_engines", "1")
+    assert (code, shown) == (1, "\nCostError: cost server http://h/ failed\n")
+    assert (tmp_path / "out" / "error.txt").read_text() == "cost server http://h/ failed\n"
+
+
+def test_other_errors_keep_their_traceback(run_main, tmp_path, monkeypatch):
+    def fail(options, rest):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(launch, "run", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run_main("--rad.profile", "medical", "--rad.out", "out")
+    assert not (tmp_path / "out" / "error.txt").exists()
+
+
+def test_the_exit_code_of_each_error():
+    codes = {cls.__name__: cls.exit_code for cls in RadError.__subclasses__()}
+    assert codes == {
+        "ProfileError": 2,
+        "ConfigError": 2,
+        "EnvironmentProblem": 3,
+        "CostError": 1,
+        "RewardError": 1,
+        "ReferenceCostError": 1,
+        "TransportError": 1,
+    }
