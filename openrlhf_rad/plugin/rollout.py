@@ -57,7 +57,7 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
             found = (await fetch([query], [response["prompt"]], [response["label"]]))[0]
         except Exception as cause:
             raise RewardError(f"{source} failed {where}: {type(cause).__name__}: {cause}") from cause
-        if not found or found.get("rewards") is None:
+        if not isinstance(found, dict) or found.get("rewards") is None:
             raise RewardError(f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}")
         response.update(
             reward=found["rewards"],

@@ -1,0 +1,141 @@
+"""The rollout worker: a reward that failed stops the run; OpenRLHF would train on without it."""
+
+import asyncio
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from openrlhf.utils.agent import SingleTurnAgentExecutor
+
+from openrlhf_rad.errors import RewardError
+from openrlhf_rad.plugin.rollout import FailClosedRollout, SharedTokenizer
+
+
+@pytest.fixture
+def answers(tokenizer, tmp_path):
+    """What a worker returns for a prompt, with a reward file of this text; its engine answers at once."""
+
+    def generate(reward_file, prompt="plain-ba plain-be", samples=2, sent=tokenizer, times=1):
+        path = tmp_path / "reward.py"
+        if reward_file is not None:
+            path.write_text(reward_file)
+
+        class Worker(FailClosedRollout):
+            def __init__(self):
+                self.executor = SingleTurnAgentExecutor(None if reward_file is None else str(path))
+
+            async def generate(self, prompt_token_ids, sampling_params, multi_modal_data=None):
+                ids = tokenizer("help-ba harm-be")["input_ids"]
+                return SimpleNamespace(
+                    outputs=[SimpleNamespace(token_ids=ids, finish_reason="stop", logprobs=None)]
+                )
+
+        parameters = SimpleNamespace(max_tokens=8, logprobs=None)
+
+        async def calls():
+            worker = Worker()
+            for _ in range(times):
+                found = await worker.generate_responses(
+                    prompt=prompt,
+                    label="label",
+                    sampling_params=parameters,
+                    max_length=64,
+                    hf_tokenizer=sent,
+                    num_samples=samples,
+                )
+            return found
+
+        return str(path), asyncio.run(calls())
+
+    return generate
+
+
+WORKS = """
+import torch
+def reward_func(queries, prompts, labels):
+    one = torch.ones(1)
+    return {"rewards": one / 2, "scores": one, "extra_logs": {"a": 2 * one}}
+"""
+
+
+def test_a_reward_that_works_passes_through(answers):
+    _, found = answers(WORKS)
+    assert [(r["reward"].item(), r["scores"].item(), r["extra_logs"]["a"].item()) for r in found] == [
+        (0.5, 1.0, 2.0)
+    ] * 2
+
+
+def test_without_a_reward_source_there_is_nothing_to_ask(answers):
+    _, found = answers(None)
+    assert [response["reward"] for response in found] == [None, None]
+
+
+def test_a_failure_that_passes_is_made_good(answers):
+    _, found = answers(
+        "calls = []\n"
+        "def reward_func(queries, prompts, labels):\n"
+        "    calls.append(queries)\n"
+        "    if len(calls) == 1:\n"
+        "        raise OSError('busy')\n"
+        "    assert (queries, prompts, labels) == (\n"
+        "        ['plain-ba plain-be help-ba harm-be'], ['plain-ba plain-be'], ['label'])\n"
+        "    return {'rewards': 0.25}\n",
+        samples=1,
+    )
+    assert (found[0]["reward"], found[0]["scores"], found[0]["extra_logs"]) == (0.25, 0.25, {})
+
+
+def test_a_failure_that_lasts_stops_the_run_with_its_cause(answers, tmp_path):
+    with pytest.raises(RewardError) as error:
+        answers("def reward_func(queries, prompts, labels):\n    raise ValueError('judge is out')\n")
+    assert str(error.value) == (
+        f"{tmp_path / 'reward.py'} failed for the prompt 'plain-ba plain-be': ValueError: judge is out"
+    )
+    assert isinstance(error.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("given", ["{}", "None", "{'reward': 1.0}", "{'rewards': None}", "[0.5]", "0.5"])
+def test_an_answer_without_a_reward_stops_the_run(given, answers, tmp_path):
+    message = (
+        f"{tmp_path / 'reward.py'} gave no reward for the prompt 'plain-ba plain-be': {eval(given)!r};"
+        " return {'rewards': tensor}"
+    )
+    with pytest.raises(RewardError, match=f"^{re.escape(message)}$"):
+        answers(f"def reward_func(queries, prompts, labels):\n    return {given}\n")
+
+
+def test_a_reward_of_zero_is_a_reward(answers):
+    _, found = answers("def reward_func(queries, prompts, labels):\n    return {'rewards': 0.0}\n")
+    assert [response["reward"] for response in found] == [0.0, 0.0]
+    assert torch.isfinite(torch.tensor(found[0]["reward"]))
+
+
+class Reference:
+    """Stands for a reference into Ray's object store; counts how often it is awaited."""
+
+    def __init__(self, value):
+        self.value, self.taken = value, 0
+
+    def __await__(self):
+        self.taken += 1
+        yield from asyncio.sleep(0).__await__()
+        return self.value
+
+
+def test_a_shared_tokenizer_is_taken_out_of_the_store_once(answers, tokenizer):
+    reference = Reference(tokenizer)
+    _, plain = answers(WORKS)
+    _, found = answers(WORKS, sent=SharedTokenizer(reference), times=3)
+    assert reference.taken == 1
+    assert [response["observation_tokens"] for response in found] == [
+        response["observation_tokens"] for response in plain
+    ]
+
+
+def test_a_failure_is_scored_again_with_a_shared_tokenizer(answers, tokenizer):
+    with pytest.raises(RewardError, match="judge is out"):
+        answers(
+            "def reward_func(queries, prompts, labels):\n    raise ValueError('judge is out')\n",
+            sent=SharedTokenizer(Reference(tokenizer)),
+        )
