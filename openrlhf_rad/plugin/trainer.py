@@ -126,9 +126,9 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
                 **self.experience_maker.last_metrics,
             }
         )
-        super().save_logs_and_checkpoints(
-            global_step, logs_dict, {**(client_states or {}), "rad": self.step.state_dict()}
-        )
+        states = {} if client_states is None else client_states
+        states["rad"] = self.step.state_dict()  # in place: the best checkpoint is saved with the same states
+        super().save_logs_and_checkpoints(global_step, logs_dict, states)
 
     def init_checkpoint_states(self) -> dict[str, Any]:
         """Restore λ with OpenRLHF's own states.
