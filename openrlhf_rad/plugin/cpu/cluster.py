@@ -39,6 +39,7 @@ def _refuse_gpu_flags(args: Any) -> None:
         "--vllm.enable_sleep": args.vllm.enable_sleep,
         "--vllm.sync_with_ray": args.vllm.sync_with_ray,
         "--ds.load_in_4bit": args.ds.load_in_4bit,
+        "--ds.ring_attn_size": args.ds.ring_attn_size > 1,
     }
     given = [flag for flag, value in refused.items() if value]
     if given:
@@ -61,9 +62,10 @@ def virtual_gpus(args: Any, options: Any) -> int:
     groups = [args.actor]
     if args.algo.kl.init_coef > 0:
         groups.append(args.ref)
-    if args.critic.model_name_or_path:
+    # OpenRLHF settles these two only after it has read the flags.
+    if args.algo.advantage.estimator == "gae":
         groups.append(args.critic)
-    if not args.reward.remote_url:
+    if not (args.reward.remote_url or args.train.agent_func_path):
         groups.append(args.reward)
     count = sum(group.num_nodes * group.num_gpus_per_node for group in groups)
     count += (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
