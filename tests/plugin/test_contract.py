@@ -1,0 +1,285 @@
+"""What RAD takes for granted in OpenRLHF: names, parameters and calls. The first to fail on a new version."""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from openrlhf.datasets import PromptDataset
+from openrlhf.datasets.utils import blending_datasets
+from openrlhf.models.loss import PolicyLoss
+from openrlhf.trainer import ppo_trainer
+from openrlhf.trainer.ppo_utils import length_penalty, replay_buffer
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+from openrlhf.trainer.ray import launcher, ppo_actor, vllm_engine
+from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
+from openrlhf.utils import config, distributed_util
+from openrlhf.utils.agent import SingleTurnAgentExecutor
+from openrlhf.utils.deepspeed import deepspeed
+from ray.actor import ActorClass
+
+from openrlhf_rad.plugin.cpu.weights import CpuWorkerExtension
+from openrlhf_rad.plugin.registry import plain_class
+
+Trainer = plain_class(ppo_trainer, "PPOTrainer")
+Policy = plain_class(ppo_actor, "PolicyModelActor")
+Rollout = plain_class(vllm_engine, "RolloutRayActor")
+Reward = plain_class(launcher, "RewardModelActor")
+Strategy = deepspeed.DeepspeedStrategy
+
+#: The text of OpenRLHF's command; it is run as a script, never imported.
+COMMAND = Path(find_spec("openrlhf.cli.train_ppo_ray").origin).read_text()
+
+GROUPS = "actor_model_group critic_model_group reward_model_group"
+SYNC = "self master_address master_port rank_offset world_size group_name backend use_ray"
+
+#: Function → its parameters in order; an optional one is marked by "=", the rest by * and **.
+SIGNATURES = {
+    # trainer
+    (Trainer, "__init__"): (
+        f"self pretrain strategy {GROUPS} reference_model_group vllm_engines **generate_kwargs"
+    ),
+    (Trainer, "fit"): "self global_step=",
+    (Trainer, "get_max_steps"): "self",
+    (Trainer, "train_step"): "self rollout_samples global_step",
+    (Trainer, "save_logs_and_checkpoints"): "self global_step logs_dict= client_states=",
+    (Trainer, "save_best_checkpoint"): "self eval_metrics global_step client_states=",
+    (Trainer, "init_checkpoint_states"): "self",
+    # experience
+    (RemoteExperienceMaker, "__init__"): (
+        f"self {GROUPS} initial_model_group kl_controller strategy tokenizer **kwargs"
+    ),
+    (RemoteExperienceMaker, "split_rollout_samples"): "self rollout_samples",
+    (RemoteExperienceMaker, "make_experience_batch"): "self rollout_samples",
+    (RemoteExperienceMaker, "make_experience"): "self samples_list",
+    (RemoteExperienceMaker, "compute_advantages_and_returns"): "self experiences",
+    (RemoteExperienceMaker, "_dispatch_forward"): "self group sync_condition **kwargs",
+    (RemoteExperienceMaker, "_flatten_results"): "self refs duplicate_factor",
+    (length_penalty, "apply_length_penalties"): "experiences args",
+    # sampling
+    (SamplesGenerator, "_generate_vllm"): (
+        "self dataloader_iter num_prompts dynamic_filtering **generate_kwargs"
+    ),
+    (SamplesGenerator, "_process_response_into_experience"): "self response **generate_kwargs",
+    (vllm_engine, "batch_vllm_engine_call"): "engines method_name *args rank_0_only= **kwargs",
+    (PromptDataset, "__init__"): "self dataset tokenizer strategy input_template=",
+    (PromptDataset, "collate_fn"): "self item_list",
+    (blending_datasets, None): (
+        "datasets probabilities= strategy= seed= max_count= stopping_strategy= dataset_split="
+    ),
+    # actors
+    (Policy, "init_model_from_pretrained"): "self strategy pretrain max_steps= vllm_engines=",
+    (Reward, "init_model_from_pretrained"): "self strategy pretrain",
+    (Reward, "forward"): "self sequences attention_mask= packed_seq_lens= pad_sequence=",
+    (Reward, "empty_cache"): "self",
+    (launcher.RayActorGroup, "__init__"): (
+        "self num_nodes num_gpus_per_node ray_actor_type pg= num_gpus_per_actor= duplicate_actors= resources="
+        " num_resources_per_node="
+    ),
+    (launcher.RayActorGroup, "async_init_model_from_pretrained"): "self *args **kwargs",
+    (launcher.RayActorGroup, "async_run_method"): "self method_name *args **kwargs",
+    (launcher.RayActorGroup, "async_run_method_batch"): "self method_name **kwargs",
+    # loss
+    (PolicyLoss, "forward"): (
+        "self log_probs old_log_probs advantages action_mask= rollout_log_probs= dp_size= batch_num_tokens="
+        " global_batch_size="
+    ),
+    # rollout
+    (Rollout, "__init__"): (
+        "self *args bundle_indices= agent_func_path= remote_rm_url= mm_pad_token_ids= **kwargs"
+    ),
+    (Rollout, "generate_responses"): (
+        "self prompt label sampling_params max_length hf_tokenizer num_samples= images="
+    ),
+    (SingleTurnAgentExecutor, "__init__"): "self remote_rm_url=",
+    (SingleTurnAgentExecutor, "_fetch_rewards_via_func"): "self queries_list prompts_list labels_list",
+    (SingleTurnAgentExecutor, "_fetch_rewards_via_http"): "self queries_list prompts_list labels_list",
+    # command
+    (config, "hierarchize"): "args",
+    # CPU backend
+    (Rollout, "init_process_group"): SYNC,
+    (WorkerWrap, "init_process_group"): SYNC.replace("backend use_ray", "backend= use_ray="),
+    (WorkerWrap, "update_weight"): "self name dtype shape empty_cache=",
+    (distributed_util, "stateless_init_process_group"): "master_address master_port rank world_size device",
+    (replay_buffer.NaiveReplayBuffer, "__init__"): (
+        "self sample_batch_size limit= cpu_offload= packing_samples= dynamic_batch="
+    ),
+    (Strategy, "moving_average"): "self model model_ema beta= device=",
+    (deepspeed, "init_device_mesh"): "device_type mesh_shape mesh_dim_names= backend_override=",
+}
+
+
+def original(owner, name):
+    """The function as OpenRLHF has it, also where the CPU backend has replaced it in this process."""
+    function = owner if name is None else inspect.getattr_static(owner, name)
+    for _ in range(3):
+        if getattr(function, "__module__", "").startswith("openrlhf_rad."):
+            cells = inspect.getclosurevars(function).nonlocals
+            function = next(
+                cells[key] for key in ("original", "moving_average", "init_device_mesh") if key in cells
+            )
+    return function
+
+
+def source(owner, name, last=False):
+    """The syntax tree of a function in a module or class; of several of one name the first, or the last."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name]
+    return functions[-1 if last else 0]
+
+
+def parameters(function):
+    marks = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return " ".join(
+        marks.get(p.kind, "") + p.name + ("=" if p.default is not inspect.Parameter.empty else "")
+        for p in inspect.signature(function).parameters.values()
+        if p.name != "_ray_trace_ctx"  # Ray's own, in every method of an actor
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "expected"),
+    [(owner, name, expected) for (owner, name), expected in SIGNATURES.items()],
+    ids=[f"{owner.__name__}.{name}" for owner, name in SIGNATURES],
+)
+def test_signatures(owner, name, expected):
+    if (owner, name) == (distributed_util, "stateless_init_process_group"):
+        arguments = source(owner, name).args.args  # replaced for good: read the file
+        assert " ".join(argument.arg for argument in arguments) == expected
+    else:
+        assert parameters(original(owner, name)) == expected
+
+
+@pytest.mark.parametrize("name", ["init_process_group", "update_weight"])
+def test_the_worker_of_a_cpu_is_called_as_openrlhf_s_is(name):
+    assert parameters(getattr(CpuWorkerExtension, name)) == parameters(getattr(WorkerWrap, name))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (ppo_trainer, "PPOTrainer"),
+        (ppo_actor, "PolicyModelActor"),
+        (vllm_engine, "RolloutRayActor"),
+        (launcher, "RewardModelActor"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_actors_are_ray_classes_that_show_their_python_class(module, name):
+    assert isinstance(getattr(module, name), ActorClass)
+    assert plain_class(module, name).__name__ == name
+    assert inspect.isclass(plain_class(module, name))
+
+
+def calls(tree, name):
+    """Every call of ``name`` or ``….name`` under a syntax tree."""
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (getattr(node.func, "attr", None) == name or getattr(node.func, "id", None) == name)
+    ]
+
+
+def test_policy_loss_gives_five_results_and_is_called_with_a_mask_by_name():
+    mask = torch.ones(2, 3)
+    log_probs = torch.zeros(2, 3)
+    loss, clip_ratio, ppo_kl, vllm_kl, filtered = PolicyLoss()(
+        log_probs, log_probs - 1, mask, action_mask=mask
+    )
+    assert (loss.item(), clip_ratio.item(), ppo_kl.item()) == pytest.approx((-1.2, 1.0, -1.0))
+    assert vllm_kl is filtered is None
+    (call,) = calls(source(ppo_actor.ActorPPOTrainer, "training_step"), "actor_loss_fn")
+    assert len(call.args) == 3
+    assert [keyword.arg for keyword in call.keywords] == ["action_mask", "rollout_log_probs", None]
+
+
+def test_the_policy_actor_keeps_its_trainer_with_the_loss():
+    assert "self.trainer = ActorPPOTrainer(" in inspect.getsource(Policy.init_model_from_pretrained)
+    assert "self.actor_loss_fn = PolicyLoss(" in inspect.getsource(ppo_actor.ActorPPOTrainer.__init__)
+
+
+def test_the_trainer_has_what_the_hooks_read():
+    text = inspect.getsource(ppo_trainer)
+    for name in (
+        "samples_generator",
+        "generate_kwargs",
+        "prompts_dataloader",
+        "experience_maker",
+        "kl_ctl",
+        "strategy",
+        "tokenizer",
+        "args",
+    ):
+        assert f"self.{name} = " in text or f"self.{name}, " in text
+
+
+def test_the_sample_generator_only_passes_its_tokenizer_on():
+    """RAD puts a reference in its place, which only RAD's rollout workers can read."""
+    text = inspect.getsource(SamplesGenerator)
+    assert text.count("self.tokenizer") == 2
+    assert "self.tokenizer = tokenizer" in text
+    assert "hf_tokenizer=self.tokenizer," in text
+
+
+def test_the_trainer_s_steps_are_called_as_methods():
+    fit = source(ppo_trainer, "fit", last=True)
+    for name in ("init_checkpoint_states", "train_step", "save_logs_and_checkpoints"):
+        assert len(calls(fit, name)) == 1
+    batch = source(RemoteExperienceMaker, "make_experience_batch")
+    for name in ("split_rollout_samples", "make_experience", "compute_advantages_and_returns"):
+        assert len(calls(batch, name)) == 1
+
+
+def test_metrics_that_are_copied_are_written_by_openrlhf():
+    from openrlhf_rad.plugin.trainer import _OPENRLHF_METRICS
+
+    text = inspect.getsource(ppo_trainer) + inspect.getsource(RemoteExperienceMaker)
+    for name in _OPENRLHF_METRICS.values():
+        assert f'"{name}"' in text
+
+
+def test_an_experience_has_the_fields_that_are_read():
+    fields = {field.name for field in dataclasses.fields(Experience)}
+    assert fields >= {
+        "sequences",
+        "attention_mask",
+        "action_mask",
+        "rewards",
+        "prompts",
+        "labels",
+        "index",
+        "info",
+    }
+
+
+def test_the_command_parses_then_makes_a_tree_then_trains():
+    """The one place between parsing and training where the arguments are checked."""
+    main = COMMAND[COMMAND.index('if __name__ == "__main__":') :]
+    order = ["parser.parse_args()", "import hierarchize", "args = hierarchize(args)", "train(args)"]
+    places = [main.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_the_command_looks_the_classes_up_where_they_are_replaced():
+    head, train = COMMAND[: COMMAND.index('if __name__ == "__main__":')].split("def train(args):")
+    assert "from openrlhf.trainer.ppo_trainer import PPOTrainer" in train
+    assert "from openrlhf.trainer.ray.ppo_actor import PolicyModelActor" in head
+    assert "RayActorGroup" in head
+    assert "from openrlhf.trainer.ray import create_vllm_engines" in head
+    assert "RolloutRayActor.options(" in inspect.getsource(vllm_engine.create_vllm_engines)
+
+
+def test_the_engine_s_responses_hold_what_is_scored_again():
+    text = inspect.getsource(SingleTurnAgentExecutor.execute)
+    for key in ("prompt", "label", "observation_tokens", "reward", "scores", "extra_logs"):
+        assert f'"{key}": ' in text
+    made = SingleTurnAgentExecutor(["http://127.0.0.1:1/"])
+    assert made.reward_endpoints == ["http://127.0.0.1:1/"]
+    assert made.reward_func is None
