@@ -14,8 +14,8 @@ from urllib3.util import Retry
 
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.plugin import cost_texts
-from openrlhf_rad.plugin.cost_texts import FunctionCost, RemoteCost
 from openrlhf_rad.plugin.cost_sources import cost_source
+from openrlhf_rad.plugin.cost_texts import FunctionCost, RemoteCost
 from openrlhf_rad.plugin.costs import checked_costs
 from openrlhf_rad.profile import load_profile
 
