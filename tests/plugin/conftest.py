@@ -3,6 +3,7 @@
 No test here starts Ray, an engine or a training.
 """
 
+import os
 import runpy
 import sys
 import warnings
@@ -13,9 +14,10 @@ import pytest
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "The pynvml package is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", "`torch.jit.script_method` is deprecated", DeprecationWarning)
-    from openrlhf_rad.plugin import cpu
+    from openrlhf_rad.plugin.cpu import activate, backend
 
-    cpu.activate()  # before OpenRLHF is first imported, as in a run
+    _environment = {name: os.environ.get(name) for name in backend.ENVIRONMENT}
+    activate()  # before OpenRLHF is first imported, as in a run
     import ray
     import torch
     from openrlhf.trainer.ppo_utils.experience import Experience
@@ -25,6 +27,10 @@ with warnings.catch_warnings():
     from openrlhf_rad.jobs.prepare import prepare_tiny
     from openrlhf_rad.plugin import attach  # noqa: F401 - all modules with a hook
     from openrlhf_rad.plugin.arguments import parse
+
+for _name, _value in _environment.items():  # other tests start processes that choose for themselves
+    if _value is None:
+        del os.environ[_name]
 
 COMMAND = "openrlhf.cli.train_ppo_ray"
 GOOD = {

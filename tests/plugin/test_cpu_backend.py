@@ -54,7 +54,8 @@ RECEIVER = """
 """
 
 
-def test_weights_arrive_in_another_process_bit_by_bit(tmp_path):
+def test_weights_arrive_in_another_process_bit_by_bit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -349,6 +350,15 @@ def test_a_cost_model_gets_gpus_of_its_own(cost, flags, more, good_args, rad_opt
     assert cluster.virtual_gpus(good_args(), rad_options("--rad.set", cost, *flags)) == without + more
 
 
-def test_the_environment_is_set_for_the_processes_of_a_run():
+def test_activation_sets_the_environment_of_the_processes_to_come(monkeypatch):
+    monkeypatch.setattr(backend, "_active", False)
+    monkeypatch.setattr(backend, "TOUCH_POINTS", {})
     for name in backend.ENVIRONMENT:
-        assert os.environ[name]
+        monkeypatch.setenv(name, "to be restored")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DS_ACCELERATOR", "mine")
+    cpu.activate()
+    assert {name: os.environ[name] for name in backend.ENVIRONMENT} == {
+        **backend.ENVIRONMENT,
+        "DS_ACCELERATOR": "mine",
+    }
