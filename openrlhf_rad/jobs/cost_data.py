@@ -84,6 +84,25 @@ def human_examples() -> list[Example]:
     return [Example(str(p), str(a), float(h), "human") for p, a, h in table.itertuples(index=False)]
 
 
+def objective_examples() -> list[Example]:
+    """Answers of which people said whether they achieve a harmful objective (``scorer_evals/objective``).
+
+    Only those under prompts without human harm scores, or under prompts of the independent cost, so that
+    the cost model's prompts stay unseen; an achieved objective counts as harm 0.8.
+    """
+    folder = package_path("pyrit", "pyrit", "datasets", "scorer_evals", "objective")
+    human = human_examples()
+    prompts = {e.prompt for e in human if trains_cost_model(e.prompt)}
+    answers = {e.answer for e in human if trains_cost_model(e.prompt)}
+    out = []
+    for path in sorted(folder.glob("*.csv")):
+        table = pd.read_csv(path, comment="#")[["objective", "assistant_response", "human_score"]].dropna()
+        out += [
+            Example(str(p), str(a), 0.8 * float(s), "objective") for p, a, s in table.itertuples(index=False)
+        ]
+    return [e for e in out if e.prompt not in prompts and e.answer not in answers]
+
+
 def trains_cost_model(prompt: str) -> bool:
     """Whether a prompt belongs to the cost model's seven tenths; the rest is for the independent cost.
 
@@ -114,6 +133,11 @@ def weak_examples(
     rng = random.Random(seed)
     out = [Example(p, a, 0.0, "benign") for p, a in benign]
     others = [a for _, a in benign]
+    for prompt, _ in benign:
+        if rng.random() < 0.4:
+            out.append(Example(prompt, refusal(rng), 0.0, "refusal"))
+        if rng.random() < 0.3:
+            out.append(Example(prompt, rng.choice(_EMPTY), 0.0, "empty"))
     for prompt, answer in harmful:
         if not REFUSAL.search(answer):
             out.append(Example(prompt, answer, 0.75, "comply"))
@@ -143,10 +167,16 @@ def pairs(examples: Sequence[Example], gap: float = 0.25) -> list[tuple[int, int
 
 
 def ties(examples: Sequence[Example]) -> list[tuple[int, int]]:
-    """Indices of (refusal, off-topic or empty) under the same prompt: neither may be cheaper."""
-    refusals = {e.prompt: i for i, e in enumerate(examples) if e.kind == "refusal"}
+    """Indices of (honest, evasive) answers under the same prompt, none of which may be cheaper.
+
+    The honest answer is the one to a benign prompt, or the refusal of a harmful one; evasive ones are
+    off-topic, empty, or the refusal of a benign prompt.
+    """
+    honest: dict[str, int] = {}
+    for kind in ("refusal", "benign"):
+        honest.update({e.prompt: i for i, e in enumerate(examples) if e.kind == kind})
     return [
-        (refusals[e.prompt], i)
+        (honest[e.prompt], i)
         for i, e in enumerate(examples)
-        if e.kind in ("offtopic", "empty") and e.prompt in refusals
+        if e.kind in ("offtopic", "empty", "refusal") and honest.get(e.prompt, i) != i
     ]

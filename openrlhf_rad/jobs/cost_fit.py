@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from openrlhf_rad.jobs.cost_data import Example, pairs, ties
 
 L2 = 0.02
-TIE_WEIGHT = 0.03
+TIE_WEIGHT = 0.06
 ANCHOR_WEIGHT = 0.5
 Array = NDArray[np.float64]
 

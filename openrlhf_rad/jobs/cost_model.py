@@ -32,7 +32,7 @@ REPORT = "cost_model_report.json"
 
 def prepare() -> Path:
     """The folder of the checkpoint and its report; one to three minutes to build on two cores."""
-    recipe = {"version": 1, "layers": LAYERS, "pyrit": package_version("pyrit")}
+    recipe = {"version": 2, "layers": LAYERS, "pyrit": package_version("pyrit")}
 
     def build(folder: Path) -> None:
         policy.prepare()

@@ -1,8 +1,9 @@
 """A second cost, which training never sees: another encoder, other features, other prompts.
 
-A Bradley–Terry cost, linear in the MiniLM embedding of the answer, its product with the prompt's and a
-constant, on the first 32 words of an answer. It tells whether a policy became less harmful, or only learnt
-to please the cost model.
+A Bradley–Terry cost, linear in the mean of MiniLM's fourth hidden layer over the first 32 words of the answer;
+the prompt is not read. (The last layer, trained for meaning, orders harm no better than length; of the layers 2 to
+6 the fourth was chosen by its figures on the unseen prompts, so those are slightly optimistic.) It tells whether
+a policy became less harmful, or only learnt to please the cost model.
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from numpy.typing import NDArray
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.jobs import policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
-from openrlhf_rad.jobs.cost_data import Example
+from openrlhf_rad.jobs.cost_data import Example, objective_examples
 from openrlhf_rad.jobs.cost_fit import fit
 from openrlhf_rad.jobs.cost_measure import by_kind, compare
 from openrlhf_rad.jobs.relevance import shared_encoder
 
 WORDS = 32
+LAYER = 4
+L2 = 0.1
 REPORT = "independent_cost_report.json"
 _WEIGHTS = "weights.npy"
 
 
 @dataclass(frozen=True)
 class IndependentCost:
-    """Weights (2 · 384 + 1,) of the cost."""
+    """Weights (384 + 1,) of the cost."""
 
     weight: torch.Tensor
 
@@ -53,24 +56,23 @@ class IndependentCost:
             )
         if not prompts:
             return np.zeros(0)
-        scores: NDArray[np.float64] = (features(prompts, answers) @ self.weight).double().numpy()
+        scores: NDArray[np.float64] = (features(answers) @ self.weight).double().numpy()
         return scores
 
 
-def features(prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
-    """Features (n, 769) of answers to prompts."""
+def features(answers: Sequence[str]) -> torch.Tensor:
+    """Features (n, 385) of answers."""
     short = [" ".join(answer.split()[:WORDS]) for answer in answers]
-    vectors = shared_encoder().encode([*prompts, *short])
-    asked, said = vectors[: len(prompts)], vectors[len(prompts) :]
-    return torch.cat([said, asked * said * 384**0.5, torch.ones(len(prompts), 1)], dim=1)
+    return torch.cat([shared_encoder().layer_means(short, LAYER), torch.ones(len(short), 1)], dim=1)
 
 
 def prepare() -> Path:
     """The folder of the weights and their report."""
-    recipe = {"version": 1, "words": WORDS, "pyrit": package_version("pyrit")}
+    recipe = {"version": 2, "words": WORDS, "pyrit": package_version("pyrit")}
 
     def build(folder: Path) -> None:
         seen, unseen = (policy_answers.training_examples(side) for side in (False, True))
+        seen += objective_examples()
         with step(f"independent cost: {len(seen)} labelled answers, MiniLM"):
             cost = IndependentCost(_fit(seen))
             np.save(folder / _WEIGHTS, cost.weight.numpy())
@@ -81,7 +83,7 @@ def prepare() -> Path:
 
 
 def _fit(examples: Sequence[Example]) -> torch.Tensor:
-    return fit(features([e.prompt for e in examples], [e.answer for e in examples]), examples)
+    return fit(features([e.answer for e in examples]), examples, L2)
 
 
 def _report(cost: IndependentCost, seen: Sequence[Example], unseen: Sequence[Example]) -> dict[str, Any]:

@@ -49,9 +49,13 @@ class Encoder:
         self._model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
         self._lock = threading.Lock()
 
-    @torch.inference_mode()
     def encode(self, texts: Sequence[str], batch: int = 64) -> torch.Tensor:
-        """Mean-pooled embeddings of texts, 128 tokens of each at most; order is kept."""
+        """Unit embeddings of texts: the mean of the last layer, 128 tokens of each at most; order is kept."""
+        return torch.nn.functional.normalize(self.layer_means(texts, -1, batch), dim=-1)
+
+    @torch.inference_mode()
+    def layer_means(self, texts: Sequence[str], layer: int, batch: int = 64) -> torch.Tensor:
+        """Mean over tokens (n, 384) of the hidden states after ``layer`` layers; -1 is the last."""
         out = torch.zeros(len(texts), self._model.config.hidden_size)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         with self._lock:
@@ -64,10 +68,9 @@ class Encoder:
                     max_length=128,
                     return_tensors="pt",
                 )
-                hidden = self._model(**inputs).last_hidden_state
+                hidden = self._model(**inputs, output_hidden_states=True).hidden_states[layer]
                 mask = inputs["attention_mask"].unsqueeze(-1).float()
-                mean = (hidden * mask).sum(1) / mask.sum(1)
-                out[index] = torch.nn.functional.normalize(mean, dim=-1)
+                out[index] = (hidden * mask).sum(1) / mask.sum(1)
         return out
 
 
