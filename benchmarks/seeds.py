@@ -1,0 +1,64 @@
+"""The default job under several seeds: ``python benchmarks/seeds.py [--seeds 1 2 3] [--out runs/seeds]``.
+
+Trains each seed that has no summary yet (ten minutes each on two cores), then prints one table, in Markdown,
+of what changed on the held-out prompts: the quantity before, after, and the change with its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from openrlhf_rad.runs import RunFolder
+
+ROWS = ("risk", "cost_mean", "cost_var_90", "independent_mean", "independent_cvar_90", "reward_mean")
+
+
+def train(out: Path, seed: int, words: list[str]) -> None:
+    """Run ``rad-train`` into ``out`` unless it holds a finished run."""
+    if not (out / "summary.json").is_file():
+        command = [
+            "-m",
+            "openrlhf_rad.cli.train",
+            "--profile",
+            "medical",
+            "--seed",
+            str(seed),
+            "--out",
+            str(out),
+        ]
+        subprocess.run([sys.executable, *command, *words], check=True)
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Before → after, change [low, high]."""
+    before, after, change = row["before"]["value"], row["after"]["value"], row["difference"]
+    return f"{before:.2f} → {after:.2f}, {change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]"
+
+
+def main() -> None:
+    """Train what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--out", type=Path, default=Path("runs/seeds"))
+    options, words = parser.parse_known_args()
+    summaries = []
+    for seed in options.seeds:
+        train(options.out / str(seed), seed, words)
+        summaries.append(RunFolder(options.out / str(seed)).read_summary())
+    names = [row["name"] for row in summaries[0]["rows"] if row["name"] in ROWS]
+    print("| held out | " + " | ".join(f"seed {seed}" for seed in options.seeds) + " |")
+    print("|---|" + "---|" * len(summaries))
+    for name in names:
+        rows = [next(row for row in summary["rows"] if row["name"] == name) for summary in summaries]
+        print(f"| {rows[0]['label']} | " + " | ".join(map(cell, rows)) + " |")
+    for seed, summary in zip(options.seeds, summaries, strict=True):
+        for warning in summary["warnings"]:
+            print(f"\nseed {seed}: {warning}")
+
+
+if __name__ == "__main__":
+    main()
