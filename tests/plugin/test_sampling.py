@@ -137,14 +137,15 @@ def test_reference_indices_follow_the_seed(dataset):
     assert reference_indices(data, 9, 7) != reference_indices(data, 9, 8)
 
 
+@pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize("count", [1, 8, 9, 10, 18, 25])
-def test_reference_indices_ask_each_prompt_before_any_twice(count, dataset):
-    found = reference_indices(dataset(*PAIRS), count, 0)
+def test_reference_indices_ask_each_prompt_before_any_twice(count, size, dataset):
+    found = reference_indices(dataset(*PAIRS[:size]), count, 0)
     assert len(found) == count
-    times = [found.count(index) for index in range(9)]
+    times = [found.count(index) for index in range(size)]
     assert sum(times) == count
     assert max(times) - min(times) <= 1
-    assert sorted(found[:9]) != found[:9] or count < 9
+    assert sorted(found[:size]) != found[:size] or count < size
 
 
 def test_reference_indices_need_a_prompt(dataset):
