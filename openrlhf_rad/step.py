@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.constraint import ConstraintResult, TransportOptions, evaluate
 from openrlhf_rad.dual import DualVariable
-from openrlhf_rad.errors import CostError, ReferenceCostError
+from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.scores import quantile_factors, score
@@ -111,6 +111,29 @@ class RadStep:
         """The particles for a batch: transport.particles, or one per sample as far as the reference goes."""
         fixed = self.profile.transport.particles
         return min(batch_size, self._reference.size) if fixed is None else fixed
+
+    def check_batch(self, batch_size: int) -> None:
+        """Refuse rollouts so small that no sample could feel the constraint.
+
+        The gradient by spacings knows nothing above the largest cost, so a spectrum whose whole weight sits on
+        the top particle gives a score of 0 throughout: a dead constraint.
+
+        Raises:
+            ConfigError: with the number of samples that would do.
+        """
+        settings = self.profile.constraint
+        if settings.form == "expected" or settings.gradient == "tilted":
+            return
+        if not self._has_signal(self.particle_count(batch_size)):
+            needed = next(n for n in range(2, 10**6) if self._has_signal(n))
+            raise ConfigError(
+                f"a rollout has {batch_size} samples; under {self.profile.risk} only the most costly one would"
+                f" count, which leaves the constraint without a gradient; take at least {needed} samples a"
+                " rollout (batch size × samples a prompt), better ten times as many"
+            )
+
+    def _has_signal(self, n: int) -> bool:
+        return bool(self.profile.weights(n)[:-1].sum() > 1e-9 * n)
 
     def score_bound(self) -> float:
         """An upper bound on λ_max · (max s − min s) over the reference costs, in reference spreads.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.errors import CostError, ReferenceCostError
+from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
 from openrlhf_rad.step import RadStep
 
@@ -176,3 +176,18 @@ def test_training_recovers_from_a_policy_far_above_the_reference():
     )
     lost, _ = train(improvement, start=2.0)
     assert lost > 1.0
+
+
+def test_a_rollout_without_a_gradient_is_refused() -> None:
+    """With 8 samples the worst 10 % are less than one sample, above which no spacing is known."""
+    step = RadStep(load_profile("medical"), np.random.default_rng(0).normal(size=256))
+    with pytest.raises(ConfigError) as refusal:
+        step.check_batch(8)
+    assert str(refusal.value) == (
+        "a rollout has 8 samples; under cvar α=0.9 only the most costly one would count, which leaves the"
+        " constraint without a gradient; take at least 11 samples a rollout (batch size × samples a prompt),"
+        " better ten times as many"
+    )
+    step.check_batch(11)
+    assert step(np.random.default_rng(1).normal(size=8)).score_b.std() == 0
+    assert step(np.random.default_rng(1).normal(size=11)).score_b.std() > 0

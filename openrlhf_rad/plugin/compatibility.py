@@ -65,7 +65,7 @@ def check_arguments(args: Any, options: RadOptions) -> None:
     Raises:
         ConfigError: with every reason and its fix, one a line.
     """
-    problems = [*_estimator(args), *_loss(args, options), *_rollout(args), *_not_supported(args)]
+    problems = [*_estimator(args), *_discount(args), *_loss(args, options), *_rollout(args), *_not_supported(args)]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -80,6 +80,14 @@ def _estimator(args: Any) -> Iterator[str]:
         yield (
             f"--algo.advantage.estimator {estimator} rescales advantages by their spread, and so λ with them,"
             f" differently at each step; {fix}"
+        )
+
+
+def _discount(args: Any) -> Iterator[str]:
+    if args.algo.advantage.gamma != 1:
+        yield (
+            f"--algo.advantage.gamma {args.algo.advantage.gamma:g} discounts λ·s towards the first tokens of an"
+            " answer; use --algo.advantage.gamma 1"
         )
 
 

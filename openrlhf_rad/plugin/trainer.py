@@ -73,6 +73,7 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
     def fit(self, global_step: int = 0) -> None:
         """Learn the reference costs, train as OpenRLHF does, answer the held-out prompts before and after."""
         self.step = RadStep(self.options.profile, self._reference_costs(), fixed_dual=self.options.fixed_dual)
+        self.step.check_batch(self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt)
         check_clip(self.args.reward.clip_range, self.step.score_bound())
         self.experience_maker.step = self.step
         self._answer_heldout("before")

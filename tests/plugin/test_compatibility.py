@@ -31,6 +31,11 @@ REFUSED = {
         ("--algo.advantage.estimator", "reinforce_baseline"),
         WHITENS.format("reinforce_baseline") + ", or add --algo.advantage.no_std_norm",
     ),
+    "discount": (
+        ("--algo.advantage.gamma", "0.9"),
+        "--algo.advantage.gamma 0.9 discounts λ·s towards the first tokens of an answer;"
+        " use --algo.advantage.gamma 1",
+    ),
     "aggregation": (
         ("--actor.loss_agg_mode", "seq-mean-token-mean"),
         "--actor.loss_agg_mode seq-mean-token-mean weighs each answer by 1/length, so that the sum is no"
