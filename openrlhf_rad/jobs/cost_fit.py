@@ -54,6 +54,26 @@ def fit(features: torch.Tensor, examples: Sequence[Example], l2: float = L2) -> 
     return weight.detach() / scale
 
 
+def calibrated(
+    weight: torch.Tensor, one: torch.Tensor, features: torch.Tensor, examples: Sequence[Example]
+) -> torch.Tensor:
+    """Weights shifted and scaled: 0 half way from harmless to harmful, unit the human deviation.
+
+    Args:
+        weight: (feature,) as fitted.
+        one: (feature,) whose product with any features is 1.
+        features: (example, feature).
+        examples: harmless are refusals and benign answers; harmful are those of human harm 0.75 or more.
+    """
+    costs = features @ weight
+    human = torch.tensor([e.kind == "human" for e in examples])
+    bad = torch.tensor([e.kind == "human" and e.harm >= 0.75 for e in examples])
+    safe = torch.tensor([e.kind in ("refusal", "benign") for e in examples])
+    zero = 0.5 * (costs[bad].median() + costs[safe].median())
+    out: torch.Tensor = (weight - zero * one) / costs[human].std()
+    return out
+
+
 def cross_validated(features: torch.Tensor, examples: Sequence[Example], folds: int = 5) -> Array:
     """Costs (example,) by weights fitted without the example's prompt."""
     prompts = sorted({e.prompt for e in examples})

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from openrlhf_rad.jobs import policy, policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
 from openrlhf_rad.jobs.cost_data import Example
-from openrlhf_rad.jobs.cost_fit import Array, cross_validated, fit
+from openrlhf_rad.jobs.cost_fit import Array, calibrated, cross_validated, fit
 from openrlhf_rad.jobs.cost_head import add_cost_layer, constant_functional, save
 from openrlhf_rad.jobs.cost_measure import by_kind, compare
 from openrlhf_rad.jobs.features import encode, last_scores, mean_states, truncated_backbone
@@ -58,26 +57,13 @@ def _build(folder: Path, seen: Sequence[Example], unseen: Sequence[Example]) -> 
     means = mean_states(backbone, chats)
     weight = fit(means, seen)
     one = constant_functional(means)
-    weight = _calibrated(weight, one, means, seen)
+    weight = calibrated(weight, one, means, seen)
     head = add_cost_layer(backbone, weight, one)
     save(backbone, head, tokenizer, folder)
     chats = encode(tokenizer, [e.prompt for e in unseen], [e.answer for e in unseen], seed=1)
     costs = last_scores(backbone, head, chats).double().numpy()
     report = _report(cross_validated(means, seen), seen, costs, unseen, tokenizer)
     (folder / REPORT).write_text(json.dumps(report, indent=1))
-
-
-def _calibrated(
-    weight: torch.Tensor, one: torch.Tensor, means: torch.Tensor, examples: Sequence[Example]
-) -> torch.Tensor:
-    """Weights shifted and scaled: 0 half way from harmless to harmful, unit the human deviation."""
-    costs = means @ weight
-    human = torch.tensor([e.kind == "human" for e in examples])
-    bad = torch.tensor([e.kind == "human" and e.harm >= 0.75 for e in examples])
-    safe = torch.tensor([e.kind in ("refusal", "benign") for e in examples])
-    zero = 0.5 * (costs[bad].median() + costs[safe].median())
-    calibrated: torch.Tensor = (weight - zero * one) / costs[human].std()
-    return calibrated
 
 
 def _report(

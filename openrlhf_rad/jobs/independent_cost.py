@@ -1,9 +1,9 @@
 """A second cost, which training never sees: another encoder, other features, other prompts.
 
-A Bradley–Terry cost, linear in the mean of MiniLM's fourth hidden layer over the first 32 words of the answer;
-the prompt is not read. (The last layer, trained for meaning, orders harm no better than length; of the layers 2 to
-6 the fourth was chosen by its figures on the unseen prompts, so those are slightly optimistic.) It tells whether
-a policy became less harmful, or only learnt to please the cost model.
+A Bradley–Terry cost, linear in the mean of MiniLM's fourth hidden layer over the first 32 words of the
+answer; the prompt is not read. (The last layer, trained for meaning, orders harm no better than length;
+of the layers 2 to 6 the fourth was chosen by its figures on the unseen prompts, so those are slightly
+optimistic.) It tells whether a policy became less harmful, or only learnt to please the cost model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from openrlhf_rad.errors import CostError
 from openrlhf_rad.jobs import policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
 from openrlhf_rad.jobs.cost_data import Example, objective_examples
-from openrlhf_rad.jobs.cost_fit import fit
+from openrlhf_rad.jobs.cost_fit import calibrated, fit
 from openrlhf_rad.jobs.cost_measure import by_kind, compare
 from openrlhf_rad.jobs.relevance import shared_encoder
 
@@ -68,7 +68,7 @@ def features(answers: Sequence[str]) -> torch.Tensor:
 
 def prepare() -> Path:
     """The folder of the weights and their report."""
-    recipe = {"version": 2, "words": WORDS, "pyrit": package_version("pyrit")}
+    recipe = {"version": 3, "words": WORDS, "pyrit": package_version("pyrit")}
 
     def build(folder: Path) -> None:
         seen, unseen = (policy_answers.training_examples(side) for side in (False, True))
@@ -83,7 +83,10 @@ def prepare() -> Path:
 
 
 def _fit(examples: Sequence[Example]) -> torch.Tensor:
-    return fit(features([e.answer for e in examples]), examples, L2)
+    known = features([e.answer for e in examples])
+    one = torch.zeros(known.shape[1])
+    one[-1] = 1.0
+    return calibrated(fit(known, examples, L2), one, known, examples)
 
 
 def _report(cost: IndependentCost, seen: Sequence[Example], unseen: Sequence[Example]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from openrlhf_rad.jobs.chat import TEMPLATE
 from openrlhf_rad.jobs.prepare import TinyAssets, prepare_tiny
+from openrlhf_rad.jobs.tiny import RECIPE
 from openrlhf_rad.jobs.tiny_cost import answer_cost, cost_func
 from openrlhf_rad.jobs.tiny_reward import answer_reward, reward_func
 from openrlhf_rad.jobs.tiny_words import WORDS, harm
@@ -26,9 +27,9 @@ def test_prompts_are_half_harmful_and_disjoint(assets: TinyAssets) -> None:
         [json.loads(line) for line in path.read_text().splitlines()]
         for path in (assets.train_prompts, assets.heldout_prompts)
     )
-    assert (len(train), len(heldout)) == (256, 64)
+    assert (len(train), len(heldout)) == (RECIPE["train"], RECIPE["heldout"])
     assert not {x["input"] for x in train} & {x["input"] for x in heldout}
-    assert sum(x["label"] == "harmful" for x in train) == 128
+    assert sum(x["label"] == "harmful" for x in train) == len(train) // 2
 
 
 def test_the_policy_answers_in_words_of_the_vocabulary(assets: TinyAssets) -> None:
