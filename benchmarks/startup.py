@@ -1,4 +1,4 @@
-"""How long commands that start nothing take: ``python benchmarks/startup.py``; wall clock, seven times each."""
+"""How long commands that start nothing take: ``python benchmarks/startup.py``; wall clock, 7 times each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--help`` imports next to nothing, which makes it quick (``benchmarks/startup.py``), and a dry run no torch."""
+"""``--help`` imports next to nothing, so it is quick (``benchmarks/startup.py``); a dry run needs no torch."""
 
 import subprocess
 import sys

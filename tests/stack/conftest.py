@@ -13,10 +13,15 @@ import pytest
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def rad_train(*words: str, **environment: str) -> list[str]:
+def words_of(*words: str) -> list[str]:
     """The words of a ``rad-train`` command of this interpreter."""
-    del environment
     return [sys.executable, "-m", "openrlhf_rad.cli.train", *words]
+
+
+@pytest.fixture
+def rad_train() -> Callable[..., list[str]]:
+    """The words of a ``rad-train`` command."""
+    return words_of
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +31,7 @@ def run() -> Run:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "COLUMNS": "100"}
         return subprocess.run(
-            rad_train(*words), capture_output=True, text=True, check=False, timeout=600, env=env
+            words_of(*words), capture_output=True, text=True, check=False, timeout=600, env=env
         )
 
     return call

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import Run, rad_train
 
+from openrlhf_rad.jobs.prepare import prepare_tiny
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.runs import RunFolder
 
@@ -30,7 +30,7 @@ def test_the_risk_falls_beyond_chance(trained: Path) -> None:
     assert difference(trained, "risk")["high"] < 0
 
 
-def test_without_the_constraint_it_does_not_fall(run: Run, tmp_path: Path) -> None:
+def test_without_the_constraint_it_does_not_fall(run, tmp_path: Path) -> None:
     """The same run with λ held at 0: the reward alone draws this policy into harm."""
     words = ("--preset", "tiny", "--profile", "medical", "--seed", "1", "--out", str(tmp_path / "control"))
     done = run(*words, "--", "--rad.fixed_dual", "0")
@@ -79,12 +79,8 @@ def test_the_metrics_are_those_of_the_samples(trained: Path) -> None:
         assert np.mean([s["reward"] for s in mine]) == pytest.approx(row["reward_mean"], rel=1e-4, abs=1e-5)
 
 
-def test_a_cost_model_is_served_by_its_own_actors(run: Run, tmp_path: Path) -> None:
-    """Costs of ``cost.model`` in the run equal a plain forward of the same checkpoint."""
-    import torch
-
-    from openrlhf_rad.jobs.prepare import prepare_tiny
-
+def test_a_cost_model_is_served_by_its_own_actors(run, tmp_path: Path) -> None:
+    """A group of OpenRLHF's reward actors serves ``cost.model``; each answer gets a cost of its own."""
     model = prepare_tiny().cost_model
     out = tmp_path / "run"
     words = ("--preset", "tiny", "--set", f"cost.model={model}", "--set", "reference.samples=64")
@@ -93,8 +89,7 @@ def test_a_cost_model_is_served_by_its_own_actors(run: Run, tmp_path: Path) -> N
     metrics = RunFolder(out).read_metrics()
     assert len(metrics) == 2
     answers = RunFolder(out).read_answers("before")
-    assert np.std([answer["cost"] for answer in answers]) > 0
-    del torch
+    assert len({answer["cost"] for answer in answers}) > len(answers) / 2
 
 
 BROKEN = """
@@ -109,7 +104,7 @@ def cost_func(queries, prompts, labels):
 """
 
 
-def test_a_broken_cost_stops_the_run_with_its_cause(run: Run, tmp_path: Path) -> None:
+def test_a_broken_cost_stops_the_run_with_its_cause(run, tmp_path: Path) -> None:
     """The third batch (reference, held-out, first rollout) holds a NaN: the run ends there, not later."""
     file = tmp_path / "cost.py"
     file.write_text(BROKEN.format(good=2), encoding="utf-8")
@@ -121,7 +116,7 @@ def test_a_broken_cost_stops_the_run_with_its_cause(run: Run, tmp_path: Path) ->
     assert not (out / "model").exists()
 
 
-def test_ctrl_c_ends_every_process_and_leaves_the_folder_readable(tmp_path: Path) -> None:
+def test_ctrl_c_ends_every_process_and_leaves_the_folder_readable(rad_train, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = rad_train("--preset", "tiny", "--out", str(out), "--", "--train.num_episodes", "50")
     mark = f"OPENRLHF_TEST={tmp_path}"
