@@ -16,7 +16,7 @@ from urllib3.util import Retry
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.plugin.costs import checked_costs
 
-#: Attempts at a server, with growing pauses (1, 2, 4, … s), before the run stops.
+#: Further attempts at a server, after pauses of 0, 2, 4, 8 and 16 s, before the run stops.
 RETRIES = 5
 #: Seconds for one answer of the server: a whole rollout is one request.
 TIMEOUT = 180.0
@@ -114,6 +114,7 @@ class RemoteCost(TextCost):
             backoff_factor=1.0,
             status_forcelist=(429, 500, 502, 503, 504),
             allowed_methods=None,  # POST too: scoring changes nothing at the server
+            respect_retry_after_header=False,  # a server could ask for any pause
         )
         self._session = requests.Session()
         for scheme in ("http://", "https://"):

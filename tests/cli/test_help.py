@@ -1,4 +1,4 @@
-"""``--help`` imports next to nothing, so it is quick (``benchmarks/startup.py``); a dry run needs no torch."""
+"""``--help`` imports next to nothing, so it is quick (``benchmarks/startup.py``); a dry run, no torch."""
 
 import subprocess
 import sys
