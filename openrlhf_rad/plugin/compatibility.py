@@ -65,7 +65,13 @@ def check_arguments(args: Any, options: RadOptions) -> None:
     Raises:
         ConfigError: with every reason and its fix, one a line.
     """
-    problems = [*_estimator(args), *_discount(args), *_loss(args, options), *_rollout(args), *_not_supported(args)]
+    problems = [
+        *_estimator(args),
+        *_discount(args),
+        *_loss(args, options),
+        *_rollout(args),
+        *_not_supported(args),
+    ]
     if problems:
         raise ConfigError("\n".join(problems))
 
