@@ -92,8 +92,8 @@ def _estimator(args: Any) -> Iterator[str]:
 def _discount(args: Any) -> Iterator[str]:
     if args.algo.advantage.gamma != 1:
         yield (
-            f"--algo.advantage.gamma {args.algo.advantage.gamma:g} discounts λ·s towards the first tokens of an"
-            " answer; use --algo.advantage.gamma 1"
+            f"--algo.advantage.gamma {args.algo.advantage.gamma:g} discounts λ·s towards the first tokens of"
+            " an answer; use --algo.advantage.gamma 1"
         )
 
 
