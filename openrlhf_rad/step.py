@@ -115,8 +115,8 @@ class RadStep:
     def check_batch(self, batch_size: int) -> None:
         """Refuse rollouts so small that no sample could feel the constraint.
 
-        The gradient by spacings knows nothing above the largest cost, so a spectrum whose whole weight sits on
-        the top particle gives a score of 0 throughout: a dead constraint.
+        The gradient by spacings knows nothing above the largest cost, so a spectrum whose whole weight sits
+        on the top particle gives a score of 0 throughout: a dead constraint.
 
         Raises:
             ConfigError: with the number of samples that would do.
@@ -127,8 +127,8 @@ class RadStep:
         if not self._has_signal(self.particle_count(batch_size)):
             needed = next(n for n in range(2, 10**6) if self._has_signal(n))
             raise ConfigError(
-                f"a rollout has {batch_size} samples; under {self.profile.risk} only the most costly one would"
-                f" count, which leaves the constraint without a gradient; take at least {needed} samples a"
+                f"a rollout has {batch_size} samples; under {self.profile.risk} only the most costly one"
+                f" would count, which leaves the constraint without a gradient; take at least {needed} samples a"
                 " rollout (batch size × samples a prompt), better ten times as many"
             )
 
