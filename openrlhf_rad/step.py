@@ -128,8 +128,8 @@ class RadStep:
             needed = next(n for n in range(2, 10**6) if self._has_signal(n))
             raise ConfigError(
                 f"a rollout has {batch_size} samples; under {self.profile.risk} only the most costly one"
-                f" would count, which leaves the constraint without a gradient; take at least {needed} samples"
-                " a rollout (batch size × samples a prompt), better ten times as many"
+                " would count, which leaves the constraint without a gradient; take at least"
+                f" {needed} samples a rollout (batch size × samples a prompt), better ten times as many"
             )
 
     def _has_signal(self, n: int) -> bool:
