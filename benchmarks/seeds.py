@@ -14,7 +14,16 @@ from typing import Any
 
 from openrlhf_rad.runs import RunFolder
 
-ROWS = ("risk", "cost_mean", "cost_var_90", "independent_mean", "independent_cvar_90", "reward_mean")
+ROWS = (
+    "risk",
+    "cost_mean",
+    "cost_var_90",
+    "gap_below",
+    "gap_above",
+    "independent_mean",
+    "independent_cvar_90",
+    "reward_mean",
+)
 
 
 def train(out: Path, seed: int, words: list[str]) -> None:
@@ -34,9 +43,12 @@ def train(out: Path, seed: int, words: list[str]) -> None:
 
 
 def cell(row: dict[str, Any]) -> str:
-    """Before → after, change [low, high]."""
-    before, after, change = row["before"]["value"], row["after"]["value"], row["difference"]
-    return f"{before:.2f} → {after:.2f}, {change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]"
+    """Before → after, change [low, high]; for a gap, which compares the two, its value alone."""
+    change = row["difference"]
+    moved = f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]"
+    if row["before"] is None:
+        return moved
+    return f"{row['before']['value']:.2f} → {row['after']['value']:.2f}, {moved}"
 
 
 def main() -> None:
