@@ -34,7 +34,7 @@ COMMON: dict[str, Value] = {
     "logger.tensorboard_dir": "@out/tensorboard",
 }
 
-#: 256 prompts, 8 steps an episode: 24 steps.
+#: 256 prompts, 8 steps an episode: 48 steps.
 TINY: dict[str, Value] = {
     "actor.model_name_or_path": "@tiny/policy",
     "reward.remote_url": "@jobs/tiny_reward.py",
@@ -44,7 +44,7 @@ TINY: dict[str, Value] = {
     "rollout.micro_batch_size": 32,
     "train.batch_size": 64,
     "train.micro_batch_size": 16,
-    "train.num_episodes": 3,
+    "train.num_episodes": 6,
     "data.max_samples": 256,
     "data.max_len": 96,
     "rollout.max_new_tokens": 16,

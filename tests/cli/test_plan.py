@@ -97,7 +97,7 @@ def test_the_tiny_presets_paths_are_those_that_are_prepared():
         prepared[name] for name in ("policy", "train_prompts", "heldout_prompts")
     )
     assert preflight.input_problems(made) == []
-    assert prompts.steps(made) == 24
+    assert prompts.steps(made) == 48
 
 
 @pytest.mark.parametrize("name", ["tiny", "default"])

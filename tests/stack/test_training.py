@@ -57,7 +57,7 @@ def test_every_step_obeys_the_identity_and_the_dual_rule(trained: Path) -> None:
     folder = RunFolder(trained)
     profile, reference = folder.read_profile(), folder.read_reference()
     metrics = folder.read_metrics()
-    assert len(metrics) == 24
+    assert len(metrics) == 48
     expected = profile.dual.initial
     for row in metrics:
         gaps = row["gap_forward"] - row["gap_reverse"]
