@@ -68,7 +68,10 @@ def _compiler(plan: Plan) -> Problems:
 
 
 def _disk(plan: Plan) -> Problems:
-    wanted = {existing(plan.out): ("the run", 2 * _model_bytes(plan) + _RUN_BYTES)}
+    model = _model_bytes(plan)
+    # bf16 weights take 2 bytes a parameter; their checkpoint, with Adam's states in fp32, 14.
+    saved = flag.whole(plan.flags, "ckpt.max_num", 3) if "ckpt.save_steps" in plan.flags else 0
+    wanted = {existing(plan.out): ("the run", (2 + 7 * saved) * model + _RUN_BYTES)}
     if plan.preset and not all(Path(path).exists() for path in plan.assets):
         cache = cache_root()
         what, needed = wanted.get(cache, ("", 0))

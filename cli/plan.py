@@ -15,6 +15,7 @@ from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import overrides, parser
 from openrlhf_rad.profile import RiskProfile, cost_names, load_profile
 from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.runs.checkpoints import Checkpoint, newest
 
 from . import flags as flag
 from .config import Config, load
@@ -38,6 +39,7 @@ class Options:
     out: Path | None = None
     overrides: Sequence[str] = ()
     words: Sequence[str] = ()
+    accept_profile_change: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ class Plan:
     def command(self) -> list[str]:
         """The command of the training process."""
         return [sys.executable, "-m", "openrlhf_rad", *flag.to_words(self.arguments)]
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """What the run goes on from; None where it begins."""
+        path = flag.value(self.flags, "ckpt.path")
+        return newest(Path(path)) if path and "ckpt.load_enable" in self.flags else None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -119,7 +127,8 @@ def make(options: Options) -> Plan:
     profile = _profile(options, preset)
     out = (options.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile.name}").absolute()
     seed: Flags = {} if options.seed is None else {"train.seed": [str(options.seed)]}
-    merged = flag.merge(preset.words(out) if preset else {}, config.flags, seed, given)
+    accepted: Flags = {"rad.accept_profile_change": []} if options.accept_profile_change else {}
+    merged = flag.merge(preset.words(out) if preset else {}, config.flags, seed, accepted, given)
     return Plan(_with_cost(profile, preset, out), preset, merged, out)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.plugin.resume import check_profile
 from openrlhf_rad.profile import CostSource, cost_names
+from openrlhf_rad.runs.folder import SUMMARY
 
 from . import flags as flag
 from . import machine, prompts
@@ -32,7 +34,7 @@ def check(plan: Plan) -> None:
 
 def input_problems(plan: Plan) -> list[str]:
     """What is wrong with flags and files."""
-    return machine.collect(plan, (_models, _prompts, _cost, _reward, _particles, _folder))
+    return machine.collect(plan, (_models, _prompts, _cost, _reward, _particles, _folder, _checkpoint))
 
 
 def _models(plan: Plan) -> Problems:
@@ -109,9 +111,17 @@ def _folder(plan: Plan) -> Problems:
         yield f"--out is {out}; it is a file; a run needs a folder; name another"
         return
     resumes = "ckpt.load_enable" in plan.flags
-    if out.is_dir() and not resumes and any(out.iterdir()):
+    if (out / SUMMARY).exists():
+        yield f"--out is {out}; the run there has come to its end; name a new one"
+    elif out.is_dir() and not resumes and any(out.iterdir()):
         fix = "name a new one, or go on with that run by -- --ckpt.load_enable"
         yield f"--out is {out}; the folder is not empty; {fix}"
     parent = machine.existing(out)
     if not os.access(parent, os.W_OK | os.X_OK):
         yield f"--out is {out}; {parent} may not be written to; choose a folder that you may write to"
+
+
+def _checkpoint(plan: Plan) -> Problems:
+    if plan.checkpoint is not None and "rad.accept_profile_change" not in plan.flags:
+        check_profile(plan.checkpoint, plan.profile)
+    yield from ()

@@ -1,12 +1,10 @@
 """The training process and all that it starts, Ray and vLLM included, ended together.
 
-Ray's daemons leave their parent's process group, and outlive a driver that crashes. What belongs to a run is
-therefore known by the variable ``OPENRLHF_RAD_RUN``, which every process inherits.
+What belongs to a run is known by a variable that every process inherits, see openrlhf_rad.processes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -17,9 +15,10 @@ from pathlib import Path
 
 import psutil
 
-MARK = "OPENRLHF_RAD_RUN"
-#: Seconds for Ray to end its children after a Ctrl-C, and for its daemons to follow a driver that has ended.
-STOP_SECONDS, LINGER_SECONDS = 20.0, 5.0
+from openrlhf_rad.processes import MARK, STOP_SECONDS, alive, kill, marked
+
+#: Seconds for Ray's daemons to follow a driver that has ended.
+LINGER_SECONDS = 5.0
 
 
 class TrainingProcess:
@@ -41,7 +40,7 @@ class TrainingProcess:
             self._popen = subprocess.Popen(
                 list(command),
                 env=variables,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # closed by our end, whatever ends us: see openrlhf_rad.processes
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,
@@ -84,43 +83,22 @@ class TrainingProcess:
     def sweep(self, seconds: float = LINGER_SECONDS, family: Sequence[psutil.Process] = ()) -> None:
         """Wait for what is left of the run, then kill it."""
         deadline = time.monotonic() + seconds
-        while left := _alive([*family, *self.family()]):
+        while left := alive([*family, *self.family()]):
             if time.monotonic() < deadline:
                 time.sleep(0.1)
                 continue
-            for process in left:
-                _kill(process)
+            kill(left)
             self.wait(1.0)  # also takes the exit code, so that no zombie stays
             psutil.wait_procs(left, timeout=1.0)
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
 
     def family(self) -> list[psutil.Process]:
         """The process, its descendants, and every other process that carries the run's mark."""
-        found = {process for process in psutil.process_iter() if self._is_ours(process)}
+        found = set(marked(self.mark))
         try:
             root = psutil.Process(self.pid)
             found.update([root, *root.children(recursive=True)] if self.poll() is None else [])
         except psutil.NoSuchProcess:
             pass
         return list(found)
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get(MARK) == self.mark
-        except (psutil.Error, OSError):
-            return False  # another user's, a kernel thread, or gone
-
-
-def _alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in dict.fromkeys(processes) if _runs(process)]
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _kill(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.kill()

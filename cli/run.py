@@ -74,6 +74,8 @@ def train(plan: Plan) -> int:
     total = prompts.steps(plan)
     watch = Watch(folder, total, HELDOUT in plan.flags)
     print(f"run {plan.out}", file=sys.stderr, flush=True)
+    if plan.checkpoint:
+        print(f"going on from {plan.checkpoint}", file=sys.stderr, flush=True)
     process = TrainingProcess(command(plan), folder.log, plan.environment)
     try:
         with display(total) as present:
@@ -89,20 +91,25 @@ def train(plan: Plan) -> int:
         process.sweep()
     code = process.poll() or 0
     if code:
-        _explain(plan.out, folder.log, code)
+        _explain(plan, folder.log, code)
     return code if code >= 0 else 128 - code
 
 
-def _explain(out: Path, log: Path, code: int) -> None:
-    """Say why the training process failed: its own words, or the end of its log."""
+def _explain(plan: Plan, log: Path, code: int) -> None:
+    """Say why the training process failed, in its own words or by the end of its log, and how to go on."""
     try:
-        _say("error", (out / ERROR).read_text(encoding="utf-8").splitlines())
+        _say("error", (plan.out / ERROR).read_text(encoding="utf-8").splitlines())
     except FileNotFoundError:
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         print("\n".join(lines), file=sys.stderr)
         memory = "; most often the machine has run out of memory" if code == -signal.SIGKILL else ""
         _say("error", [f"the training process {ended}{memory}; the last lines of its log stand above"])
+        if plan.checkpoint:
+            _say(
+                "error",
+                [f"the last whole checkpoint is of {plan.checkpoint}; the same command goes on there"],
+            )
     print(f"log: {log}", file=sys.stderr)
 
 

@@ -26,6 +26,7 @@ def dry_run(plan: Plan) -> str:
         "reward": reward(plan),
         "preset": preset,
         "folder": str(plan.out),
+        **({"goes on from": str(plan.checkpoint)} if plan.checkpoint else {}),
         "command": plan.shell_command,
     }
     return "\n\n".join(f"# {title}\n{text}" for title, text in sections.items())

@@ -30,6 +30,12 @@ def train(  # noqa: PLR0917 - Typer calls it by name
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the profile; may be repeated."),
     ] = None,
+    accept_profile_change: Annotated[
+        bool,
+        typer.Option(
+            "--accept-profile-change", help="Go on from a checkpoint that was trained under another profile."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would run and start nothing.")
     ] = False,
@@ -39,13 +45,17 @@ def train(  # noqa: PLR0917 - Typer calls it by name
 ) -> None:
     """Train a language model with OpenRLHF under a risk profile.
 
+    The same command with the same --out goes on from the last whole checkpoint of a run that was stopped.
+
     Everything after -- goes to OpenRLHF, for instance:
     rad-train --profile medical -- --actor.model_name_or_path MODEL --data.prompt_dataset FILE.jsonl
     """
     from .plan import Options
     from .run import main
 
-    options = Options(profile, config, preset, seed, out, overrides or [], context.args)
+    options = Options(
+        profile, config, preset, seed, out, overrides or [], context.args, accept_profile_change
+    )
     raise typer.Exit(main(options, dry_run=dry_run, report=report))
 
 

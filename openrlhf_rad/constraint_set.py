@@ -117,6 +117,16 @@ class ConstraintSet:
         for part in self.parts:
             part.load_state_dict(state[part.constraint.name])
 
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Take over the λs of a run under another profile, by name; all else begins anew.
+
+        Args:
+            state: what :meth:`state_dict` gave there.
+        """
+        for part in self.parts:
+            if part.constraint.name in state:
+                part.step.dual.start_at(float(state[part.constraint.name]["dual"]["value"]))
+
 
 class ConstraintPart:
     """One constraint on the answers that it holds for.

@@ -32,6 +32,11 @@ class LogDual(DualVariable):
                 " to itself; use 1"
             )
 
+    def start_at(self, value: float) -> None:
+        """As for any other; a λ of 0 could never rise, so that the initial one stays."""
+        if value > 0:
+            super().start_at(value)
+
     def _move(self, violation: float) -> float:
         growth = self.step * self._value * violation
         return self.maximum if growth > 700 else self._value * math.exp(growth)  # exp(709) is the largest
@@ -106,6 +111,11 @@ class PidDual(DualVariable):
         self._integral = self._value
         self._smooth: float | None = None
         self._past: deque[float] = deque(maxlen=delay)
+
+    def start_at(self, value: float) -> None:
+        """As for any other; the integral holds it there."""
+        super().start_at(value)
+        self._integral = self._value
 
     def _move(self, violation: float) -> float:
         # The first violation starts the average: an average started at 0 would take it for a rise.

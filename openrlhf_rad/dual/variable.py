@@ -109,6 +109,10 @@ class DualVariable:
             ) from None
         self._value = min(value, self.maximum)
 
+    def start_at(self, value: float) -> None:
+        """Begin at another λ than the initial one, such as that of a run under another profile."""
+        self._value = self._project(value)
+
     def _project(self, value: float) -> float:
         return min(max(value, 0.0), self.maximum)
 

@@ -31,6 +31,9 @@ COMMON: dict[str, Value] = {
     "rollout.n_samples_per_prompt": 2,
     "ckpt.output_dir": "@out/model",
     "ckpt.path": "@out/checkpoints",
+    "ckpt.load_enable": True,
+    "ckpt.max_num": 2,
+    "train.full_determinism_enable": True,
     "logger.tensorboard_dir": "@out/tensorboard",
 }
 
@@ -49,6 +52,7 @@ TINY: dict[str, Value] = {
     "data.max_len": 96,
     "rollout.max_new_tokens": 16,
     "actor.adam.lr": 2e-3,
+    "ckpt.save_steps": 8,
     "algo.kl.init_coef": 0.001,
 }
 
@@ -69,6 +73,7 @@ DEFAULT: dict[str, Value] = {
     "data.max_len": 128,
     "rollout.max_new_tokens": 24,
     "actor.adam.lr": 2e-4,
+    "ckpt.save_steps": 5,
     # The first gradients of a tail come from three answers; Adam would follow each at full length.
     "actor.lr_warmup_ratio": 0.25,
     "rollout.temperature": 0.8,

@@ -1,19 +1,76 @@
-"""The policy actor with the loss hook."""
+"""The actors that train: the loss hook, a seed for every step, checkpoints that are whole or not there."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-from openrlhf.trainer.ray import ppo_actor
+from openrlhf.trainer.ray import ppo_actor, ppo_critic
+from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from openrlhf_rad.plugin.loss import ReinforceLoss
 from openrlhf_rad.plugin.registry import plain_class
+from openrlhf_rad.plugin.seeding import reseed, seed_of
+from openrlhf_rad.runs import checkpoints
 
 
-class ReinforcePolicyActor(plain_class(ppo_actor, "PolicyModelActor")):  # type: ignore[misc]
-    """OpenRLHF's policy actor, trained by :class:`~openrlhf_rad.plugin.loss.ReinforceLoss`."""
+class Resumable:
+    """What a run must be able to go on from, for an actor of OpenRLHF's that trains a model.
+
+    Args:
+        profile: what identifies the risk profile, for the seal of a checkpoint; the rest is OpenRLHF's.
+
+    Attributes:
+        group: the model's folder of checkpoints.
+    """
+
+    group: ClassVar[str]
+    strategy: Any
+    disable_ds_ckpt: bool
+
+    def __init__(self, profile: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.profile = profile
+
+    def reseed(self, step: int) -> None:
+        """Seed the order of micro-batches, dropout and the like; each rank has its own."""
+        rank = self.strategy.get_rank()
+        reseed(seed_of(self.strategy.args.train.seed, self.group, step, rank))
+
+    def save_checkpoint(self, tag: str, *args: Any, **kwargs: Any) -> None:
+        """As OpenRLHF's, and sealed once all files of all ranks are on the disk."""
+        save = super().save_checkpoint  # type: ignore[misc]
+        if self.disable_ds_ckpt:
+            save(tag, *args, **kwargs)
+            return
+        folder = Path(self.strategy.args.ckpt.path) / self.group
+        first = self.strategy.is_rank_0()
+        if first:
+            checkpoints.begin(folder, tag)
+        save(tag, *args, **kwargs)
+        checkpoints.flush_all(folder / tag)
+        torch_dist_barrier_and_cuda_sync()
+        if first:
+            checkpoints.seal(folder, tag, self.profile)
+        torch_dist_barrier_and_cuda_sync()
+
+
+class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # type: ignore[misc]
+    """OpenRLHF's policy actor, resumable."""
+
+    group = checkpoints.GROUPS[0]
+
+
+class ReinforcePolicyActor(PolicyActor):
+    """The policy actor, trained by :class:`~openrlhf_rad.plugin.loss.ReinforceLoss`."""
 
     def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Build the model and its trainer as OpenRLHF does, then replace the loss."""
         super().init_model_from_pretrained(*args, **kwargs)
         self.trainer.actor_loss_fn = ReinforceLoss(self.trainer.actor_loss_fn)
+
+
+class CriticActor(Resumable, plain_class(ppo_critic, "CriticModelActor")):  # type: ignore[misc]
+    """OpenRLHF's critic, resumable."""
+
+    group = checkpoints.GROUPS[1]

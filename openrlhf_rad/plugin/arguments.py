@@ -25,6 +25,7 @@ class RadOptions:
         fixed_dual: hold λ at this value; 0 is the control run without a constraint.
         cost_nodes, cost_gpus_per_node: placement of a cost model.
         any_version: run on versions of the stack that were not tested.
+        accept_profile_change: go on from a checkpoint that was trained under another profile.
     """
 
     profile: RiskProfile
@@ -36,6 +37,7 @@ class RadOptions:
     cost_nodes: int = 1
     cost_gpus_per_node: int = 1
     any_version: bool = False
+    accept_profile_change: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--rad.cost_num_nodes", type=int, default=1)
     flags.add_argument("--rad.cost_num_gpus_per_node", type=int, default=1)
     flags.add_argument("--rad.any_version", action="store_true", help="run on versions that were not tested")
+    flags.add_argument(
+        "--rad.accept_profile_change",
+        action="store_true",
+        help="go on from a checkpoint of another profile",
+    )
     flags.add_argument("--rad.help", action="help", help="show these flags and exit")
     return flags
 
@@ -93,6 +100,7 @@ def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
             cost_nodes=values["rad.cost_num_nodes"],
             cost_gpus_per_node=values["rad.cost_num_gpus_per_node"],
             any_version=values["rad.any_version"],
+            accept_profile_change=values["rad.accept_profile_change"],
         ),
         rest,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from openrlhf.trainer import ppo_trainer
-from openrlhf.trainer.ray import launcher, ppo_actor, vllm_engine
+from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic, vllm_engine
 
-from openrlhf_rad.plugin.actor import ReinforcePolicyActor
+from openrlhf_rad.plugin.actor import CriticActor, PolicyActor, ReinforcePolicyActor
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.registry import register
+from openrlhf_rad.plugin.resume import identity
 from openrlhf_rad.plugin.rollout import FailClosedRollout
 from openrlhf_rad.plugin.trainer import RadTrainer
 
@@ -26,6 +27,8 @@ def attach(options: RadOptions) -> None:
     """Register the hooks; call it in the driver before OpenRLHF's ``train()`` runs."""
     register(ppo_trainer, "PPOTrainer", RadTrainer, options)
     register(vllm_engine, "RolloutRayActor", FailClosedRollout)
-    if options.loss == "reinforce":
-        register(ppo_actor, "PolicyModelActor", ReinforcePolicyActor, num_gpus=1)
+    profile = identity(options.profile)
+    policy = ReinforcePolicyActor if options.loss == "reinforce" else PolicyActor
+    register(ppo_actor, "PolicyModelActor", policy, profile, num_gpus=1)
+    register(ppo_critic, "CriticModelActor", CriticActor, profile, num_gpus=1)
     launcher.RayActorGroup = PlacedActorGroup

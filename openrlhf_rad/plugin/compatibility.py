@@ -70,6 +70,7 @@ def check_arguments(args: Any, options: RadOptions) -> None:
         *_discount(args),
         *_loss(args, options),
         *_rollout(args),
+        *_checkpoints(args),
         *_not_supported(args),
     ]
     if problems:
@@ -130,6 +131,14 @@ def _rollout(args: Any) -> Iterator[str]:
         yield (
             "--reward.stop_properly_penalty_coef rescales or overwrites reward + λ·s of cut-off answers;"
             " leave it out, or put the penalty into the reward function"
+        )
+
+
+def _checkpoints(args: Any) -> Iterator[str]:
+    if args.ckpt.save_steps > 0 and args.ckpt.max_num < 2:
+        yield (
+            f"--ckpt.max_num {args.ckpt.max_num} deletes the only checkpoint before the next one is written,"
+            " so that a kill in between loses the run; use --ckpt.max_num 2 or more"
         )
 
 

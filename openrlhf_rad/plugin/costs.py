@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from openrlhf_rad.errors import CostError
@@ -65,6 +65,15 @@ class VaryingCosts:
                 " and that its model is loaded"
             )
         return costs
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: what was seen of the costs."""
+        return {"seen": sorted(self._seen), "samples": self._samples, "constant": self._constant}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._seen, self._samples = set(state["seen"]), int(state["samples"])
+        self._constant = int(state["constant"])
 
 
 def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import runpy
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import RadError
-from openrlhf_rad.plugin import compatibility, cpu
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
+from openrlhf_rad.plugin import compatibility, cpu, resume
 from openrlhf_rad.plugin.arguments import RadOptions, parse
+from openrlhf_rad.processes import Parent
+from openrlhf_rad.runs.checkpoints import newest
 from openrlhf_rad.runs.folder import RunFolder
+from openrlhf_rad.runs.storage import write_atomically
 
 COMMAND = "openrlhf.cli.train_ppo_ray"
 #: What stopped the run, in the run's folder.
@@ -21,28 +27,55 @@ ERROR = "error.txt"
 def main(argv: list[str]) -> int:
     """``python -m openrlhf_rad [--rad.* …] [any flag of OpenRLHF's command]``; returns the exit code."""
     folder: RunFolder | None = None
+    saved: argparse.Namespace | None = None
+    parent = Parent()
+    parent.follow()
     try:
         options, rest = parse(argv)
         if options is not None:
-            folder = _open_folder(options, argv)
+            saved, _ = _saving().parse_known_args(rest)
+            folder = _open_folder(options, argv, resumes=saved.load)
         run(options, rest)
     except BaseException as error:
-        cause = rad_error(error)
+        cause = rad_error(error) or died(error)
         if cause is None:
             raise
-        print(f"\n{type(cause).__name__}: {cause}", file=sys.stderr)
+        text = "\n".join([str(cause), *([_way_on(Path(saved.path))] if folder and saved else [])])
+        print(f"\n{type(cause).__name__}: {text}", file=sys.stderr)
         if folder is not None and folder.path.is_dir():
-            (folder.path / ERROR).write_text(f"{cause}\n", encoding="utf-8")
+            write_atomically(folder.path / ERROR, f"{text}\n")
         return cause.exit_code
+    finally:
+        parent.sweep()
     return 0
 
 
-def _open_folder(options: RadOptions, argv: list[str]) -> RunFolder:
+def _saving() -> argparse.ArgumentParser:
+    """The flags of OpenRLHF that say where checkpoints are, with its defaults."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--ckpt.path", dest="path", default="./ckpt/checkpoints_ppo_ray")
+    flags.add_argument("--ckpt.load_enable", dest="load", action="store_true")
+    return flags
+
+
+def _open_folder(options: RadOptions, argv: list[str], *, resumes: bool) -> RunFolder:
     folder = RunFolder.create(options.out, exist_ok=True)
+    if folder.read_metrics() and not resumes:
+        raise ConfigError(
+            f"{options.out} holds a run; name another folder by --rad.out, or go on with that run by"
+            " --ckpt.load_enable"
+        )
     (options.out / ERROR).unlink(missing_ok=True)
     folder.write_profile(options.profile)
     folder.write_command(shlex.join(["python", "-m", "openrlhf_rad", *argv]))
     return folder
+
+
+def _way_on(path: Path) -> str:
+    last = newest(path)
+    if last is None:
+        return "no checkpoint was finished yet: the same command begins anew"
+    return f"the last whole checkpoint is of {last}: the same command with --ckpt.load_enable goes on from it"
 
 
 def run(options: RadOptions | None, arguments: list[str]) -> None:
@@ -81,6 +114,8 @@ def _intercept_arguments(options: RadOptions | None, on_cpu: bool) -> None:
         if options is not None:
             compatibility.adapt(args)
             compatibility.check_arguments(args, options)
+            if found := resume.prepare(args, options):
+                print(f"going on from {found}", file=sys.stderr, flush=True)
         if on_cpu:
             from openrlhf_rad.plugin.cpu.cluster import prepare  # noqa: PLC0415
 
@@ -92,13 +127,30 @@ def _intercept_arguments(options: RadOptions | None, on_cpu: bool) -> None:
 
 def rad_error(error: BaseException | None) -> RadError | None:
     """The RadError that ``error`` is or carries; Ray wraps what its actors raise."""
+    return next(
+        (each for each in chain(error) if isinstance(each, RadError) and _carried(each) is None), None
+    )
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and one after the other what it carries or comes from."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        carried = _carried(error)
-        if isinstance(error, RadError) and carried is None:
-            return error
-        error = carried or error.__cause__ or error.__context__
+        yield error
+        error = _carried(error) or error.__cause__ or error.__context__
+
+
+def died(error: BaseException) -> EnvironmentProblem | None:
+    """What to say where a process of the run ended by itself; None for any other error."""
+    from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError  # noqa: PLC0415
+
+    for each in chain(error):
+        if isinstance(each, ActorDiedError | ActorUnavailableError | WorkerCrashedError):
+            return EnvironmentProblem(
+                f"a process of the run has died: {str(each).strip()}\n"
+                "most often the machine has run out of memory; the log says what it did last"
+            )
     return None
 
 

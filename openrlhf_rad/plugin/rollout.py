@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,11 @@ from openrlhf.trainer.ray import vllm_engine
 
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.registry import plain_class
+from openrlhf_rad.plugin.samples import PLACE, Ticket
+from openrlhf_rad.plugin.seeding import seed_of
+
+#: How long an engine waits for all requests of a batch; some may have failed before they came to it.
+_GATHERING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -31,15 +38,47 @@ class SharedTokenizer:
 class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: ignore[misc]
     """OpenRLHF's vLLM worker; each answer comes back with a reward, or the run stops with the cause."""
 
-    async def generate_responses(self, *args: Any, **kwargs: Any) -> Any:
+    async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:
         """Generate and score; a missing reward is asked for once more, with its exception let through."""
         hf_tokenizer = await self._tokenizer(kwargs.pop("hf_tokenizer"))
-        responses = await super().generate_responses(*args, hf_tokenizer=hf_tokenizer, **kwargs)
+        kwargs["hf_tokenizer"] = hf_tokenizer
+        if ticket is None or ticket.seed is None:
+            responses = await super().generate_responses(*args, **kwargs)
+        else:
+            responses = await self._seeded(ticket.seed, *args, **kwargs)
+        for response in responses:
+            response[PLACE] = 0 if ticket is None else ticket.place
         if getattr(self.executor, "reward_endpoints", None):
             for response in responses:
                 if response["reward"] is None:
                     await self._score_again(response, hf_tokenizer)
         return responses
+
+    async def generate(self, prompt_token_ids: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
+        """As OpenRLHF's; each turn of a conversation draws anew, from the answer's seed and what was said."""
+        if sampling_params.seed is not None:
+            sampling_params = sampling_params.clone()
+            sampling_params.seed = seed_of(sampling_params.seed, len(prompt_token_ids))
+        return await super().generate(prompt_token_ids, sampling_params, *args, **kwargs)
+
+    async def resume_with(self, requests: int) -> None:
+        """Let the paused engine go on once it has so many requests, or as many as Ray lets in at a time."""
+        deadline = time.monotonic() + _GATHERING_SECONDS
+        while self.get_num_unfinished_requests() < requests and time.monotonic() < deadline:
+            await asyncio.sleep(0.002)
+        await self.resume_generation()
+
+    async def _seeded(
+        self, seed: int, *args: Any, sampling_params: Any, num_samples: int = 1, **kwargs: Any
+    ) -> list[Any]:
+        """The answers to a prompt, each drawn from a seed of its own."""
+        generate = super().generate_responses
+        answers = []
+        for number in range(num_samples):
+            own = sampling_params.clone()
+            own.seed = seed_of(seed, number)
+            answers.append(generate(*args, sampling_params=own, num_samples=1, **kwargs))
+        return [response for found in await asyncio.gather(*answers) for response in found]
 
     async def _tokenizer(self, given: Any) -> Any:
         if not isinstance(given, SharedTokenizer):

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
+import ray
 from openrlhf.trainer import ppo_trainer
 from openrlhf.utils.logging_utils import init_logger
 
@@ -16,10 +17,13 @@ from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.cost_sources import cost_sources
 from openrlhf_rad.plugin.experience import RadExperienceMaker
 from openrlhf_rad.plugin.registry import plain_class
+from openrlhf_rad.plugin.resume import capture, reference_of, restore
 from openrlhf_rad.plugin.rollout import SharedTokenizer
+from openrlhf_rad.plugin.samples import OrderedSamples
 from openrlhf_rad.plugin.sampling import AnswerSampler, costs_of, heldout_dataset, reference_indices, rows
+from openrlhf_rad.plugin.seeding import reseed, seed_of
 from openrlhf_rad.reference import read_costs
-from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, Kind, Reference, RunFolder
+from openrlhf_rad.runs.folder import Kind, Reference, RunFolder
 from openrlhf_rad.watches import Alarm, Watches, answer_metrics
 
 logger = init_logger(__name__)
@@ -44,11 +48,15 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         options: RAD's options; the rest are the arguments of OpenRLHF's trainer.
     """
 
-    def __init__(self, options: RadOptions, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, options: RadOptions, pretrain: str, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        # The order of the prompts is drawn while OpenRLHF's trainer is built, without a seed of its own.
+        reseed(seed_of(strategy.args.train.seed, "trainer"))
+        super().__init__(pretrain, strategy, *args, **kwargs)
         self.options = options
         self.folder = RunFolder(options.out)
-        self.samples_generator.tokenizer = SharedTokenizer.share(self.tokenizer)
+        self.samples_generator: OrderedSamples = OrderedSamples.like(
+            self.samples_generator, SharedTokenizer.share(self.tokenizer)
+        )
         self.experience_maker = self._rad_experience_maker()
         self.sampler = AnswerSampler(self.samples_generator, self.experience_maker, self.generate_kwargs)
 
@@ -76,10 +84,13 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
 
     def fit(self, global_step: int = 0) -> None:
         """Learn the reference costs, train as OpenRLHF does, answer the held-out prompts before and after."""
-        reference = self._reference()
+        self.states: dict[str, Any] = super().init_checkpoint_states()
+        state = self._own_state()
+        self.folder.rewind(self.states["global_step"])
+        self.reference = self._reference(state)
         self.constraints = ConstraintSet(
             self.options.profile,
-            Scored(reference.costs, reference.labels),
+            Scored(self.reference.costs, self.reference.labels),
             fixed_dual=self.options.fixed_dual,
         )
         self.constraints.check_batch(self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt)
@@ -87,16 +98,41 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         self.experience_maker.constraints = self.constraints
         first = self.options.profile.constraints[0]
         self.watches = Watches(first.dual.max if self.options.fixed_dual is None else None)
-        self._answer_heldout("before")
+        if state is None:
+            self._answer_heldout("before")
+        else:
+            restore(self, state)
         super().fit(global_step)
         self._answer_heldout("after")
 
-    def _reference(self) -> Reference:
-        """Of a file, of an earlier start of this run, or sampled now, while the engines hold π_ref."""
-        if (self.folder.path / REFERENCE).is_file():
-            return self.folder.read_reference()
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        """OpenRLHF's own states, as the run began with them."""
+        return self.states
+
+    def _own_state(self) -> dict[str, Any] | None:
+        """What RAD has in the checkpoint; None where the run begins.
+
+        Raises:
+            ConfigError: the checkpoint was not written by a run with RAD.
+        """
+        if not self.states["global_step"]:
+            return None
+        if "rad" not in self.states:
+            raise ConfigError(
+                f"the checkpoint in {self.args.ckpt.path} holds no λ: it is of a run without RAD;"
+                " start a new run, or leave out --ckpt.load_enable"
+            )
+        state: dict[str, Any] = self.states["rad"]
+        return state
+
+    def _reference(self, state: dict[str, Any] | None) -> Reference:
+        """Of the checkpoint, of a file, or sampled now, while the engines hold π_ref."""
         settings = self.options.profile.reference
-        reference = self._sampled(settings.samples) if settings.file is None else self._given(settings.file)
+        reference = reference_of(self.options.profile, state) if state else None
+        if reference is None:
+            reference = (
+                self._sampled(settings.samples) if settings.file is None else self._given(settings.file)
+            )
         self.folder.write_reference(reference)
         return reference
 
@@ -108,6 +144,7 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
 
     def _sampled(self, count: int) -> Reference:
         dataset = self.prompts_dataloader.dataset
+        self.samples_generator.begin("reference")
         answers = self.sampler.sample(dataset, reference_indices(dataset, count, self.args.train.seed))
         sources = list(self.experience_maker.cost_sources)
         costs = {name: np.array([costs_of(row, sources)[name] for row in answers]) for name in sources}
@@ -119,12 +156,19 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         )
 
     def _answer_heldout(self, moment: Kind) -> None:
-        done = (self.folder.path / HELD_OUT[moment]).is_file()
-        if self.options.heldout is None or (moment == "before" and done):
+        if self.options.heldout is None:
             return
         dataset = heldout_dataset(self.options.heldout, self.strategy, self.tokenizer)
         indices = [*range(len(dataset))] * self.options.heldout_samples
+        self.samples_generator.begin(f"held out {moment}")
         self.folder.write_answers(moment, self.sampler.sample(dataset, indices))
+
+    def ppo_train(self, global_steps: int) -> dict[str, Any]:
+        """OpenRLHF's gradient steps; what they draw follows from the seed and the step."""
+        groups = [group for group in (self.actor_model_group, self.critic_model_group) if group is not None]
+        ray.get([ref for group in groups for ref in group.async_run_method("reseed", step=global_steps)])
+        status: dict[str, Any] = super().ppo_train(global_steps)
+        return status
 
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """One rollout: OpenRLHF's step, and what the constraint saw, under ``rad/``, for its loggers."""
@@ -157,31 +201,17 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         alarms = self.watches.see(metrics)
         states = {} if client_states is None else client_states
         # In place: the best checkpoint is saved with the same states.
-        states["rad"] = {"constraints": self.constraints.state_dict(), "watches": self.watches.state_dict()}
+        states["rad"] = capture(self)
+        # OpenRLHF would begin an episode again whose last prompts are used up.
+        states["episode"] = states.get("episode", 0) + self.samples_generator.episode_is_over
+        self.folder.flush()
         super().save_logs_and_checkpoints(global_step, logs_dict, states)
         self._sound(alarms)
 
     def _sound(self, alarms: list[Alarm]) -> None:
         for alarm in alarms:
             logger.warning(f"{alarm.watch}: {alarm.message}")
-            self.folder.append_alarm(alarm.watch, alarm.message)
+            self.folder.append_alarm(alarm.step, alarm.watch, alarm.message)
         stops = [alarm.message for alarm in alarms if alarm.severity == "stop"]
         if stops:
             raise WatchStop("\n".join(stops))
-
-    def init_checkpoint_states(self) -> dict[str, Any]:
-        """Restore λ with OpenRLHF's own states.
-
-        Raises:
-            ConfigError: the checkpoint was not written by a run with RAD.
-        """
-        states: dict[str, Any] = super().init_checkpoint_states()
-        if states["global_step"] > 0:
-            if "rad" not in states:
-                raise ConfigError(
-                    f"the checkpoint in {self.args.ckpt.path} holds no λ: it is of a run without RAD;"
-                    " start a new run, or leave out --ckpt.load_enable"
-                )
-            self.constraints.load_state_dict(states["rad"]["constraints"])
-            self.watches.load_state_dict(states["rad"]["watches"])
-        return states

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from openrlhf_rad.errors import ConfigError, RadError, ReferenceCostError
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.runs import records
-from openrlhf_rad.runs.storage import append_lines, explained, write_atomically
+from openrlhf_rad.runs.storage import append_lines, cut_lines, explained, flush, write_atomically
 
 Array = NDArray[np.float64]
 Kind = Literal["before", "after"]
@@ -144,9 +144,29 @@ class RunFolder:
             steps[row["step"]] = row
         return [steps[step] for step in sorted(steps)]
 
-    def append_alarm(self, watch: str, message: str) -> None:
+    def rewind(self, step: int) -> None:
+        """Forget what came after a step, for a run goes on from its checkpoint; from 0, it begins anew."""
+        for name in (METRICS, SAMPLES, ALARMS):
+            path = self.path / name
+
+            def kept(line: str, where: str = str(path)) -> bool:
+                return bool(records.parse_line(line, where)["step"] <= step)
+
+            if path.is_file():
+                cut_lines(path, kept)
+        later = [SUMMARY, HELD_OUT["after"], *([REFERENCE, HELD_OUT["before"]] if step == 0 else [])]
+        for name in later:
+            (self.path / name).unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Bring the logs to the disk, as a checkpoint that counts on them must."""
+        for name in (METRICS, SAMPLES, ALARMS):
+            if (self.path / name).is_file():
+                flush(self.path / name)
+
+    def append_alarm(self, step: int, watch: str, message: str) -> None:
         """Add what a watch said."""
-        line = json.dumps({"watch": watch, "message": message}, ensure_ascii=False)
+        line = json.dumps({"step": step, "watch": watch, "message": message}, ensure_ascii=False)
         append_lines(self.path / ALARMS, line + "\n")
 
     def read_alarms(self) -> list[str]:

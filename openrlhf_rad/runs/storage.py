@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from openrlhf_rad.errors import EnvironmentProblem
@@ -34,7 +34,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         except OSError:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def append_lines(path: Path, lines: str) -> None:
@@ -56,6 +56,18 @@ def append_lines(path: Path, lines: str) -> None:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, end)
             raise
+
+
+def cut_lines(path: Path, kept: Callable[[str], bool]) -> None:
+    """Cut a log off before its first line that is not kept, or is torn."""
+    with open(path, "rb+") as file:
+        end = 0
+        for line in file:
+            if not line.endswith(b"\n") or not kept(line.decode(errors="replace")):
+                break
+            end += len(line)
+        file.truncate(end)
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -98,11 +110,16 @@ def _end_of_whole_lines(path: Path, block: int = 65536) -> int:
     return 0
 
 
-def _sync_folder(folder: Path) -> None:
+def flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk, so that they outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the file system can."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(folder)

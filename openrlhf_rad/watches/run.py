@@ -15,8 +15,9 @@ Severity = Literal["off", "warn", "stop"]
 
 @dataclass(frozen=True)
 class Alarm:
-    """What a watch says: ``step N: VALUE; RULE; FIX``."""
+    """What a watch says at a step: ``step N: VALUE; RULE; FIX``."""
 
+    step: int
     watch: str
     severity: Severity
     message: str
@@ -77,7 +78,7 @@ class Watches:
                 continue
             message = watch.see(values)
             if message is not None and name not in self._speaking:
-                found.append(Alarm(name, self.severity[name], f"step {step}: {message}"))
+                found.append(Alarm(step, name, self.severity[name], f"step {step}: {message}"))
             (self._speaking.discard if message is None else self._speaking.add)(name)
         return found
 

@@ -1,0 +1,276 @@
+"""Kill a tiny run again and again, and see that nothing is lost: ``python benchmarks/faults.py --kills 20``.
+
+One run is left alone. Another, of the same command, is killed at random moments (the command itself, the
+training process, the trainer, the policy, the reference model, a rollout worker, vLLM's engine, a daemon of
+Ray; now and then in the middle of a checkpoint) and started again by the same command each time, until it
+ends. After each kill nothing of the run may be left: no process, no port in use, no file that cannot be read.
+At the end every step's metrics, the reference costs, all answers, λ's path and the trained weights must equal
+those of the run that was left alone, bit by bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from openrlhf_rad.runs.checkpoints import newest
+from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, SAMPLES, RunFolder
+
+#: What is killed → how its process shows itself; the first word of a name is enough.
+TARGETS = {
+    "rad-train": "openrlhf_rad.cli.train",
+    "training process": "-m openrlhf_rad --rad.profile",
+    "trainer": "ray::RadTrainer",
+    "policy": "ray::ReinforcePolicyActor",
+    "reference model": "ray::ReferenceModelActor",
+    "rollout worker": "ray::FailClosedRollout",
+    "vLLM engine": "VLLM::EngineCore",
+    "Ray's raylet": "raylet/raylet",
+    "Ray's GCS": "gcs_server",
+}
+#: Marks the processes of these runs, whatever they do to their own environment.
+MARK = "OPENRLHF_RAD_FAULTS"
+#: Seconds that a run gets to end by itself once a part of it is killed.
+PATIENCE = 240.0
+
+
+@dataclass
+class Counts:
+    """What was seen."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    moments: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+
+class Run:
+    """A ``rad-train`` command in a folder, started as often as need be."""
+
+    def __init__(self, out: Path, words: list[str]) -> None:
+        self.out = out
+        self.folder = RunFolder(out)
+        self.mark = f"{os.getpid()}-{out.name}"
+        self.words = [sys.executable, "-m", "openrlhf_rad.cli.train", "--out", str(out), *words]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; what it prints is added to a log beside the folder."""
+        with open(self.out.with_suffix(".log"), "ab") as log:
+            environment = {**os.environ, MARK: self.mark}
+            self.process = subprocess.Popen(self.words, stdout=log, stderr=log, env=environment)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, None where it still runs after so many seconds."""
+        assert self.process is not None
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the run."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def steps(self) -> int:
+        """How many steps are on record."""
+        return len(self.folder.read_metrics()) if self.out.exists() else 0
+
+
+def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> bool:
+    """Start the run, kill a part of it at a random moment, look around; False where it came to its end."""
+    begun = run.steps()
+    run.start()
+    moment = rng.choice(("start", "step", "step", "save"))
+    if not _reach(run, moment, begun, rng):
+        return False
+    victims = [process for process in run.processes() if _is(process, TARGETS[target])]
+    if not victims:
+        target = "training process"
+        victims = [process for process in run.processes() if _is(process, TARGETS[target])]
+    ports = _ports(run)
+    for victim in victims[:1]:
+        victim.kill()
+    counts.kills[target] += 1
+    counts.moments[moment] += 1
+    code = run.wait(PATIENCE)
+    where = f"after a kill of {target} ({moment}, {run.steps()} steps)"
+    if code is None:
+        counts.problems.append(f"{where}: the run did not end within {PATIENCE:.0f} s")
+    elif code == 0:
+        counts.problems.append(f"{where}: the run ended as if all were well")
+    counts.problems += [f"{where}: {problem}" for problem in _left_over(run, ports)]
+    counts.problems += [f"{where}: {problem}" for problem in _torn(run)]
+    return True
+
+
+def _reach(run: Run, moment: str, begun: int, rng: random.Random) -> bool:
+    """Wait for a moment of the run; False where the run ended before."""
+    delay, steps = rng.uniform(2, 25), rng.randint(1, 12)
+    started = time.monotonic()
+    while run.wait(0.02) is None:
+        if moment == "start" and time.monotonic() - started > delay:
+            return True
+        if moment == "step" and run.steps() not in range(begun - 12, begun + steps):
+            time.sleep(rng.uniform(0, 0.5))
+            return True
+        if moment == "save" and list(run.out.glob("checkpoints/*/.*.saving")):
+            time.sleep(rng.uniform(0, 0.05))
+            return True
+    return False
+
+
+def _is(process: psutil.Process, shown: str) -> bool:
+    try:
+        return shown in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _ports(run: Run) -> set[int]:
+    """Ports on which the run's processes listen."""
+    found = set()
+    for process in run.processes():
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.Error:
+            continue
+        found |= {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+    return found
+
+
+def _left_over(run: Run, ports: set[int]) -> Iterator[str]:
+    deadline = time.monotonic() + 15
+    while (left := run.processes()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for process in left:
+        yield f"process {process.pid} is left: {' '.join(process.cmdline())[:80]}"
+        process.kill()
+    used = {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    yield from (f"port {port} is still listened on" for port in sorted(ports & used))
+
+
+def _torn(run: Run) -> Iterator[str]:
+    """Files of the run that cannot be read."""
+    if not run.out.exists():
+        return
+    try:
+        run.folder.read_metrics()
+        if (run.out / REFERENCE).exists():
+            run.folder.read_reference()
+        for moment, name in HELD_OUT.items():
+            if (run.out / name).exists():
+                run.folder.read_answers(moment)
+        newest(run.out / "checkpoints")
+    except Exception as error:
+        yield f"{type(error).__name__}: {error}"
+
+
+def differences(alone: RunFolder, killed: RunFolder) -> list[str]:
+    """Where two runs differ; times apart, nothing may."""
+    found = []
+    first, second = (
+        [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
+        for rows in (alone.read_metrics(), killed.read_metrics())
+    )
+    if len(first) != len(second):
+        found.append(f"{len(second)} steps, not {len(first)}")
+    for row, other in zip(first, second, strict=False):
+        names = [name for name in row if row[name] != other.get(name)]
+        if names:
+            found.append(f"step {row['step']}: {', '.join(names[:5])} differ")
+    found += [name for name in (SAMPLES, *HELD_OUT.values()) if _bytes(alone, name) != _bytes(killed, name)]
+    reference, again = alone.read_reference(), killed.read_reference()
+    if not all(np.array_equal(costs, again.costs[name]) for name, costs in reference.costs.items()):
+        found.append("reference costs")
+    if _bytes(alone, "model/model.safetensors") != _bytes(killed, "model/model.safetensors"):
+        found.append("the trained weights")
+    return found
+
+
+def _bytes(run: RunFolder, name: str) -> bytes:
+    return (run.path / name).read_bytes()
+
+
+def run_faults(kills: int, seed: int, folder: Path, words: list[str]) -> tuple[Counts, list[str]]:
+    """One run alone, one killed so many times; what was seen, and where they differ."""
+    rng, counts = random.Random(seed), Counts()
+    alone, killed = Run(folder / "alone", words), Run(folder / "killed", words)
+    alone.start()
+    if alone.wait(3600) != 0:
+        raise RuntimeError(f"the run left alone failed; see {alone.out.with_suffix('.log')}")
+    targets = list(TARGETS)
+    rng.shuffle(targets)
+    while counts.kills.total() < kills:
+        target = targets[counts.kills.total() % len(targets)]
+        if not kill_once(killed, target, rng, counts):
+            counts.problems.append(f"the run ended after {counts.kills.total()} kills; give it more steps")
+            break
+        last = newest(killed.out / "checkpoints")
+        at = f"goes on from step {last.step}" if last else "begins anew"
+        print(f"kill {counts.kills.total()}: {target}, {killed.steps()} steps on record; {at}", flush=True)
+    if killed.process is None or killed.process.returncode != 0:
+        killed.start()
+        if killed.wait(3600) != 0:
+            raise RuntimeError(f"the last start failed; see {killed.out.with_suffix('.log')}")
+    return counts, differences(alone.folder, killed.folder)
+
+
+def report(counts: Counts, found: list[str], steps: int) -> str:
+    """The counts as text."""
+
+    def words(counter: Counter[Any]) -> str:
+        return ", ".join(f"{name} {number}" for name, number in counter.items()) or "none"
+
+    lines = [
+        f"kills: {counts.kills.total()} ({words(counts.kills)})",
+        f"moments: {words(counts.moments)}",
+        f"orphans, stuck ports, torn files, runs that hung or passed: {len(counts.problems)}",
+        *counts.problems,
+        f"differences to the run left alone, over {steps} steps: {len(found)}",
+        *found,
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print the counts; 1 where anything was found."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--episodes", type=int, default=24, help="of 8 steps each")
+    parser.add_argument("--folder", type=Path, default=None, help="kept; a temporary one by default")
+    options = parser.parse_args()
+    words = ["--preset", "tiny", "--profile", "medical", "--seed", str(options.seed), "--"]
+    words += ["--train.num_episodes", str(options.episodes), "--ckpt.save_steps", "3"]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        counts, found = run_faults(options.kills, options.seed, folder, words)
+        print(report(counts, found, 8 * options.episodes))
+    return int(bool(found or counts.problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

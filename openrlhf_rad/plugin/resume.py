@@ -1,0 +1,92 @@
+"""What a run keeps in OpenRLHF's checkpoint beside OpenRLHF's own states, and how it goes on from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.plugin.arguments import RadOptions
+from openrlhf_rad.plugin.seeding import seed_of
+from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.runs.checkpoints import Checkpoint, settle
+from openrlhf_rad.runs.folder import Reference
+
+
+def identity(profile: RiskProfile) -> str:
+    """What must stay the same where a run goes on: the profile's hash, a digest of where its costs are from.
+
+    The hash of a profile leaves its costs out, and their addresses may hold secrets.
+    """
+    return f"{profile.hash}.{seed_of(*_sources(profile)):08x}"
+
+
+def prepare(args: Any, options: RadOptions) -> Checkpoint | None:
+    """Before anything starts: the checkpoint that the run goes on from, None where it begins.
+
+    Raises:
+        ConfigError: as :func:`check_profile`, unless the change is accepted.
+    """
+    found = settle(Path(args.ckpt.path)) if args.ckpt.load_enable else None
+    if found is not None and not options.accept_profile_change:
+        check_profile(found, options.profile)
+    return found
+
+
+def check_profile(found: Checkpoint, profile: RiskProfile) -> None:
+    """Refuse to go on from a checkpoint that was trained under another profile, or with other costs.
+
+    Raises:
+        ConfigError: naming what has changed.
+    """
+    if found.profile == identity(profile):
+        return
+    hash_then, hash_now = found.profile.partition(".")[0], profile.hash
+    changed = (
+        f"the costs of profile {profile.name} come from another source than those of the checkpoint"
+        if hash_then == hash_now
+        else f"profile {profile.name} has the hash {hash_now[:12]}, the checkpoint's {hash_then[:12]}"
+    )
+    raise ConfigError(
+        f"{found}: {changed}, so that its λ does not belong to this constraint; go on with what that run"
+        " had, or accept the change with --rad.accept_profile_change (rad-train --accept-profile-change):"
+        " each λ stays with the constraint of its name, all else begins anew"
+    )
+
+
+def capture(trainer: Any) -> dict[str, Any]:
+    """RAD's part of a checkpoint, of a trainer between two steps."""
+    return {
+        "profile": identity(trainer.options.profile),
+        "sources": _sources(trainer.options.profile),
+        "reference": trainer.reference._asdict(),
+        "constraints": trainer.constraints.state_dict(),
+        "watches": trainer.watches.state_dict(),
+        "costs": {name: one.state_dict() for name, one in trainer.experience_maker.cost_sources.items()},
+        "kl_coefficient": trainer.kl_ctl.value,
+        "samples": trainer.samples_generator.state_dict(),
+    }
+
+
+def reference_of(profile: RiskProfile, state: dict[str, Any]) -> Reference | None:
+    """The reference answers of a checkpoint; None where they have costs of another source."""
+    return Reference(**state["reference"]) if state["sources"] == _sources(profile) else None
+
+
+def restore(trainer: Any, state: dict[str, Any]) -> None:
+    """Put the states of :func:`capture` back, into a trainer that has made its constraints."""
+    trainer.kl_ctl.value = state["kl_coefficient"]
+    trainer.samples_generator.load_state_dict(state["samples"])
+    if state["profile"] != identity(trainer.options.profile):
+        trainer.constraints.adopt(state["constraints"])
+        return
+    trainer.constraints.load_state_dict(state["constraints"])
+    trainer.watches.load_state_dict(state["watches"])
+    for name, source in trainer.experience_maker.cost_sources.items():
+        source.load_state_dict(state["costs"][name])
+
+
+def _sources(profile: RiskProfile) -> list[str]:
+    """Where costs come from, a line a source, and how reference answers are made."""
+    named = [f"{name}: {one.kind} {one.location}" for one, name in cost_names(profile).items() if one]
+    return [*named, f"reference: {profile.reference}"]

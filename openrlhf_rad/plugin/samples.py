@@ -1,0 +1,142 @@
+"""OpenRLHF's sample generator with samples in the order of their prompts, and a seed for each of them.
+
+OpenRLHF takes answers in the order in which they come back, and its engines draw all tokens from one
+generator. Both depend on the clock, so that no two runs of one seed are alike and none can be resumed
+exactly. Here every prompt takes a ticket along to its engine: its place among the prompts of the batch and,
+with ``--train.full_determinism_enable``, its seed. An engine then also waits until it has all prompts, since
+its numbers depend in their last bits on which requests it computes together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
+
+from openrlhf_rad.plugin.seeding import seed_of
+
+#: Key of an engine's response that holds the place of its prompt.
+PLACE = "place"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What goes along with a prompt.
+
+    Attributes:
+        place: of the prompt in its batch.
+        seed: for the answers to it; None leaves the draw to the engine.
+    """
+
+    place: int
+    seed: int | None
+
+
+class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
+    """OpenRLHF's sample generator, ordered and seeded.
+
+    Attributes:
+        batches: how many batches for training were made; a resumed run sets it to that of its checkpoint.
+    """
+
+    vllm_engines: list[Any]
+    batches = 0
+    _moment = "batch 0"
+    _places: Iterator[int]
+    _reopen = False
+
+    @classmethod
+    def like(cls, plain: Any, tokenizer: Any) -> OrderedSamples:
+        """In place of ``plain``; ``tokenizer`` is what goes to the engines."""
+        return cls(
+            plain.strategy, plain.prompts_dataloader, plain.eval_dataloader, tokenizer, plain.vllm_engines
+        )
+
+    def begin(self, moment: str) -> None:
+        """From here on draw the answers of ``moment``; with the run's seed it determines them."""
+        self._moment = moment
+        self._places = itertools.count()
+
+    def generate_samples(self, **generate_kwargs: Any) -> Any:
+        """As OpenRLHF's."""
+        self.begin(f"batch {self.batches}")
+        if self._reopen:
+            self._dataloader_iter, self._reopen = iter(self.prompts_dataloader), False
+        found = super().generate_samples(**generate_kwargs)
+        self.batches += bool(found[0])
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: the batches made, and samples that were made ahead of the next one."""
+        buffer = getattr(self, "_sample_buffer", [])
+        return {"batches": self.batches, "buffer": buffer, "exhausted": self._dataloader_iter is None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; OpenRLHF restores the loader of the prompts itself, before the next batch."""
+        self.batches = int(state["batches"])
+        if state["buffer"]:  # else OpenRLHF opens the loader by itself
+            self._dataloader_iter, self._sample_buffer = None, list(state["buffer"])
+            self._reopen = not state["exhausted"]
+
+    @property
+    def episode_is_over(self) -> bool:
+        """Whether the batch made last was the last one of its episode, as far as is known."""
+        return self._dataloader_iter is None and not self._sample_buffer
+
+    def _generate_vllm(self, *args: Any, **kwargs: Any) -> Any:
+        samples, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
+        return sorted(samples, key=lambda sample: int(sample.place)), consumed, exhausted
+
+    def _dispatch_prompts_to_vllm(self, *args: Any, **kwargs: Any) -> Any:
+        engines, tickets = self.vllm_engines, self._tickets()
+        # Prompts of an asynchronous run meet those of other batches in the engine anyway.
+        together = self.args.train.full_determinism_enable and not self.args.train.async_enable
+        if together:
+            batch_vllm_engine_call(engines, "pause_generation")
+        ticketed = [_TicketedEngine(engine, tickets) for engine in engines]
+        self.vllm_engines = ticketed
+        try:
+            answers = super()._dispatch_prompts_to_vllm(*args, **kwargs)
+        finally:
+            self.vllm_engines = engines
+        if together:
+            each = kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
+            ray.get([one.engine.resume_with.remote(one.prompts * each) for one in ticketed])
+        return answers
+
+    def _process_response_into_experience(self, response: dict[str, Any], **kwargs: Any) -> Any:
+        experience = super()._process_response_into_experience(response, **kwargs)
+        experience.place = response[PLACE]
+        return experience
+
+    def _tickets(self) -> Iterator[Ticket]:
+        train = self.args.train
+        for place in self._places:
+            seed = seed_of(train.seed, self._moment, place) if train.full_determinism_enable else None
+            yield Ticket(place, seed)
+
+
+class _TicketedEngine:
+    """A handle of an engine that hands every prompt its ticket."""
+
+    def __init__(self, engine: Any, tickets: Iterator[Ticket]) -> None:
+        self.engine, self._tickets = engine, tickets
+        self.prompts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    @property
+    def generate_responses(self) -> _TicketedEngine:
+        """The method of the engine; OpenRLHF calls ``remote`` on it."""
+        return self
+
+    def remote(self, **kwargs: Any) -> Any:
+        """Send a prompt off."""
+        self.prompts += 1
+        return self.engine.generate_responses.remote(**kwargs, ticket=next(self._tickets))

@@ -1,0 +1,80 @@
+"""The processes of a run, found by a variable that each of them inherits, and their end.
+
+Ray's daemons leave their parent's process group and may outlive a driver that is killed, so that neither the
+group nor the tree of processes holds them all. ``rad-train`` marks a run by :data:`MARK`, and gives the
+training process a pipe for its stdin, which closes when ``rad-train`` ends in whatever way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterable
+
+import psutil
+
+MARK = "OPENRLHF_RAD_RUN"
+#: Seconds that Ray gets to end its children.
+STOP_SECONDS = 20.0
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Every process that carries the mark."""
+    return [process for process in psutil.process_iter() if _carries(process, mark)]
+
+
+def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run, each once."""
+    return [process for process in dict.fromkeys(processes) if _runs(process)]
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """End them at once."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+class Parent:
+    """The process that started this one and marked it, if there is one; the end of it is that of the run."""
+
+    def __init__(self) -> None:
+        self.mark = os.environ.get(MARK)
+        self.gone = False
+
+    def follow(self) -> None:
+        """End as by a Ctrl-C when the parent ends; Ray's processes that stay get no mercy."""
+        if self.mark is not None and stat.S_ISFIFO(os.fstat(0).st_mode):
+            threading.Thread(target=self._wait, daemon=True).start()
+
+    def sweep(self) -> None:
+        """Where the parent is gone, do what it would have done: end all others of the run."""
+        if self.gone and self.mark is not None:
+            kill(process for process in marked(self.mark) if process.pid != os.getpid())
+
+    def _wait(self) -> None:
+        while os.read(0, 1):
+            pass
+        self.gone = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(STOP_SECONDS)
+        self.sweep()
+        os._exit(1)
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return bool(process.environ().get(MARK) == mark)
+    except (psutil.Error, OSError):
+        return False  # another user's, a kernel thread, or gone
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
