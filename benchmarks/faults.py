@@ -33,8 +33,8 @@ from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, SAMPLES, RunFolder
 TARGETS = {
     "rad-train": "openrlhf_rad.cli.train",
     "training process": "-m openrlhf_rad --rad.profile",
-    "trainer": "ray::RadTrainer",
-    "policy": "ray::ReinforcePolicyActor",
+    "trainer": "ray::PPOTrainer",
+    "policy": "ray::PolicyModelActor",
     "reference model": "ray::ReferenceModelActor",
     "rollout worker": "ray::FailClosedRollout",
     "vLLM engine": "VLLM::EngineCore",

@@ -39,6 +39,18 @@ def kill(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
+def end_with_parent(_worker: object = None) -> None:
+    """From now on this process ends within a second of its parent, however that ends."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class Parent:
     """The process that started this one and marked it, if there is one; the end of it is that of the run."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,12 @@ from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.samples import PLACE, Ticket
 from openrlhf_rad.plugin.seeding import seed_of
+from openrlhf_rad.processes import end_with_parent
 
-#: How long an engine waits for all requests of a batch; some may have failed before they came to it.
-_GATHERING_SECONDS = 20.0
+#: How long a batch may take to come into an engine in order; some of it may have failed on the way.
+_ADMITTING_SECONDS = 20.0
+#: Ray runs a thousand calls of an actor at a time, so that a larger batch must begin before it is complete.
+_AT_A_TIME = 900
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class SharedTokenizer:
 class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: ignore[misc]
     """OpenRLHF's vLLM worker; each answer comes back with a reward, or the run stops with the cause."""
 
+    async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as OpenRLHF's
+        await super().__init__(*args, **kwargs)
+        self._turns: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        # vLLM's engine is a process that would outlive this one, and leave the trainer waiting for it.
+        await self.llm.collective_rpc(end_with_parent)
+
     async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:
         """Generate and score; a missing reward is asked for once more, with its exception let through."""
         hf_tokenizer = await self._tokenizer(kwargs.pop("hf_tokenizer"))
@@ -45,7 +55,7 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         if ticket is None or ticket.seed is None:
             responses = await super().generate_responses(*args, **kwargs)
         else:
-            responses = await self._seeded(ticket.seed, *args, **kwargs)
+            responses = await self._seeded(ticket.seed, ticket.turn, *args, **kwargs)
         for response in responses:
             response[PLACE] = 0 if ticket is None else ticket.place
         if getattr(self.executor, "reward_endpoints", None):
@@ -61,24 +71,35 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
             sampling_params.seed = seed_of(sampling_params.seed, len(prompt_token_ids))
         return await super().generate(prompt_token_ids, sampling_params, *args, **kwargs)
 
-    async def resume_with(self, requests: int) -> None:
-        """Let the paused engine go on once it has so many requests, or as many as Ray lets in at a time."""
-        deadline = time.monotonic() + _GATHERING_SECONDS
-        while self.get_num_unfinished_requests() < requests and time.monotonic() < deadline:
-            await asyncio.sleep(0.002)
+    async def admit(self, requests: int) -> None:
+        """Take the requests of a batch into the paused engine, in their order, then let it go on."""
+        turns = self._turns
+        deadline = time.monotonic() + _ADMITTING_SECONDS
+        for number in range(min(requests, _AT_A_TIME)):
+            turns[number].set()
+            # One that failed before it came to the engine never shows; the others must not wait for it.
+            while self.get_num_unfinished_requests() <= number and time.monotonic() < deadline:
+                await asyncio.sleep(0)
         await self.resume_generation()
+        for number in range(requests):
+            turns[number].set()
+        self._turns = defaultdict(asyncio.Event)
 
     async def _seeded(
-        self, seed: int, *args: Any, sampling_params: Any, num_samples: int = 1, **kwargs: Any
+        self, seed: int, turn: int, *args: Any, sampling_params: Any, num_samples: int = 1, **kwargs: Any
     ) -> list[Any]:
-        """The answers to a prompt, each drawn from a seed of its own."""
+        """The answers to a prompt, each drawn from a seed of its own and admitted in its turn."""
         generate = super().generate_responses
-        answers = []
-        for number in range(num_samples):
+
+        async def answer(number: int) -> list[Any]:
             own = sampling_params.clone()
             own.seed = seed_of(seed, number)
-            answers.append(generate(*args, sampling_params=own, num_samples=1, **kwargs))
-        return [response for found in await asyncio.gather(*answers) for response in found]
+            await self._turns[turn * num_samples + number].wait()
+            found: list[Any] = await generate(*args, sampling_params=own, num_samples=1, **kwargs)
+            return found
+
+        answers = await asyncio.gather(*(answer(number) for number in range(num_samples)))
+        return [response for found in answers for response in found]
 
     async def _tokenizer(self, given: Any) -> Any:
         if not isinstance(given, SharedTokenizer):

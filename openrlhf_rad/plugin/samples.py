@@ -3,15 +3,15 @@
 OpenRLHF takes answers in the order in which they come back, and its engines draw all tokens from one
 generator. Both depend on the clock, so that no two runs of one seed are alike and none can be resumed
 exactly. Here every prompt takes a ticket along to its engine: its place among the prompts of the batch and,
-with ``--train.full_determinism_enable``, its seed. An engine then also waits until it has all prompts, since
-its numbers depend in their last bits on which requests it computes together.
+with ``--train.full_determinism_enable``, its seed. An engine then also takes all prompts in, in their order,
+before it begins: its numbers depend in their last bits on what it computes together.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -29,12 +29,13 @@ class Ticket:
     """What goes along with a prompt.
 
     Attributes:
-        place: of the prompt in its batch.
+        place: of the prompt in its batch. turn: of the prompt among those of its engine.
         seed: for the answers to it; None leaves the draw to the engine.
     """
 
     place: int
     seed: int | None
+    turn: int = 0
 
 
 class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
@@ -94,9 +95,7 @@ class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
 
     def _dispatch_prompts_to_vllm(self, *args: Any, **kwargs: Any) -> Any:
         engines, tickets = self.vllm_engines, self._tickets()
-        # Prompts of an asynchronous run meet those of other batches in the engine anyway.
-        together = self.args.train.full_determinism_enable and not self.args.train.async_enable
-        if together:
+        if self._deterministic:
             batch_vllm_engine_call(engines, "pause_generation")
         ticketed = [_TicketedEngine(engine, tickets) for engine in engines]
         self.vllm_engines = ticketed
@@ -104,9 +103,9 @@ class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
             answers = super()._dispatch_prompts_to_vllm(*args, **kwargs)
         finally:
             self.vllm_engines = engines
-        if together:
+        if self._deterministic:
             each = kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
-            ray.get([one.engine.resume_with.remote(one.prompts * each) for one in ticketed])
+            ray.get([one.engine.admit.remote(one.prompts * each) for one in ticketed])
         return answers
 
     def _process_response_into_experience(self, response: dict[str, Any], **kwargs: Any) -> Any:
@@ -115,10 +114,14 @@ class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
         return experience
 
     def _tickets(self) -> Iterator[Ticket]:
-        train = self.args.train
         for place in self._places:
-            seed = seed_of(train.seed, self._moment, place) if train.full_determinism_enable else None
+            seed = seed_of(self.args.train.seed, self._moment, place) if self._deterministic else None
             yield Ticket(place, seed)
+
+    @property
+    def _deterministic(self) -> bool:
+        """Not in an asynchronous run, whose prompts meet those of other batches in the engine."""
+        return bool(self.args.train.full_determinism_enable and not self.args.train.async_enable)
 
 
 class _TicketedEngine:
@@ -138,5 +141,6 @@ class _TicketedEngine:
 
     def remote(self, **kwargs: Any) -> Any:
         """Send a prompt off."""
+        ticket = replace(next(self._tickets), turn=self.prompts)
         self.prompts += 1
-        return self.engine.generate_responses.remote(**kwargs, ticket=next(self._tickets))
+        return self.engine.generate_responses.remote(**kwargs, ticket=ticket)

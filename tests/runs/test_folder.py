@@ -212,3 +212,34 @@ def test_a_disk_that_fills_in_midst_of_a_line_keeps_the_lines_before(
     monkeypatch.undo()
     assert len(calls) == 2
     assert (run.path / METRICS).read_bytes() == before
+
+
+def test_a_run_that_goes_on_forgets_what_came_after_its_checkpoint(run: RunFolder) -> None:
+    for step in range(1, 6):
+        run.append_metrics({"step": step, "cost_mean": float(step)})
+        run.append_samples([{"step": step, **ROW}, {"step": step, **ROW}])
+        run.append_alarm(step, "inert", f"step {step}: inert")
+    with open(run.path / METRICS, "a") as file:
+        file.write('{"step": 6, "cost')  # torn by the kill
+    run.write_answers("before", [ROW])
+    run.write_answers("after", [ROW])
+    run.rewind(3)
+    run.flush()
+    assert [row["step"] for row in run.read_metrics()] == [1, 2, 3]
+    assert (run.path / METRICS).read_bytes().endswith(b"}\n")
+    samples = [json.loads(line) for line in (run.path / "samples.jsonl").read_text("utf-8").split("\n")[:-1]]
+    assert [sample["step"] for sample in samples] == [1, 1, 2, 2, 3, 3]
+    assert run.read_alarms() == ["step 1: inert", "step 2: inert", "step 3: inert"]
+    assert run.read_answers("before")
+    assert not (run.path / "heldout_after.jsonl").exists()
+    run.append_metrics({"step": 4})
+    assert [row["step"] for row in run.read_metrics()] == [1, 2, 3, 4]
+
+
+def test_a_run_that_begins_anew_keeps_nothing(run: RunFolder) -> None:
+    run.append_metrics({"step": 1})
+    run.write_answers("before", [ROW])
+    run.write_reference(Reference({"cost": np.arange(2.0)}, np.zeros(2), ["a", "b"], ["", ""]))
+    run.rewind(0)
+    assert run.read_metrics() == []
+    assert [path.name for path in run.path.iterdir()] == [METRICS]
