@@ -6,8 +6,6 @@ import subprocess
 import sys
 import time
 
-import psutil
-
 from openrlhf_rad.processes import alive, kill, marked
 
 #: A training process that hangs in a child of its own session, as Ray's daemons do.
@@ -53,17 +51,6 @@ def test_a_command_that_is_killed_takes_its_run_along(tmp_path) -> None:
         command.kill()
         kill(marked(mark))
         command.stdout.close()
-
-
-def test_a_process_without_a_parent_of_that_kind_lives_on() -> None:
-    code = TRAINING.replace("time.sleep(300)\nexcept", "time.sleep(0.5)\n    print('end')\nexcept")
-    done = subprocess.run(
-        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == ["ready", "end"]
-    for process in psutil.process_iter():
-        if process.ppid() == 1 and "time.sleep(300)" in process.cmdline():
-            process.kill()
 
 
 def wait_for(condition, seconds: float = 30.0) -> None:
