@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from openrlhf_rad.measures import Interval
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Amount, Choice, Key, Number, Text, Whole, about
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.spectrum import Spectrum
@@ -21,7 +22,6 @@ from openrlhf_rad.spectrum import Spectrum
 #: Fewer costs say nothing about a tail, and their spread, the unit of λ, is noise.
 MINIMUM_REFERENCE = 8
 _POSITIVE = Interval(0, math.inf, low_open=True)
-_NOT_NEGATIVE = Interval(0, math.inf)
 
 Form = Literal["improvement", "no_worse", "spectral", "expected"]
 
@@ -106,39 +106,6 @@ class ConstraintSettings:
     def resolve_margin(self, reference_r: ArrayLike, risk: Spectrum) -> float:
         """m in the cost's own units; 0 for the forms without one."""
         return self.margin.resolve(reference_r, risk.risk(reference_r))
-
-
-@dataclass(frozen=True)
-class DualSettings:
-    """λ ← clip(λ + step · violation, 0, max), all per unit of reference spread (Eq. (11))."""
-
-    initial: float = field(
-        default=1.0,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0 starts without a price, 1 is the default"),
-            "λ of the first batch",
-            unit="reward per spread",
-            source="Safe RLHF starts its multiplier at 1",
-        ),
-    )
-    step: float = field(
-        default=0.1,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0.1 is the default"),
-            "how far a violation of one spread moves λ",
-            unit="reward per spread²",
-            source="λ then moves by its initial value in ten batches",
-        ),
-    )
-    max: float = field(
-        default=10.0,
-        metadata=about(
-            Number(_POSITIVE, "10 is the default"),
-            "the most that λ can be",
-            unit="reward per spread",
-            source="ten times the initial value: cost may outweigh reward, but cannot blow up training",
-        ),
-    )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.measures import ALIASES
 from openrlhf_rad.profile.build import build
 from openrlhf_rad.profile.document import Document
+from openrlhf_rad.profile.dual_settings import plain_dual
 from openrlhf_rad.profile.expression import parse_expression
 from openrlhf_rad.profile.files import Found
 from openrlhf_rad.profile.model import Constraint, Sections
@@ -71,7 +72,7 @@ class RiskProfile(Sections):
             "risk": self.risk.plain(),
             "constraint": plain_constraint(self.constraint),
             **plain_constraints(self.several),
-            "dual": asdict(self.dual),
+            "dual": plain_dual(self.dual),
             "transport": {**asdict(transport), "particles": transport.particles or "auto"},
             "cost": {self.cost.kind: self.cost.location} if self.cost else None,
             "reference": asdict(self.reference),
