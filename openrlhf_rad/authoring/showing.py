@@ -48,6 +48,8 @@ def facts(part: Constraint) -> Table:
         table.add_row("margin", words.amount(settings.margin))
     table.add_row("asks", f"{words.requirement(settings)}{promise(part)}")
     table.add_row("price λ", f"from {dual.initial:g}, at most {dual.max:g}, step {dual.step:g}")
+    if moves := words.price_moves(dual):
+        table.add_row("moves", " ".join(moves))
     table.add_row("cost", f"{part.cost.kind}: {part.cost.location}" if part.cost else "none named yet")
     return table
 

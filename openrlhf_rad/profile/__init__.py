@@ -1,12 +1,12 @@
 """Risk profiles: one YAML file that says which risk is bounded, how strictly, and against what."""
 
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.locate import load_profile, shipped_profiles
 from openrlhf_rad.profile.model import (
     Constraint,
     ConstraintSettings,
     CostSource,
-    DualSettings,
     EvaluateSettings,
     ReferenceSettings,
     TransportSettings,

@@ -13,12 +13,12 @@ from typing import Any
 from openrlhf_rad.composed import MAX_MEMBERS, MAX_STEPS
 from openrlhf_rad.measures import MEASURES, SYMBOLS, Measure
 from openrlhf_rad.profile.build import KEYS
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Key, Schema, bounds, keys
 from openrlhf_rad.profile.level import NUMBER
 from openrlhf_rad.profile.model import (
     COST_KEYS,
     ConstraintSettings,
-    DualSettings,
     EvaluateSettings,
     ReferenceSettings,
     TransportSettings,
