@@ -24,6 +24,7 @@ transport: {epsilon: 0.2, particles: 32, tolerance: 1e-7, max_iterations: 500, i
 cost: {remote_url: "http://localhost:5000/cost"}
 reference: {samples: 512, file: costs.npz}
 evaluate: {confidence: 0.99, improvement: 10% of reference spread, tolerance: 0.05, resamples: 500}
+watches: {window: 30, inert: stop, entropy: off}
 """
 
 
@@ -71,6 +72,20 @@ def test_the_long_form_is_read_in_full(tmp_path):
             "improvement": "0.1 of reference spread",
             "tolerance": 0.05,
             "resamples": 500,
+        },
+        "watches": {
+            "window": 30,
+            "harmful_label": "harmful",
+            "inert": "stop",
+            "dead": "stop",
+            "at_cap": "warn",
+            "inverted": "stop",
+            "no_control": "warn",
+            "transport": "warn",
+            "empty": "warn",
+            "short": "warn",
+            "alike": "warn",
+            "entropy": "off",
         },
     }
 
@@ -225,7 +240,8 @@ def test_all_problems_are_reported_at_once_from_top_to_bottom():
         " did you mean step?",
         "medical.yaml:5:8: dual.max is -1; it must lie in (0, ∞); 10 is the default",
         "medical.yaml:6:1: riskk is not a key of a profile; the keys are name, description, extends, risk,"
-        " constraint, constraints, segments, dual, transport, cost, reference, evaluate; did you mean risk?",
+        " constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches;"
+        " did you mean risk?",
     ]
 
 
@@ -320,7 +336,7 @@ def test_overriding_the_cost_replaces_its_source(tmp_path, monkeypatch):
         (
             {"a.b.c": "3"},
             "--set a.b.c: a is not a key of a profile; the keys are name, description, extends, risk,"
-            " constraint, constraints, segments, dual, transport, cost, reference, evaluate",
+            " constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches",
         ),
         (
             {"dual.": "3"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from openrlhf_rad.authoring import picture, words
 from openrlhf_rad.authoring.reading import parts
-from openrlhf_rad.profile import Constraint, RiskProfile
+from openrlhf_rad.profile import Constraint, RiskProfile, WatchSettings
 
 
 def page(profile: RiskProfile, width: int) -> Iterator[RenderableType]:
@@ -63,6 +64,9 @@ def common(profile: RiskProfile) -> Table:
     )
     entropy = "none, exact" if transport.indicator == "exact" else f"ε = {transport.epsilon:g} spreads"
     table.add_row("transport", f"{transport.particles or 'auto'} particles; entropy {entropy}")
+    usual = asdict(WatchSettings())
+    if changed := [f"{key} {value}" for key, value in asdict(profile.watches).items() if value != usual[key]]:
+        table.add_row("watches", ", ".join(changed))
     return table
 
 

@@ -14,6 +14,7 @@ from openrlhf_rad.profile.model import (
 from openrlhf_rad.profile.risk_profile import RiskProfile
 from openrlhf_rad.profile.schema import profile_schema
 from openrlhf_rad.profile.sources import cost_name, cost_names
+from openrlhf_rad.profile.watch_settings import Severity, WatchSettings
 
 __all__ = [
     "Constraint",
@@ -24,7 +25,9 @@ __all__ = [
     "Level",
     "ReferenceSettings",
     "RiskProfile",
+    "Severity",
     "TransportSettings",
+    "WatchSettings",
     "cost_name",
     "cost_names",
     "load_profile",

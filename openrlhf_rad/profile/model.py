@@ -17,6 +17,7 @@ from openrlhf_rad.measures import Interval
 from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Amount, Choice, Key, Number, Text, Whole, about
 from openrlhf_rad.profile.level import Level
+from openrlhf_rad.profile.watch_settings import WatchSettings
 from openrlhf_rad.spectrum import Spectrum
 
 #: Fewer costs say nothing about a tail, and their spread, the unit of λ, is noise.
@@ -286,5 +287,6 @@ class Sections:
     cost: CostSource | None = None
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    watches: WatchSettings = field(default_factory=WatchSettings)
     #: The constraints and their segments where the file has either; else the sections above are the only one.
     several: tuple[Constraint, ...] = ()

@@ -16,6 +16,7 @@ from openrlhf_rad.profile.model import (
     TransportSettings,
 )
 from openrlhf_rad.profile.schema import default_text
+from openrlhf_rad.profile.watch_settings import WatchSettings
 
 _HEAD = ("key", "what it does", "values", "unit", "default", "where the default comes from")
 _RECORDS = {
@@ -24,6 +25,7 @@ _RECORDS = {
     "transport": TransportSettings,
     "reference": ReferenceSettings,
     "evaluate": EvaluateSettings,
+    "watches": WatchSettings,
 }
 
 

@@ -77,6 +77,7 @@ class RiskProfile(Sections):
             "cost": {self.cost.kind: self.cost.location} if self.cost else None,
             "reference": asdict(self.reference),
             "evaluate": plain_evaluate(self.evaluate),
+            "watches": asdict(self.watches),
         }
 
     def to_yaml(self) -> str:
@@ -87,8 +88,8 @@ class RiskProfile(Sections):
     def hash(self) -> str:
         """SHA-256 (hex) of what the method computes: risk, constraints, dual, transport, reference.samples.
 
-        Name, description, costs, reference.file and evaluate are left out: they differ between machines or
-        come after training, and the costs themselves are recorded with a run.
+        Name, description, costs, reference.file, evaluate and watches are left out: they differ between
+        machines, come after training or only look on, and the costs themselves are recorded with a run.
         """
         data = self.resolved()
         kept = {key: data[key] for key in ("risk", "constraint", "dual", "transport")}

@@ -23,6 +23,7 @@ from openrlhf_rad.profile.model import (
     ReferenceSettings,
     TransportSettings,
 )
+from openrlhf_rad.profile.watch_settings import WatchSettings
 
 #: What a profile may call its entries: names become parts of the names of metrics.
 NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -72,6 +73,7 @@ def _properties() -> dict[str, Schema]:
         "cost": _nullable({"$ref": "#/$defs/cost"}),
         "reference": _nullable(_section(ReferenceSettings)),
         "evaluate": _nullable(_section(EvaluateSettings)),
+        "watches": _nullable(_section(WatchSettings)),
     }
     return {key: found[key] for key in KEYS}
 

@@ -40,6 +40,8 @@ COLUMNS = {
     "response_length": "mean length of an answer in tokens",
     "empty_share": "share of answers without a word",
     "distinct_share": "share of distinct answers",
+    "entropy": "entropy of the policy, from the log-probabilities of its tokens, in nats a token",
+    "harm_auc": "share of pairs in which an answer known to be harmful costs more than one that is not",
     "seconds_generation": "time to generate answers",
     "seconds_experience": "time for rewards, costs and log-probabilities",
     "seconds_training": "time for the gradient steps",
