@@ -26,6 +26,7 @@ class RadOptions:
         cost_nodes, cost_gpus_per_node: placement of a cost model.
         any_version: run on versions of the stack that were not tested.
         accept_profile_change: go on from a checkpoint that was trained under another profile.
+        trust_remote_code: run Python code that comes with models and tokenizers.
     """
 
     profile: RiskProfile
@@ -38,6 +39,7 @@ class RadOptions:
     cost_gpus_per_node: int = 1
     any_version: bool = False
     accept_profile_change: bool = False
+    trust_remote_code: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "--rad.accept_profile_change",
         action="store_true",
         help="go on from a checkpoint of another profile",
+        "--rad.trust_remote_code", action="store_true", help="run Python code that comes with models"
     )
     flags.add_argument("--rad.help", action="help", help="show these flags and exit")
     return flags
@@ -101,6 +104,7 @@ def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
             cost_gpus_per_node=values["rad.cost_num_gpus_per_node"],
             any_version=values["rad.any_version"],
             accept_profile_change=values["rad.accept_profile_change"],
+            trust_remote_code=values["rad.trust_remote_code"],
         ),
         rest,
     )

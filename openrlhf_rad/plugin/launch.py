@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
-from openrlhf_rad.plugin import compatibility, cpu, resume
+from openrlhf_rad.plugin import compatibility, cpu, remote_code, resume
 from openrlhf_rad.plugin.arguments import RadOptions, parse
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.runs.checkpoints import newest
@@ -83,6 +83,7 @@ def run(options: RadOptions | None, arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a Ctrl-C: Ray ends its children
     if options is not None:
         compatibility.check_versions(options.any_version)
+        remote_code.guard(options.trust_remote_code)
     on_cpu = cpu.is_needed()
     if on_cpu:
         cpu.activate()
