@@ -68,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
         "--rad.accept_profile_change",
         action="store_true",
         help="go on from a checkpoint of another profile",
+    )
+    flags.add_argument(
         "--rad.trust_remote_code", action="store_true", help="run Python code that comes with models"
     )
     flags.add_argument("--rad.help", action="help", help="show these flags and exit")

@@ -87,7 +87,7 @@ def _guard_transformers(module: Any) -> None:
             _refuse(given["model_name"])
         return False
 
-    def executed(class_name: str, module_path: str, *_: Any, **__: Any) -> NoReturn:
+    def executed(_class: str, module_path: str, *_: Any, **__: Any) -> NoReturn:
         _refuse(module_path)
 
     _replace(resolve, resolved)
@@ -97,9 +97,10 @@ def _guard_transformers(module: Any) -> None:
 
 def _replace(old: Any, new: Any) -> None:
     """Put new wherever a module holds old under its name; modules imported later find new."""
+    name: str = old.__name__
     for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType) and vars(module).get(old.__name__) is old:
-            setattr(module, old.__name__, new)
+        if isinstance(module, ModuleType) and vars(module).get(name) is old:
+            setattr(module, name, new)
 
 
 def _guard_vllm(module: Any) -> None:
