@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import CostError, RadError
-from openrlhf_rad.plugin import cpu, remote_code
+from openrlhf_rad.plugin import cpu, remote_code, workers
 from openrlhf_rad.plugin.costs import checked_costs
 from openrlhf_rad.runs.storage import write_atomically
 
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 def main(words: list[str]) -> int:
     """Do one request; the exit code of the error otherwise, whose text goes to stderr and ``error.txt``."""
-    remote_code.guard(trust=False)
+    workers.prepare(trust_remote_code=remote_code.trusted())
     request = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     out = Path(request["out"])
     try:

@@ -2,7 +2,7 @@
 
 OpenRLHF loads every configuration, tokenizer and model with ``trust_remote_code=True``, so that a model's
 folder or repository is a program. Without the flag this module takes the permission back where it is used,
-whatever the callers say, in the driver and, by Ray's ``worker_process_setup_hook``, in every worker:
+whatever the callers say; :mod:`openrlhf_rad.plugin.workers` calls it in the driver and in every worker:
 
 ======================================================  ====================================================
 ``transformers.dynamic_module_utils``                   a class that comes as code is refused by name; where
@@ -13,7 +13,6 @@ whatever the callers say, in the driver and, by Ray's ``worker_process_setup_hoo
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import sys
@@ -27,9 +26,6 @@ from openrlhf_rad.errors import ConfigError
 
 #: Set to 1 it is the flag, for processes that take none; see :func:`trusted`.
 VARIABLE = "OPENRLHF_RAD_TRUST_REMOTE_CODE"
-#: What a worker must call besides: the setup hook that ``ray.init`` was given.
-_NEXT = "OPENRLHF_RAD_NEXT_SETUP_HOOK"
-_HOOK = "worker_process_setup_hook"
 
 _denied = False
 
@@ -37,14 +33,6 @@ _denied = False
 def trusted() -> bool:
     """Whether the environment asks for code that comes with models."""
     return os.environ.get(VARIABLE) == "1"
-
-
-def guard(trust: bool) -> None:
-    """Settle it for this process and for all workers of the Ray that it starts or joins; call it first."""
-    if trust or trusted():
-        return
-    deny()
-    wrapt.register_post_import_hook(_guard_workers, "ray")
 
 
 def deny() -> None:
@@ -55,26 +43,6 @@ def deny() -> None:
     _denied = True
     wrapt.register_post_import_hook(_guard_transformers, "transformers.dynamic_module_utils")
     wrapt.register_post_import_hook(_guard_vllm, "vllm.engine.arg_utils")
-
-
-def setup_worker() -> None:
-    """Ray calls it in each worker process, before anything else."""
-    deny()
-    module, _, name = os.environ.get(_NEXT, "").rpartition(".")
-    if module:
-        getattr(importlib.import_module(module), name)()
-
-
-def _guard_workers(ray: Any) -> None:
-    """Every ``ray.init`` of this process, OpenRLHF's or RAD's, hands the guard to its workers."""
-
-    def init(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        environment = dict(kwargs.get("runtime_env") or {})
-        variables = {**environment.get("env_vars", {}), _NEXT: environment.get(_HOOK, "")}
-        environment |= {_HOOK: f"{__name__}.setup_worker", "env_vars": variables}
-        return wrapped(*args, **{**kwargs, "runtime_env": environment})
-
-    wrapt.wrap_function_wrapper(ray, "init", init)
 
 
 def _guard_transformers(module: Any) -> None:

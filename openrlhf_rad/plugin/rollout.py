@@ -14,6 +14,7 @@ from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.samples import PLACE, Ticket
 from openrlhf_rad.plugin.seeding import seed_of
+from openrlhf_rad.redact import redact_text
 
 #: How long an engine waits for all requests of a batch; some may have failed before they came to it.
 _GATHERING_SECONDS = 20.0
@@ -95,9 +96,12 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         try:
             found = (await fetch([query], [response["prompt"]], [response["label"]]))[0]
         except Exception as cause:
-            raise RewardError(f"{source} failed {where}: {type(cause).__name__}: {cause}") from cause
+            text = redact_text(f"{source} failed {where}: {type(cause).__name__}: {cause}")
+            # Nothing is chained: the library's text may hold the address with its secrets.
+            raise RewardError(text) from (cause if executor.reward_func else None)
         if not isinstance(found, dict) or found.get("rewards") is None:
-            raise RewardError(f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}")
+            text = f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}"
+            raise RewardError(redact_text(text))
         response.update(
             reward=found["rewards"],
             scores=found["rewards"] if found.get("scores") is None else found["scores"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -54,6 +55,7 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         reseed(seed_of(strategy.args.train.seed, "trainer"))
         super().__init__(pretrain, strategy, *args, **kwargs)
         self.options = options
+        os.environ.update(options.variables)  # a worker of a cluster has not the driver's environment
         self.folder = RunFolder(options.out)
         self.samples_generator: OrderedSamples = OrderedSamples.like(
             self.samples_generator, SharedTokenizer.share(self.tokenizer)

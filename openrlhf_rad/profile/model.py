@@ -167,6 +167,9 @@ class CostSource:
     location: str
 
 
+#: A cost server's address, or an environment variable that holds one.
+ADDRESS = r"^(https?://|\$\{[A-Za-z_][A-Za-z0-9_]*\})\S*$"
+
 #: The keys of a cost; a cost has exactly one of them.
 COST_KEYS = {
     "model": Key(
@@ -177,7 +180,11 @@ COST_KEYS = {
         "a Python file; it is named in a dry run and runs only in training",
         default="none",
     ),
-    "remote_url": Key(Text(what="an address"), "a cost server, http:// or https://", default="none"),
+    "remote_url": Key(
+        Text(what="an address"),
+        "a cost server, http:// or https://; `${NAME}` stands for an environment variable",
+        default="none",
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Key, Schema, bounds, keys
 from openrlhf_rad.profile.level import NUMBER
 from openrlhf_rad.profile.model import (
+    ADDRESS,
     COST_KEYS,
     ConstraintSettings,
     EvaluateSettings,
@@ -125,7 +126,7 @@ def _cost() -> Schema:
     properties: dict[str, Schema] = {
         name: {**key.kind.schema(), "description": key.meaning} for name, key in COST_KEYS.items()
     }
-    properties["remote_url"] |= {"pattern": r"^https?://\S+$"}
+    properties["remote_url"] |= {"pattern": ADDRESS}
     return {**_closed(properties), "oneOf": one}
 
 

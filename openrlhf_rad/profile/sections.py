@@ -11,6 +11,7 @@ from openrlhf_rad.profile.dual_settings import BELONGS, DualSettings, unused_key
 from openrlhf_rad.profile.kinds import keys
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.model import (
+    ADDRESS,
     COST_KEYS,
     FORM_DEFAULTS,
     ConstraintSettings,
@@ -94,7 +95,7 @@ def cost(problems: Problems, data: dict[str, Any], path: str = "cost") -> CostSo
     location = held[kind]
     if not isinstance(location, str) or not location.strip():
         problems.add(f"{path}.{kind}", location, "it must be a path or an address", "or remove cost")
-    elif kind == "remote_url" and not re.match(r"^https?://\S+$", location):
+    elif kind == "remote_url" and not re.match(ADDRESS, location):
         problems.add(f"{path}.remote_url", location, "it must start with http:// or https://")
     return CostSource(kind, str(location))
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from openrlhf_rad.plugin import remote_code
+from openrlhf_rad.plugin import remote_code, workers
 from openrlhf_rad.plugin.arguments import parse
 
 HOOK = "worker_process_setup_hook"
@@ -22,34 +22,38 @@ def test_it_is_off_unless_asked_for():
 def test_every_ray_init_hands_the_guard_to_its_workers(given):
     seen = []
     ray = SimpleNamespace(init=lambda *args, **kwargs: seen.append((args, kwargs)))
-    remote_code._guard_workers(ray)
+    workers._hand_on(ray)
     ray.init("local", num_cpus=2, runtime_env=given)
     ((args, kwargs),) = seen
     assert (args, kwargs["num_cpus"]) == (("local",), 2)
-    assert kwargs["runtime_env"][HOOK] == "openrlhf_rad.plugin.remote_code.setup_worker"
+    assert kwargs["runtime_env"][HOOK] == "openrlhf_rad.plugin.workers.setup"
     variables = kwargs["runtime_env"]["env_vars"]
-    assert variables == {**given.get("env_vars", {}), remote_code._NEXT: given.get(HOOK, "")}
+    assert variables == {
+        **given.get("env_vars", {}),
+        workers.NEXT: given.get(HOOK, ""),
+        remote_code.VARIABLE: "0",
+    }
 
 
 def test_a_worker_calls_the_other_hook_too(monkeypatch):
     called = []
     monkeypatch.setattr(remote_code, "deny", lambda: called.append("deny"))
     monkeypatch.setattr("openrlhf_rad.plugin.cpu.activate", lambda: called.append("activate"))
-    monkeypatch.setenv(remote_code._NEXT, "openrlhf_rad.plugin.cpu.activate")
-    remote_code.setup_worker()
+    monkeypatch.setenv(workers.NEXT, "openrlhf_rad.plugin.cpu.activate")
+    workers.setup()
     assert called == ["deny", "activate"]
-    monkeypatch.delenv(remote_code._NEXT)
-    remote_code.setup_worker()
+    monkeypatch.delenv(workers.NEXT)
+    workers.setup()
     assert called == ["deny", "activate", "deny"]
 
 
 PLAIN = """
 import json, sys
 from pathlib import Path
-from openrlhf_rad.plugin import remote_code
+from openrlhf_rad.plugin import remote_code, workers
 if sys.argv[2] == "late":
     import transformers.models.auto.configuration_auto
-remote_code.guard(False)
+workers.prepare(False)
 from transformers import AutoConfig
 folder = Path(sys.argv[1])
 # llama is known to transformers, so that its own class is taken although the folder brings one

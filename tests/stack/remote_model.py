@@ -90,9 +90,9 @@ def in_an_engine(folder: str) -> dict[str, str]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     what, folder, marker, *trust = sys.argv[1:]
-    from openrlhf_rad.plugin import cpu, remote_code
+    from openrlhf_rad.plugin import cpu, workers
 
-    remote_code.guard(bool(trust))
+    workers.prepare(bool(trust))
     cpu.activate()
     found = in_ray(folder) if what == "ray" else in_an_engine(folder)
     print(json.dumps(found | {"executed": Path(marker).exists()}))
