@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from types import SimpleNamespace
 from typing import Any
 
 from openrlhf_rad.secrets import HIDDEN, is_secret, redact
@@ -16,13 +17,17 @@ class Concealed(str):
         return repr(HIDDEN if shown == str(self) else shown)
 
 
-def conceal(args: Namespace) -> None:
-    """Put :class:`Concealed` in place of every text that is a secret by its name, or holds one; in place."""
+def conceal(args: Namespace | SimpleNamespace, above: str = "") -> None:
+    """Put :class:`Concealed` in place of every text that is a secret by its name, or holds one; in place.
+
+    Args:
+        above: the dotted name of these arguments, with its dot; it tells columns of a data set from keys.
+    """
     for name, value in vars(args).items():
-        if isinstance(value, Namespace):
-            conceal(value)
+        if isinstance(value, Namespace | SimpleNamespace):
+            conceal(value, f"{above}{name}.")
         else:
-            setattr(args, name, _concealed(name, value))
+            setattr(args, name, _concealed(f"{above}{name}", value))
 
 
 def _concealed(name: str, value: Any) -> Any:

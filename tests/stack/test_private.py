@@ -35,6 +35,7 @@ def server():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://rad:{SECRET}@127.0.0.1:{server.server_port}/cost?key={SECRET}"
     server.shutdown()
+    server.server_close()
 
 
 def test_no_secret_and_no_file_that_others_may_write_to(server, rad_train, tmp_path):
@@ -51,4 +52,4 @@ def test_no_secret_and_no_file_that_others_may_write_to(server, rad_train, tmp_p
     assert SECRET not in done.stdout + done.stderr
     wide = [path for path in [out, *out.rglob("*")] if stat.S_IMODE(path.stat().st_mode) & 0o022]
     assert wide == []
-    assert "key=${OPENRLHF_RAD_SECRET_1}" in (out / "profile.resolved.yaml").read_text(encoding="utf-8")
+    assert "key=${OPENRLHF_RAD_SECRET_2}" in (out / "profile.resolved.yaml").read_text(encoding="utf-8")
