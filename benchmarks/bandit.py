@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.constraint import ConstraintResult, TransportOptions, evaluate
-from openrlhf_rad.dual import DualVariable, violation_standard_error
+from openrlhf_rad.dual import DualVariable
 from openrlhf_rad.particles import empirical_quantiles, quantile_levels
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.scores import score
@@ -77,7 +76,6 @@ class Bandit:
         self._arm, self._sorted = order // VALUES, self.cost_kv.reshape(-1)[order] / self.step.spread
         self.weight_n = self.profile.weights(LEVELS)
         self.reference_n = empirical_quantiles(self.reference_costs, LEVELS) / self.step.spread
-        self._batch = self.profile.weights(BATCH), empirical_quantiles(self.reference_costs, BATCH)
 
     def sample_arms(self, rng: np.random.Generator, policy_k: Array, count: int) -> NDArray[np.int64]:
         """Arms drawn from the policy."""
@@ -123,14 +121,13 @@ class Bandit:
         """Train the policy from its start, with RadStep's scores and this λ."""
         rng = np.random.default_rng([2, seed])
         step = RadStep(self.profile, self.reference_costs)
-        step.dual = _Informed(dual, self)  # type: ignore[assignment]
+        step.dual = dual
         logit_k, rows = self.start_k.copy(), []
         for _ in range(steps):
             policy_k = softmax(logit_k)
             rows.append(self._row(logit_k, self.violation(self.quantiles(policy_k)), dual.value))
             arm_b = self.sample_arms(rng, policy_k, BATCH)
             cost_b = self.sample_costs(rng, arm_b)
-            step.dual.cost_b = cost_b  # type: ignore[attr-defined]
             result = step(cost_b)
             gain_b = self.reward_k[arm_b] + REWARD_NOISE * rng.normal(size=BATCH)
             gain_b += result.dual_variable * result.score_b - KL_PRICE * self._log_ratio(logit_k)[arm_b]
@@ -155,32 +152,11 @@ class Bandit:
             logit_k = logit_k + self.scenario.rate * policy_k * (gain_k - policy_k @ gain_k)
         return Path(*np.array(rows).T)
 
-    def uncertainty(self, cost_b: Array) -> tuple[float, float]:
-        """Standard error of a batch's violation, in reference spreads, and the samples that carry it."""
-        weight_n, reference_n = self._batch
-        form, margin = self.profile.constraint.form, self.step.margin
-        found = violation_standard_error(form, cost_b, np.sort(cost_b), reference_n, weight_n, margin=margin)
-        return found.standard_error / self.step.spread, found.samples
-
     def _row(self, logit_k: Array, violation: float, dual: float) -> tuple[float, float, float, float]:
         return self.objective(logit_k), float(softmax(logit_k) @ self.reward_k), violation, dual
 
     def _log_ratio(self, logit_k: Array) -> Array:
         return np.asarray(np.log(softmax(logit_k)) - np.log(softmax(self.start_k)))
-
-
-class _Informed:
-    """A dual variable as RadStep moves it, told the standard error of the batch beside its violation."""
-
-    def __init__(self, dual: DualVariable, bandit: Bandit) -> None:
-        self._dual, self._bandit = dual, bandit
-        self.cost_b: Array
-
-    def update(self, violation: float) -> float:
-        return self._dual.update(violation, *self._bandit.uncertainty(self.cost_b))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._dual, name)
 
 
 def softmax(logit_k: Array) -> Array:

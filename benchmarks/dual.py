@@ -1,11 +1,8 @@
-"""Which dual variable is steady: ``python benchmarks/dual.py [--seeds 50] [--out DIR]`` (about half an hour).
+"""Which dual variable is steady: ``python benchmarks/dual.py [--seeds 100] [--out DIR]`` (half an hour).
 
 Each variant trains the policy of benchmarks/bandit.py in four scenarios, two shipped profiles × a slow and a
 fast policy, and prints one Markdown table; ``dual-paths.png`` in DIR shows the paths of λ. All start at
 λ = 1, with a maximum of 10, and have one setting for all scenarios.
-
-Tuning. Each variant has nine settings (SETTINGS); the one with the least criterion over other bandits and
-other noise (six tuning seeds) is used.
 
 Criterion, fixed before the first comparison: the mean over all steps, scenarios and seeds of the
 exact-penalty regret
@@ -15,8 +12,24 @@ exact-penalty regret
 where λ* is the smallest λ that, held throughout a noiseless training, ends feasible, and J* what it ends
 with. Twice the shadow price makes the constrained optimum the best policy (any factor above 1 does), and
 slack that is not needed costs the reward that it gives away. Early steps count as much as late ones, so that
-slowness, overshoot and oscillation all cost. The default is the variant with the least criterion; where the
-paired 95 % interval of a simpler one's difference to it (an earlier line of SETTINGS) holds 0, that one.
+slowness, overshoot and oscillation all cost.
+
+The rule has two parts.
+
+1. Admissible is a variant whose share of runs that end violated is at most that of ``ascent``, plus half of
+   the 95 % interval of that share.
+2. The default is the admissible variant with the least criterion; where the paired 95 % interval of a simpler
+   admissible one's difference to it (an earlier line of SETTINGS) holds 0, that one.
+
+Part 1 is an amendment. The first rule was part 2 alone, on seeds 0 to 49: ``log`` won, and ended violated in
+40 % of its runs where ``ascent`` did in 13 %. The criterion weighs the last steps no more than any others;
+but the last policy is the one that ships, and to end violated is what a constraint is there to prevent. The
+amended rule was written down before any of the seeds below was run: tuning takes bandits from 2000 on, the
+table from 3000 on.
+
+Tuning. Each variant has nine settings (SETTINGS). ``ascent`` takes the one with the least criterion; every
+other variant the one with the least criterion among those that are admissible on the tuning seeds, by part 1
+there; where none is, the one that ends violated least often.
 
 ``--coverage`` prints instead how often the upper confidence bound of a batch covers the true violation.
 """
@@ -36,30 +49,30 @@ from bandit import BATCH, SCENARIOS, Array, Bandit, Scenario, best_held
 from bandit import Path as Run
 from scipy import special
 
-from openrlhf_rad.dual import DualOptions, make_dual, upper_confidence_bound, violation_standard_error
+from openrlhf_rad.dual import make_dual, upper_confidence_bound, violation_standard_error
 from openrlhf_rad.particles import empirical_quantiles
-from openrlhf_rad.profile import RiskProfile, load_profile
+from openrlhf_rad.profile import DualSettings, RiskProfile, load_profile
 from openrlhf_rad.runs.plot_style import new_figure, styled
 from openrlhf_rad.transport import dominance_gap
 
-STEPS, TUNING_SEEDS, FIRST_TUNING_SEED = 200, 6, 1000
+STEPS, TUNING_SEEDS, FIRST_TUNING_SEED, FIRST_SEED = 200, 20, 2000, 3000
 #: Shares of a run: what counts as settled, and as its end.
 SETTLED, END = slice(STEPS // 2, None), slice(-STEPS // 4, None)
 #: Feasible: the true violation stays at or below 0 on average over so many steps.
 STAYS = 10
 
 
-def _steps(low: float, high: float, **options: object) -> list[DualOptions]:
-    return [DualOptions(step=round(float(s), 4), **options) for s in np.geomspace(low, high, 9)]  # type: ignore[arg-type]
+def _steps(low: float, high: float, **options: object) -> list[DualSettings]:
+    return [DualSettings(step=round(float(s), 4), **options) for s in np.geomspace(low, high, 9)]  # type: ignore[arg-type]
 
 
-def _grid(**options: Sequence[object]) -> list[DualOptions]:
+def _grid(**options: Sequence[object]) -> list[DualSettings]:
     rows = itertools.product(*options.values())
-    return [DualOptions(**dict(zip(options, row, strict=True))) for row in rows]  # type: ignore[arg-type]
+    return [DualSettings(**dict(zip(options, row, strict=True))) for row in rows]  # type: ignore[arg-type]
 
 
 #: Variant → its nine settings; the simplest first.
-SETTINGS: dict[str, list[DualOptions]] = {
+SETTINGS: dict[str, list[DualSettings]] = {
     "ascent": _steps(0.05, 10.0),
     "log (Safe RLHF)": _steps(0.05, 10.0, method="log"),
     "ascent, EMA": _grid(estimate=["ema"], step=[0.7, 2.0, 6.0], memory=[2, 4, 8]),
@@ -101,7 +114,7 @@ class Lane:
             self.bandit, STEPS, 10.0, lambda value_t: float(value_t[END].mean())
         )
 
-    def run(self, options: DualOptions) -> Run:
+    def run(self, options: DualSettings) -> Run:
         """One training under these options."""
         return self.bandit.learn(make_dual(options), self.seed, STEPS)
 
@@ -135,13 +148,27 @@ def lanes(first: int, count: int) -> list[Lane]:
     return found
 
 
-def tune(settings: Sequence[DualOptions], on: Sequence[Lane]) -> DualOptions:
-    """The setting with the least mean criterion."""
+def by_seed(on: Sequence[Lane], options: DualSettings) -> dict[str, Array]:
+    """Each measure, one value a seed: the mean over its scenarios, for a bandit's scenarios are alike."""
+    rows = [lane.measure(lane.run(options)) for lane in on]
+    return {
+        key: np.array([row[key] for row in rows]).reshape(-1, len(SCENARIOS)).mean(axis=1) for key in MEASURES
+    }
 
-    def criterion(options: DualOptions) -> float:
-        return float(np.mean([lane.measure(lane.run(options))["regret"] for lane in on]))
 
-    return min(settings, key=criterion)
+def most_missed(plain: dict[str, Array]) -> float:
+    """Part 1 of the rule: the share of runs that may end violated, in %, from the measures of ``ascent``."""
+    return sum(interval(plain["missed"]))
+
+
+def tune(settings: Sequence[DualSettings], on: Sequence[Lane], most: float | None) -> DualSettings:
+    """The admissible setting with the least mean criterion; without ``most``, of all."""
+    found = [by_seed(on, options) for options in settings]
+    missed, regret = ([float(one[key].mean()) for one in found] for key in ("missed", "regret"))
+    able = [place for place, share in enumerate(missed) if most is None or share <= most]
+    if not able:
+        return settings[int(np.argmin(missed))]
+    return settings[min(able, key=lambda place: regret[place])]
 
 
 def interval(value_s: Array) -> tuple[float, float]:
@@ -151,8 +178,10 @@ def interval(value_s: Array) -> tuple[float, float]:
     return float(value_s.mean()), float(half)
 
 
-def choose(regret: dict[str, Array]) -> str:
-    """The default by the rule above, from the criterion of each variant and seed."""
+def choose(found: dict[str, dict[str, Array]]) -> str:
+    """The default by the rule above, from the measures of each variant and seed."""
+    most = most_missed(found["ascent"])
+    regret = {name: one["regret"] for name, one in found.items() if one["missed"].mean() <= most}
     best = min(regret, key=lambda name: float(regret[name].mean()))
     for name, value_s in regret.items():
         mean, half = interval(value_s - regret[best]) if name != best else (0.0, 0.0)
@@ -161,9 +190,9 @@ def choose(regret: dict[str, Array]) -> str:
     return best
 
 
-def changed(options: DualOptions) -> str:
+def changed(options: DualSettings) -> str:
     """The options that differ from the defaults, and the step."""
-    plain = asdict(DualOptions())
+    plain = asdict(DualSettings())
     words = [f"{k} {v:g}" for k, v in asdict(options).items() if k == "step" or (v != plain[k] and _tuned(k))]
     return ", ".join(words)
 
@@ -172,7 +201,7 @@ def _tuned(key: str) -> bool:
     return key in {"memory", "proportional", "derivative"}
 
 
-def table(chosen: dict[str, DualOptions], found: dict[str, dict[str, Array]]) -> str:
+def table(chosen: dict[str, DualSettings], found: dict[str, dict[str, Array]]) -> str:
     """The Markdown table: means over seeds ± half of the 95 % interval."""
     lines = [
         f"| variant | setting | {' | '.join(MEASURES.values())} |",
@@ -187,7 +216,7 @@ def table(chosen: dict[str, DualOptions], found: dict[str, dict[str, Array]]) ->
     return "\n".join(lines)
 
 
-def draw(chosen: dict[str, DualOptions], on: Sequence[Lane], out: Path) -> None:
+def draw(chosen: dict[str, DualSettings], on: Sequence[Lane], out: Path) -> None:
     """λ's paths, a panel a variant and scenario, with the λ that hindsight holds."""
     with styled():
         figure = new_figure(2.1 * len(chosen), 1.7 * len(SCENARIOS))
@@ -256,7 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/dual"))
     parser.add_argument("--coverage", action="store_true")
     options = parser.parse_args()
@@ -265,19 +294,18 @@ def main() -> None:
         return
     options.out.mkdir(parents=True, exist_ok=True)
     tuning = lanes(FIRST_TUNING_SEED, TUNING_SEEDS)
-    chosen = {}
+    chosen: dict[str, DualSettings] = {}
+    most: float | None = None
     for name, settings in SETTINGS.items():
-        chosen[name] = tune(settings, tuning)
+        chosen[name] = tune(settings, tuning, most)
         print(f"tuned {name}: {changed(chosen[name])}", flush=True)
-    on = lanes(0, options.seeds)
+        if most is None:  # of ascent, the first
+            most = most_missed(by_seed(tuning, chosen[name]))
+            print(f"admissible in tuning: at most {most:.1f} % end violated", flush=True)
+    on = lanes(FIRST_SEED, options.seeds)
     found: dict[str, dict[str, Array]] = {}
     for name, setting in chosen.items():
-        rows = [lane.measure(lane.run(setting)) for lane in on]
-        # a seed's value is the mean over its scenarios, for a bandit's scenarios are alike
-        found[name] = {
-            key: np.array([row[key] for row in rows]).reshape(-1, len(SCENARIOS)).mean(axis=1)
-            for key in MEASURES
-        }
+        found[name] = by_seed(on, setting)
         (options.out / "found.json").write_text(
             json.dumps({n: {k: v.tolist() for k, v in columns.items()} for n, columns in found.items()})
         )
@@ -290,7 +318,8 @@ def main() -> None:
         if name != "ascent":
             mean, half = interval(value_s - regret["ascent"])
             print(f"criterion of {name} against ascent, paired: {mean:+.4f} ± {half:.4f}")
-    print(f"\nthe default by the rule: {choose(regret)}")
+    print(f"\nadmissible: at most {most_missed(found['ascent']):.1f} % of the runs end violated")
+    print(f"the default by the rule: {choose(found)}")
     draw(chosen, on, options.out / "dual-paths.png")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,9 @@ def evaluate(  # noqa: PLR0917 - Typer calls it by name
     column: Columns = None,
     overrides: Overrides = None,
     worst: Annotated[int, typer.Option(min=0, help="Costliest answers of each model to show.")] = 3,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with models.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done; start nothing.")
     ] = False,
@@ -68,6 +72,10 @@ def evaluate(  # noqa: PLR0917 - Typer calls it by name
     the same answers needs no model.
     """
     given = dict(locals())
+    if given.pop("trust_remote_code"):
+        from openrlhf_rad.plugin.remote_code import VARIABLE
+
+        os.environ[VARIABLE] = "1"  # for the processes that hold the models
     from .evaluate_run import Options, main
 
     raise typer.Exit(main(Options(**given)))

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openrlhf_rad.errors import EnvironmentProblem, RadError
+from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs.folder import RunFolder
+from openrlhf_rad.runs.storage import keep_from_others
 
 from . import machine, preflight, prompts, show
 from . import plan as planning
@@ -27,6 +29,7 @@ _POLL_SECONDS = 0.5
 
 def main(options: Options, *, dry_run: bool = False, report: Path | None = None) -> int:
     """Do what the options ask for; returns the exit code, 130 after Ctrl-C."""
+    keep_from_others()
     try:
         if report is not None:
             reporting.again(report)
@@ -76,7 +79,9 @@ def train(plan: Plan) -> int:
     print(f"run {plan.out}", file=sys.stderr, flush=True)
     if plan.checkpoint:
         print(f"going on from {plan.checkpoint}", file=sys.stderr, flush=True)
-    process = TrainingProcess(command(plan), folder.log, plan.environment)
+    # The process reads the profile from the folder, where secrets have names, and them from its environment.
+    _, secrets = sealed(plan.profile)
+    process = TrainingProcess(command(plan), folder.log, {**plan.environment, **secrets})
     try:
         with display(total) as present:
             while process.wait(_POLL_SECONDS) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.spectrum import Spectrum
 
 from . import flags as flag
@@ -17,7 +18,7 @@ _SHOWN = 20
 
 def dry_run(plan: Plan) -> str:
     """The plan as text; the command stands last, ready for a shell."""
-    profile = plan.profile
+    profile, _ = sealed(plan.profile)
     preset = plan.preset.name if plan.preset else "none; the flags are the user's alone"
     sections = {
         f"profile {profile.name} (hash {profile.hash[:12]})": profile.to_yaml().rstrip(),

@@ -32,10 +32,12 @@ class Scored:
     Attributes:
         costs: cost source → costs in its own units, shape (B,).
         labels: the label of each answer's prompt; "" for none.
+        prompts: of each answer, by which answers to one prompt are known to depend; empty: none do.
     """
 
     costs: Mapping[str, Array]
     labels: Sequence[str]
+    prompts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class ConstraintPart:
         if costs.size == 0:
             return bonus_b, {"lambda": self.step.dual.value, "samples": 0.0}
         missing = max(0, self._window - costs.size) if self.looks_back else 0
-        result = self.step(np.concatenate([costs, self._recent[self._recent.size - missing :]]))
+        earlier = self._recent[self._recent.size - missing :]
+        result = self.step(np.concatenate([costs, earlier]), _clusters(batch.prompts, member_b, earlier.size))
         bonus_b[member_b] = result.dual_variable * result.score_b[: costs.size]
         if self.looks_back:
             self._recent = np.concatenate([self._recent, costs])[-self._window :]
@@ -193,3 +196,16 @@ class ConstraintPart:
                 f" {MINIMUM_REFERENCE}; the labels are {seen}; check --data.label_key, or sample more:"
                 " reference.samples"
             )
+
+
+def _clusters(prompts: Sequence[str], member_b: NDArray[np.bool_], earlier: int) -> NDArray[np.int64] | None:
+    """A number a prompt for each answer of a constraint; earlier answers, prompts unknown, one each."""
+    if not len(prompts):
+        return None
+    numbers: dict[str, int] = {}
+    place_b = [
+        numbers.setdefault(prompt, len(numbers))
+        for prompt, member in zip(prompts, member_b, strict=True)
+        if member
+    ]
+    return np.array([*place_b, *range(len(numbers), len(numbers) + earlier)], dtype=np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.constraint import ConstraintResult, Potentials, TransportOptions, evaluate
-from openrlhf_rad.dual import DualVariable
+from openrlhf_rad.dual import DualVariable, Uncertainty, make_dual, violation_standard_error
 from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
@@ -68,19 +68,18 @@ class RadStep:
         self.level = profile.constraint.resolve_level(self._reference, profile.risk)
         self.margin = profile.constraint.resolve_margin(self._reference, profile.risk)
         self._fixed = fixed_dual is not None
-        dual = profile.dual
         self.dual = (
-            DualVariable(dual.initial, dual.step, dual.max)
-            if fixed_dual is None
-            else DualVariable(fixed_dual, 0.0, fixed_dual)
+            make_dual(profile.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
         )
         self._potentials: Potentials | None = None
 
-    def __call__(self, cost_b: ArrayLike) -> StepResult:
+    def __call__(self, cost_b: ArrayLike, cluster_b: ArrayLike | None = None) -> StepResult:
         """Score one batch with the present λ, then move λ by its violation.
 
         Args:
             cost_b: costs of the policy's responses, shape (B,), in the cost's own units.
+            cluster_b: a label a response; those of one label, the answers to one prompt, are not independent,
+                which matters to the standard error of the violation. None: all are independent.
 
         Raises:
             CostError: costs that are missing, not finite, or fewer than transport.particles.
@@ -100,10 +99,20 @@ class RadStep:
             self.profile.constraint.gradient,
         )
         used = self.dual.value
-        self.dual.update(result.violation)
+        error = violation_standard_error(
+            self.profile.constraint.form,
+            costs / self.spread,
+            particle_n,
+            reference_n,
+            weight_n,
+            margin=self.margin / self.spread,
+            cluster_b=cluster_b,
+        )
+        self.dual.update(result.violation, error.standard_error, error.samples)
         self._potentials = result.potentials
         metrics = self._metrics(costs, particle_n, reference_n, weight_n, result)
-        metrics.update({"lambda": used, "lambda_next": self.dual.value, "score_std": float(score_b.std())})
+        metrics.update(self._dual_metrics(used, error))
+        metrics["score_std"] = float(score_b.std())
         return StepResult(score_b, used, metrics)
 
     def particle_count(self, batch_size: int) -> int:
@@ -209,6 +218,16 @@ class RadStep:
             "marginal_error": result.marginal_error,
             "sinkhorn_converged": float(result.converged),
             "share_active": float(result.weight_n @ result.activation_n / total),
+        }
+
+    def _dual_metrics(self, used: float, error: Uncertainty) -> dict[str, float]:
+        """All that λ moved by, so that its path can be computed again from the metrics."""
+        return {
+            "violation_error": error.standard_error * self.spread,
+            "violation_samples": error.samples,
+            "violation_used": self.dual.moved_by * self.spread,
+            "lambda": used,
+            "lambda_next": self.dual.value,
         }
 
 

@@ -9,13 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openrlhf_rad.dual import AdamDual, DualOptions, DualVariable, LogDual, PidDual, make_dual
+from openrlhf_rad.dual import AdamDual, DualVariable, LogDual, PidDual, make_dual
 from openrlhf_rad.dual.estimate import Ema, Window
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.profile import DualSettings
 
 VIOLATIONS = np.random.default_rng(0).normal(0.2, 1.0, 60).tolist()
 ALL = [
-    DualOptions(method=method, estimate=estimate, memory=3, confidence=confidence, derivative=0.7)
+    DualSettings(method=method, estimate=estimate, memory=3, confidence=confidence, derivative=0.7)
     for method in ("ascent", "log", "adam", "pid")
     for estimate in ("last", "ema", "window")
     for confidence in (None, 0.9)
@@ -167,15 +168,15 @@ def test_lambda_stays_within_its_bounds_and_refuses_what_is_not_finite(options):
 
 
 def test_the_state_of_another_method_or_estimate_is_refused():
-    state = make_dual(DualOptions(method="pid")).state_dict()
+    state = make_dual(DualSettings(method="pid")).state_dict()
     with pytest.raises(ConfigError) as error:
-        make_dual(DualOptions()).load_state_dict(state)
+        make_dual(DualSettings()).load_state_dict(state)
     assert str(error.value) == (
         "the checkpoint's λ moved by dual.method pid, the profile says ascent; its state fits the same method"
         " only; write dual.method: pid, or start a new run"
     )
     with pytest.raises(ConfigError) as error:
-        make_dual(DualOptions(estimate="ema")).load_state_dict(make_dual(DualOptions()).state_dict())
+        make_dual(DualSettings(estimate="ema")).load_state_dict(make_dual(DualSettings()).state_dict())
     assert str(error.value) == (
         "the checkpoint's λ has no 'sum'; dual.estimate and dual.method must be those of the run that"
         " wrote it; set them back, or start a new run"
@@ -185,12 +186,12 @@ def test_the_state_of_another_method_or_estimate_is_refused():
     assert old.value == 2.5
 
 
-def test_options_that_cannot_serve_are_refused_together():
+def test_settings_that_cannot_serve_are_refused_together():
     with pytest.raises(ConfigError) as error:
         make_dual(
-            DualOptions(
-                method="sgd",  # type: ignore[arg-type]
-                estimate="mean",  # type: ignore[arg-type]
+            DualSettings(
+                method="pid",
+                estimate="ema",
                 memory=0,
                 delay=True,
                 proportional=-1,
@@ -200,13 +201,17 @@ def test_options_that_cannot_serve_are_refused_together():
             )
         )
     assert str(error.value).splitlines() == [
-        "dual.method is sgd; it must be one of ascent, log, adam, pid; ascent is the simplest",
-        "dual.estimate is mean; it must be one of last, ema, window; last is the simplest",
-        "dual.memory is 0; it must be a whole number of at least 1; use 8",
-        "dual.delay is True; it must be a whole number of at least 1; use 8",
-        "dual.proportional is -1; it must be finite and ≥ 0; use 0 to leave that part out",
-        "dual.derivative is nan; it must be finite and ≥ 0; use 0 to leave that part out",
-        "dual.smoothing is 1; it must lie in [0, 1); use 0 for none",
-        "dual.confidence is 0.3; it must lie in [0.5, 1), for a bound below the violation would excuse it;"
-        " for nine in ten use 0.9",
+        "dual.memory is 0; it must be a whole number of at least 1; 8 is the default",
+        "dual.confidence is 0.3; it must lie in [0.5, 1); below 0.5 the bound would excuse a violation; for"
+        " nine in ten use 0.9, for none null",
+        "dual.proportional is -1; it must lie in [0, ∞); 0 leaves it out",
+        "dual.derivative is nan; it must lie in [0, ∞); 0 leaves it out",
+        "dual.smoothing is 1; it must lie in [0, 1); 0 takes each violation as it is",
+        "dual.delay is true; it must be a whole number of at least 1; 5 is the default",
+    ]
+    with pytest.raises(ConfigError) as error:
+        make_dual(DualSettings(method="sgd", estimate="mean"))  # type: ignore[arg-type]
+    assert str(error.value).splitlines() == [
+        "dual.method is sgd; it must be one of ascent, log, adam, pid",
+        "dual.estimate is mean; it must be one of last, ema, window",
     ]

@@ -24,6 +24,7 @@ transport: {epsilon: 0.2, particles: 32, tolerance: 1e-7, max_iterations: 500, i
 cost: {remote_url: "http://localhost:5000/cost"}
 reference: {samples: 512, file: costs.npz}
 evaluate: {confidence: 0.99, improvement: 10% of reference spread, tolerance: 0.05, resamples: 500}
+watches: {window: 30, inert: stop, entropy: off}
 """
 
 
@@ -49,7 +50,14 @@ def test_the_long_form_is_read_in_full(tmp_path):
             "margin": "0.5 of reference spread",
             "gradient": "tilted",
         },
-        "dual": {"initial": 0.0, "step": 0.001, "max": 5.0},
+        "dual": {
+            "initial": 0.0,
+            "step": 0.001,
+            "max": 5.0,
+            "method": "ascent",
+            "estimate": "last",
+            "confidence": None,
+        },
         "transport": {
             "epsilon": 0.2,
             "particles": 32,
@@ -64,6 +72,20 @@ def test_the_long_form_is_read_in_full(tmp_path):
             "improvement": "0.1 of reference spread",
             "tolerance": 0.05,
             "resamples": 500,
+        },
+        "watches": {
+            "window": 30,
+            "harmful_label": "harmful",
+            "inert": "stop",
+            "dead": "stop",
+            "at_cap": "warn",
+            "inverted": "stop",
+            "no_control": "warn",
+            "transport": "warn",
+            "empty": "warn",
+            "short": "warn",
+            "alike": "warn",
+            "entropy": "off",
         },
     }
 
@@ -213,11 +235,13 @@ def test_all_problems_are_reported_at_once_from_top_to_bottom():
         "medical.yaml:1:7: name is my profile; it must be letters, digits, dots, dashes and underscores, for"
         " it names folders; write my-profile",
         "medical.yaml:2:14: risk.alpha is 2; it must lie in (0, 1); for the worst 10 % use 0.9",
-        "medical.yaml:4:3: dual.stepp is not a key of dual; the keys are initial, step, max;"
+        "medical.yaml:4:3: dual.stepp is not a key of dual; the keys are initial, step, max, method,"
+        " estimate, memory, confidence, proportional, derivative, smoothing, delay;"
         " did you mean step?",
         "medical.yaml:5:8: dual.max is -1; it must lie in (0, ∞); 10 is the default",
         "medical.yaml:6:1: riskk is not a key of a profile; the keys are name, description, extends, risk,"
-        " constraint, constraints, segments, dual, transport, cost, reference, evaluate; did you mean risk?",
+        " constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches;"
+        " did you mean risk?",
     ]
 
 
@@ -297,7 +321,8 @@ def test_overriding_the_cost_replaces_its_source(tmp_path, monkeypatch):
         ({"dual.step": "-1"}, "--set dual.step: dual.step is -1; it must lie in [0, ∞); 0.1 is the default"),
         (
             {"dual.stp": "1"},
-            "--set dual.stp: dual.stp is not a key of dual; the keys are initial, step, max;"
+            "--set dual.stp: dual.stp is not a key of dual; the keys are initial, step, max, method,"
+            " estimate, memory, confidence, proportional, derivative, smoothing, delay;"
             " did you mean step?",
         ),
         (
@@ -311,7 +336,7 @@ def test_overriding_the_cost_replaces_its_source(tmp_path, monkeypatch):
         (
             {"a.b.c": "3"},
             "--set a.b.c: a is not a key of a profile; the keys are name, description, extends, risk,"
-            " constraint, constraints, segments, dual, transport, cost, reference, evaluate",
+            " constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches",
         ),
         (
             {"dual.": "3"},

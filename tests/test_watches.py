@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from openrlhf_rad.errors import ConfigError, WatchStop
-from openrlhf_rad.watches import DEFAULT_SEVERITY, Watches, answer_metrics
+from openrlhf_rad.errors import ProfileError, WatchStop
+from openrlhf_rad.profile import RiskProfile, WatchSettings
+from openrlhf_rad.profile.watch_settings import severities
+from openrlhf_rad.watches import Watches, answer_metrics, harm_auc, known_harm
 
 STEPS = 100
+DEFAULT_SEVERITY = severities(WatchSettings())
 
 
 def healthy(rng, steps=STEPS):
@@ -44,8 +47,12 @@ def changed(**columns):
     return rows
 
 
+def make(most=10.0, **settings):
+    return Watches({"cost": most}, WatchSettings(**settings))
+
+
 def alarms(rows, watches=None):
-    watches = watches or Watches(10.0)
+    watches = watches or make()
     return [alarm for row in rows for alarm in watches.see(row)]
 
 
@@ -152,15 +159,15 @@ def test_a_watch_speaks_again_after_its_condition_has_cleared():
 def test_absent_metrics_keep_their_watches_silent():
     assert alarms([{"step": t, "violation": None} for t in range(STEPS)]) == []
     # λ held fixed: it is meant to stay where it is
-    assert alarms(changed(violation=-0.2, lambda_next=10.0), Watches(None)) == []
+    assert alarms(changed(violation=-0.2, lambda_next=10.0), make(None)) == []
 
 
 def test_severity_decides_between_silence_words_and_a_stop():
     rows, message = SICK["empty"]
-    assert alarms(rows, Watches(10.0, severity={"empty": "off"})) == []
-    warned = Watches(10.0)
+    assert alarms(rows, make(empty="off")) == []
+    warned = make()
     assert [text for row in rows for text in warned.check(row)] == [message]
-    stopping = Watches(10.0, severity={"empty": "stop"})
+    stopping = make(empty="stop")
     with pytest.raises(WatchStop) as error:
         [stopping.check(row) for row in rows]
     assert str(error.value) == message
@@ -168,27 +175,79 @@ def test_severity_decides_between_silence_words_and_a_stop():
 
 def test_a_window_of_the_user_s_decides_when():
     rows = changed(violation=0.3, lambda_next=10.0)
-    assert alarms(rows, Watches(10.0, window=7))[0].message.startswith("step 7: ")
+    assert alarms(rows, make(window=7))[0].message.startswith("step 7: ")
 
 
-def test_wrong_settings_are_refused_together():
-    with pytest.raises(ConfigError) as error:
-        Watches(10.0, window=3, severity={"emtpy": "stop", "short": "loud"})
-    names = "inert, dead, at_cap, inverted, no_control, transport, empty, short, alike, entropy"
+def test_a_profile_sets_them_and_its_mistakes_are_named_together():
+    text = "risk: mean\nwatches: {window: 7, empty: stop, entropy: off, harmful_label: bad}"
+    profile = RiskProfile.from_text(text)
+    assert profile.watches == WatchSettings(window=7, empty="stop", entropy="off", harmful_label="bad")
+    watches = Watches.of(profile, fixed_dual=False)
+    (alarm,) = alarms(changed(violation=0.3, lambda_next=10.0), watches)
+    assert alarm.message.startswith("step 7: ")
+    assert alarms(changed(entropy=lambda t: 1.6 * 0.95**t), watches) == []
+    with pytest.raises(ProfileError) as error:
+        RiskProfile.from_text("risk: mean\nwatches: {window: 3, emtpy: stop, short: loud}", "p.yaml")
+    names = ", ".join(["window", "harmful_label", *DEFAULT_SEVERITY])
     assert str(error.value).splitlines() == [
-        f"watch emtpy is stop; the watches are {names}, each off, warn or stop",
-        f"watch short is loud; the watches are {names}, each off, warn or stop",
-        "the window of watches is 3; fewer than 5 steps are noise; use 20",
+        "p.yaml:2:19: watches.window is 3; it must be a whole number of at least 5; 20 is the default",
+        f"p.yaml:2:22: watches.emtpy is not a key of watches; the keys are {names}; did you mean empty?",
+        "p.yaml:2:42: watches.short is loud; it must be one of off, warn, stop",
     ]
+
+
+def test_watches_are_no_part_of_the_hash_and_read_back():
+    plain = RiskProfile.from_text("risk: mean")
+    loud = plain.with_overrides({"watches.inert": "stop", "watches.dead": "off"})
+    assert loud.hash == plain.hash
+    assert RiskProfile.from_text(loud.to_yaml()) == loud != plain
+
+
+TWO = RiskProfile.from_text(
+    "constraints: {harm: {risk: mean, dual: {max: 4}}, privacy: {risk: mean, dual: {max: 10}}}"
+)
+
+
+def test_every_constraint_of_several_is_watched_by_its_own_bounds():
+    """λ of privacy stays at 10, its maximum; that of harm, the first, moves."""
+    rows = healthy(np.random.default_rng(0))
+    for row in rows:
+        own = {f"harm/{name}": row[name] for name in ("violation", "lambda", "lambda_next", "risk")}
+        row |= {**own, "privacy/violation": 0.2, "privacy/lambda_next": 10.0}
+        row["harm/lambda_next"] = min(row["harm/lambda_next"], 3.9)
+    found = alarms(rows, Watches.of(TWO, fixed_dual=False))
+    assert [(alarm.watch, alarm.severity, alarm.message) for alarm in found] == [
+        (
+            "at_cap",
+            "warn",
+            "step 20: privacy: λ has been at its maximum 10 for 20 steps and the constraint is still violated"
+            " by 0.2; reward outweighs it; raise dual.max, or ask for less by constraint.level",
+        )
+    ]
+    assert alarms(rows, Watches.of(TWO, fixed_dual=True)) == []
+
+
+def test_watches_of_several_go_on_from_a_checkpoint():
+    rows = [{"step": t + 1, "harm/violation": 1.0, "harm/lambda_next": 4.0} for t in range(25)]
+    first, resumed = Watches.of(TWO, fixed_dual=False), Watches.of(TWO, fixed_dual=False)
+    assert alarms(rows[:12], first) == []
+    resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    (alarm,) = alarms(rows[12:], resumed)
+    assert alarm.message.startswith("step 20: harm: λ has been at its maximum 4 for 20 steps")
+
+
+def test_a_policy_that_learns_to_evade_is_not_called_inverted():
+    """Answers to harmful prompts may become the cheapest ones; the sign shows at first only."""
+    assert alarms(changed(harm_auc=lambda t: 0.8 if t < 20 else 0.1)) == []
 
 
 @pytest.mark.parametrize("stop", [1, 19, 33, 51, 70])
 @pytest.mark.parametrize("watch", SICK)
 def test_a_run_that_was_interrupted_hears_the_same(watch, stop):
     rows, _ = SICK[watch]
-    first = Watches(10.0)
+    first = make()
     before = alarms(rows[:stop], first)
-    resumed = Watches(10.0)
+    resumed = make()
     resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert before + alarms(rows[stop:], resumed) == alarms(rows)
 
@@ -198,8 +257,13 @@ def test_answer_metrics_count_texts():
     assert found == {"empty_share": 0.4, "distinct_share": 0.6}
     with pytest.raises(ValueError, match="0 answers"):
         answer_metrics([])
-    with pytest.raises(ValueError, match=r"^there are 2 answers, 1 costs and 2 truth values"):
-        answer_metrics(["a", "b"], [1.0], [True, False])
+
+
+def test_harm_is_known_by_label_unless_the_answer_refuses():
+    answers = ["Sure, first you", "I'm sorry, I can't help with that.", "  ", "Sure, first you", "Sure"]
+    labels = ["harmful", "harmful", "harmful", "benign", None]
+    assert known_harm(answers, labels, "harmful").tolist() == [True, False, False, False, False]
+    assert known_harm(answers, labels, "benign").tolist() == [False, False, False, True, False]
 
 
 def test_harm_auc_is_mann_and_whitney_s():
@@ -207,5 +271,7 @@ def test_harm_auc_is_mann_and_whitney_s():
     cost_b, harmful_b = rng.integers(0, 6, 40).astype(float), rng.random(40) < 0.4
     expected = stats.mannwhitneyu(cost_b[harmful_b], cost_b[~harmful_b]).statistic
     expected /= harmful_b.sum() * (~harmful_b).sum()
-    assert answer_metrics(["x"] * 40, cost_b, harmful_b)["harm_auc"] == pytest.approx(expected)
-    assert "harm_auc" not in answer_metrics(["x"] * 40, cost_b, np.ones(40))
+    assert harm_auc(cost_b, harmful_b) == pytest.approx(expected)
+    assert harm_auc(cost_b, np.ones(40)) is harm_auc(cost_b, np.zeros(40)) is None
+    with pytest.raises(ValueError, match=r"^there are 1 costs and 2 truth values"):
+        harm_auc([1.0], [True, False])

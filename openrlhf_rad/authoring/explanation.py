@@ -65,7 +65,7 @@ def _how(part: Constraint) -> list[str]:
         f"While this fails, breaking it becomes dearer with each round (price {dual.initial:g} at first,"
         f" {dual.max:g} at most); while it holds, the price falls."
     )
-    return found
+    return found + words.price_moves(dual)
 
 
 def _listed(words_: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from openrlhf_rad.authoring import picture, words
 from openrlhf_rad.authoring.reading import parts
-from openrlhf_rad.profile import Constraint, RiskProfile
+from openrlhf_rad.profile import Constraint, RiskProfile, WatchSettings
 
 
 def page(profile: RiskProfile, width: int) -> Iterator[RenderableType]:
@@ -48,6 +49,8 @@ def facts(part: Constraint) -> Table:
         table.add_row("margin", words.amount(settings.margin))
     table.add_row("asks", f"{words.requirement(settings)}{promise(part)}")
     table.add_row("price λ", f"from {dual.initial:g}, at most {dual.max:g}, step {dual.step:g}")
+    if moves := words.price_moves(dual):
+        table.add_row("moves", " ".join(moves))
     table.add_row("cost", f"{part.cost.kind}: {part.cost.location}" if part.cost else "none named yet")
     return table
 
@@ -61,6 +64,9 @@ def common(profile: RiskProfile) -> Table:
     )
     entropy = "none, exact" if transport.indicator == "exact" else f"ε = {transport.epsilon:g} spreads"
     table.add_row("transport", f"{transport.particles or 'auto'} particles; entropy {entropy}")
+    usual = asdict(WatchSettings())
+    if changed := [f"{key} {value}" for key, value in asdict(profile.watches).items() if value != usual[key]]:
+        table.add_row("watches", ", ".join(changed))
     return table
 
 

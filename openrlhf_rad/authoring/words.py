@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from openrlhf_rad.composed import Mixture
-from openrlhf_rad.profile import ConstraintSettings, Level
+from openrlhf_rad.profile import ConstraintSettings, DualSettings, Level
 from openrlhf_rad.spectrum import MeasureSpectrum, Spectrum
 
 #: The tails, in percent, whose share of the weight is told.
 TAILS = (1, 5, 10)
 
 _UNITS = {"spread": "the reference's spread", "risk": "the reference's risk"}
+
+_METHODS = {
+    "log": "The price moves in proportion to itself: a low one moves slowly, a high one fast (Safe RLHF).",
+    "adam": "The price moves by about the same amount each round, large excess or small (Adam).",
+    "pid": "The price follows the latest excess as well as its sum, and so turns sooner (a PID controller).",
+}
 
 _PHRASES: dict[str, Callable[[Mapping[str, float]], str]] = {
     "mean": lambda _: "the mean cost of all answers",
@@ -97,6 +103,22 @@ def requirement(settings: ConstraintSettings) -> str:
     if settings.level.unit == "cost":
         return f"the mean cost must stay below {settings.level.value:.4g}"
     return f"the mean cost must lie below the reference's by {level}"
+
+
+def price_moves(dual: DualSettings) -> list[str]:
+    """How λ moves where it is not by the last violation alone, a sentence a choice."""
+    found = [_METHODS[dual.method]] if dual.method in _METHODS else []
+    if dual.method == "pid" and dual.derivative:
+        found.append(f"A rise of the excess within {dual.delay} rounds raises it further.")
+    if dual.estimate != "last":
+        fading = ", older ones fading" if dual.estimate == "ema" else ""
+        found.append(f"It goes by the average of {dual.memory} rounds{fading}, not by the last one alone.")
+    if dual.confidence is not None:
+        found.append(
+            f"It goes by the most that the excess may be with {percent(dual.confidence)} confidence, so that"
+            " a lucky round is not taken for safety."
+        )
+    return found
 
 
 def formula(settings: ConstraintSettings) -> str:

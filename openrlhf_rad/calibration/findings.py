@@ -9,7 +9,7 @@ from typing import Literal
 
 from openrlhf_rad.calibration.asking import effective
 from openrlhf_rad.calibration.figures import harm_auc, quantile_skewness
-from openrlhf_rad.calibration.proposal import LEAST_FALL, MOST_SHARE, Proposal
+from openrlhf_rad.calibration.proposal import LEAST_FALL, MOST_SHARE, STEPLESS, Proposal
 from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.runs.bootstrap import Estimate
 
@@ -134,6 +134,11 @@ def _price(proposal: Proposal) -> Iterator[Finding]:
             " not differ; score more answers, or weigh more of the distribution",
         )
         return
+    if (method := proposal.part.dual.method) in STEPLESS:
+        text = (
+            f"dual.step is left as it is: with dual.method {method} it is a rate, which costs do not settle"
+        )
+        yield Finding("note", text)
     if proposal.figures.reward_spread is None:
         return
     share = proposal.part.dual.max / proposal.figures.balance.value

@@ -23,6 +23,8 @@ LEAST_FALL = 0.05
 MOST_SHARE = 0.8
 #: λ_max and the time to reach λ_eq, in λ_eq and in rollouts: a tenfold say, and ten rollouts.
 OVERWEIGHT, ROLLOUTS = 10.0, 10.0
+#: Methods of `dual` whose step is a rate: no violation times it is the move of λ.
+STEPLESS = ("log", "adam")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Proposal:
         ask: the proposed one.
         reachable: the greatest fall that the least costly answer seen could reach, with the proposed slack.
         asked_reachable: the same with the profile's own slack.
-        initial, step, maximum: of λ, per spread; None where the score is flat.
+        initial, step, maximum: of λ, per spread; None where the score is flat, and the step of a method whose
+            step is no pace per violation.
     """
 
     part: Constraint
@@ -81,7 +84,7 @@ def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Pr
         Ask(slack, margin, fall),
         reachable,
         asked_reachable,
-        *_dual(figures.balance, fall, seen.noise),
+        *_dual(part.dual.method, figures.balance, fall, seen.noise),
     )
 
 
@@ -106,13 +109,14 @@ def _fall(asked: Ask | None, reachable: float) -> float:
 
 
 def _dual(
-    balance: Estimate, fall: float, noise: float
+    method: str, balance: Estimate, fall: float, noise: float
 ) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
     """λ_eq; λ_eq / (10 · max(δ, 2 s_v/√10)); 10 λ_eq."""
     pace = max(fall, 2 * noise / math.sqrt(ROLLOUTS))
     if not math.isfinite(balance.value) or pace <= 0:
         return None, None, None
-    return balance, _times(balance, 1 / (ROLLOUTS * pace)), _times(balance, OVERWEIGHT)
+    step = None if method in STEPLESS else _times(balance, 1 / (ROLLOUTS * pace))
+    return balance, step, _times(balance, OVERWEIGHT)
 
 
 def _times(estimate: Estimate, factor: float) -> Estimate:

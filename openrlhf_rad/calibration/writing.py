@@ -24,10 +24,9 @@ def values(proposal: Proposal, unit: Unit) -> dict[str, Any]:
         found["constraint.level"] = _amount(ask.slack if form == "no_worse" else ask.fall, proposal, unit)
     if form in ("no_worse", "improvement"):
         found["constraint.margin"] = _amount(ask.margin, proposal, unit)
-    if proposal.initial and proposal.step and proposal.maximum:
-        found["dual.initial"] = _digits(proposal.initial.value)
-        found["dual.step"] = _digits(proposal.step.value)
-        found["dual.max"] = _digits(proposal.maximum.value)
+    for key, one in (("initial", proposal.initial), ("step", proposal.step), ("max", proposal.maximum)):
+        if one is not None:
+            found[f"dual.{key}"] = _digits(one.value)
     return found
 
 
@@ -88,7 +87,8 @@ def comments(proposal: Proposal) -> dict[str, list[str]]:
         f"λ_eq = {estimate(figures.balance)} per σ: there the cost moves an answer's advantage as much as a",
         f"reward spread {said} does (score spread {estimate(figures.score_spread)})",
     ]
-    found["dual.step"] = ["ten rollouts as at the start, or of mere noise, move λ by λ_eq at most"]
+    if proposal.step is not None:
+        found["dual.step"] = ["ten rollouts as at the start, or of mere noise, move λ by λ_eq at most"]
     found["dual.max"] = [f"{OVERWEIGHT:g} λ_eq: the cost may outweigh the reward, and not blow training up"]
     return found
 

@@ -7,7 +7,7 @@ Each step one violation comes in, with its standard error where that is known, a
 ``confidence``   that value, or its upper confidence bound, in the manner of HC-RLHF
 ``variable``     λ ← clip(λ + step · violation, 0, maximum): plain projected ascent, the base of the others
 ``methods``      log-space (Safe RLHF), Adam and PID (OmniSafe)
-``options``      the choice of all three, as a profile writes it
+``options``      all three from the section `dual` of a profile
 ===============  ==========================================================================================
 
 ``benchmarks/dual.py`` compares them; docs/dual.md holds its table.
@@ -15,12 +15,11 @@ Each step one violation comes in, with its standard error where that is known, a
 
 from openrlhf_rad.dual.confidence import Uncertainty, upper_confidence_bound, violation_standard_error
 from openrlhf_rad.dual.methods import AdamDual, LogDual, PidDual
-from openrlhf_rad.dual.options import DualOptions, make_dual
+from openrlhf_rad.dual.options import make_dual
 from openrlhf_rad.dual.variable import DualVariable
 
 __all__ = [
     "AdamDual",
-    "DualOptions",
     "DualVariable",
     "LogDual",
     "PidDual",

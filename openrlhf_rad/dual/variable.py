@@ -43,6 +43,8 @@ class DualVariable:
         self.maximum = float(maximum)
         self._estimate = estimate or Last()
         self._confidence = confidence
+        #: The violation by which λ moved last: the estimate, or its bound; 0 before the first update.
+        self.moved_by = 0.0
 
     @property
     def value(self) -> float:
@@ -69,6 +71,7 @@ class DualVariable:
         mean, error = self._estimate.add(float(violation), float(standard_error))
         if self._confidence is not None:
             mean = upper_confidence_bound(mean, error, self._confidence, samples)
+        self.moved_by = mean
         self._value = self._project(self._move(mean))
         return self._value
 

@@ -20,7 +20,6 @@ empty     nothing, or a word or two                    0
 from __future__ import annotations
 
 import random
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from openrlhf_rad.jobs.assets import package_path
+from openrlhf_rad.watches.answers import REFUSAL
 
 _OPENINGS = (
     "I'm sorry, but I can't help with that.",
@@ -53,11 +53,6 @@ _REASONS = (
     "I'm designed to be helpful and to avoid causing harm.",
 )
 _EMPTY = ("", "", "I", "The", "Yes", "Sure", "Okay.", "Here", "and and and", "...", "Hello!", "\n")
-REFUSAL = re.compile(
-    r"\b(sorry|can(no|')t (help|assist|provide|fulfil|do|create|write|generate|give|support)|unable to|won't|"
-    r"not able to|illegal|unethical|against the law|i cannot)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)

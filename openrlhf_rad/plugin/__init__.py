@@ -9,6 +9,8 @@
 ``actor``, ``loss``       the loss hook: the REINFORCE loss of the paper
 ``rollout``               the rollout worker that does not swallow a reward that failed
 ``costs``                 the three cost sources
+``workers``               what every process of a run is told first, in Ray's workers too
+``remote_code``           code that comes with models, refused unless it was asked for
 ``cpu``                   the CPU backend; the only place that knows there may be no GPU
 ========================  ==============================================================================
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import CostError, RadError
-from openrlhf_rad.plugin import cpu
+from openrlhf_rad.plugin import cpu, remote_code, workers
 from openrlhf_rad.plugin.costs import checked_costs
 from openrlhf_rad.runs.storage import write_atomically
 
@@ -24,6 +24,7 @@ Row = dict[str, Any]
 
 def main(words: list[str]) -> int:
     """Do one request; the exit code of the error otherwise, whose text goes to stderr and ``error.txt``."""
+    workers.prepare(trust_remote_code=remote_code.trusted())
     request = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     out = Path(request["out"])
     try:
@@ -57,15 +58,18 @@ def generate(request: Row, out: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415
     from vllm import LLM, SamplingParams  # noqa: PLC0415 - takes seconds, and touches the devices
 
-    tokenizer = AutoTokenizer.from_pretrained(request["model"])
+    trust = remote_code.trusted()
+    tokenizer = AutoTokenizer.from_pretrained(request["model"], trust_remote_code=trust)
+    config = AutoConfig.from_pretrained(request["model"], trust_remote_code=trust)
     sampling = request["sampling"]
-    longest = getattr(AutoConfig.from_pretrained(request["model"]), "max_position_embeddings", None)
+    longest = getattr(config, "max_position_embeddings", None)
     model = LLM(
         model=request["model"],
         dtype="bfloat16",
         seed=int(sampling["seed"]),
         max_model_len=min(int(sampling["max_len"]), longest or int(sampling["max_len"])),
         tensor_parallel_size=int(sampling["tensor_parallel_size"]),
+        trust_remote_code=trust,
         **cpu.engine_arguments(),
     )
     for path, first, rows in waiting:
@@ -163,7 +167,7 @@ def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
     from openrlhf.models import get_llm_for_sequence_regression  # noqa: PLC0415
     from transformers import AutoTokenizer  # noqa: PLC0415
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=remote_code.trusted())
     attention = "eager" if on_cpu else "flash_attention_2"
     device = "cpu" if on_cpu else "cuda"
     model = get_llm_for_sequence_regression(path, "reward", attn_implementation=attention, param_dtype="bf16")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.profile import RiskProfile, load_profile
+from openrlhf_rad.profile.addresses import variables
 
 LOSSES = ("reinforce", "ppo")
 
@@ -26,6 +29,8 @@ class RadOptions:
         cost_nodes, cost_gpus_per_node: placement of a cost model.
         any_version: run on versions of the stack that were not tested.
         accept_profile_change: go on from a checkpoint that was trained under another profile.
+        trust_remote_code: run Python code that comes with models and tokenizers.
+        variables: environment variables that the addresses of the profile name, for the trainer's process.
     """
 
     profile: RiskProfile
@@ -38,6 +43,8 @@ class RadOptions:
     cost_gpus_per_node: int = 1
     any_version: bool = False
     accept_profile_change: bool = False
+    trust_remote_code: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
         "--rad.accept_profile_change",
         action="store_true",
         help="go on from a checkpoint of another profile",
+    )
+    flags.add_argument(
+        "--rad.trust_remote_code", action="store_true", help="run Python code that comes with models"
     )
     flags.add_argument("--rad.help", action="help", help="show these flags and exit")
     return flags
@@ -101,6 +111,8 @@ def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
             cost_gpus_per_node=values["rad.cost_num_gpus_per_node"],
             any_version=values["rad.any_version"],
             accept_profile_change=values["rad.accept_profile_change"],
+            trust_remote_code=values["rad.trust_remote_code"],
+            variables={name: os.environ[name] for name in variables(profile) if name in os.environ},
         ),
         rest,
     )

@@ -22,6 +22,7 @@ from urllib3.util import Retry
 
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.plugin.cost_texts import TextCost
+from openrlhf_rad.profile.addresses import filled
 from openrlhf_rad.redact import redact_text, redact_url
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -69,7 +70,7 @@ class RemoteCost(TextCost):
     def __init__(self, url: str, tokenizer: Any, patience: Patience | None = None) -> None:
         super().__init__(tokenizer)
         self.name = f"cost server {redact_url(url)}"
-        self._url = url
+        self._url = filled(url)
         self._patience = patience or Patience()
         self._session = requests.Session()
         # Its own: the global one belongs to the training, whose numbers must not depend on a retry.

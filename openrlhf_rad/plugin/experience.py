@@ -108,7 +108,8 @@ def scored(experiences: Sequence[Any], sources: Sequence[str]) -> Scored:
         for name, column in cost_columns(sources).items()
     }
     labels = [label or "" for experience in experiences for label in experience.labels]
-    return Scored(costs, labels)
+    prompts = [prompt for experience in experiences for prompt in experience.prompts]
+    return Scored(costs, labels, prompts)
 
 
 def _check_rewards(experiences: Sequence[Any]) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
-from openrlhf_rad.plugin import compatibility, cpu, resume
+from openrlhf_rad.plugin import compatibility, cpu, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
+from openrlhf_rad.plugin.concealed import conceal
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.runs.checkpoints import newest
 from openrlhf_rad.runs.folder import RunFolder
-from openrlhf_rad.runs.storage import write_atomically
+from openrlhf_rad.runs.storage import keep_from_others, write_atomically
+from openrlhf_rad.secrets import redact, redact_command
 
 COMMAND = "openrlhf.cli.train_ppo_ray"
 #: What stopped the run, in the run's folder.
@@ -28,6 +30,7 @@ def main(argv: list[str]) -> int:
     """``python -m openrlhf_rad [--rad.* …] [any flag of OpenRLHF's command]``; returns the exit code."""
     folder: RunFolder | None = None
     saved: argparse.Namespace | None = None
+    keep_from_others()
     parent = Parent()
     parent.follow()
     try:
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> int:
         cause = rad_error(error) or died(error)
         if cause is None:
             raise
-        text = "\n".join([str(cause), *([_way_on(Path(saved.path))] if folder and saved else [])])
+        text = "\n".join([redact(str(cause)), *([_way_on(Path(saved.path))] if folder and saved else [])])
         print(f"\n{type(cause).__name__}: {text}", file=sys.stderr)
         if folder is not None and folder.path.is_dir():
             write_atomically(folder.path / ERROR, f"{text}\n")
@@ -67,7 +70,7 @@ def _open_folder(options: RadOptions, argv: list[str], *, resumes: bool) -> RunF
         )
     (options.out / ERROR).unlink(missing_ok=True)
     folder.write_profile(options.profile)
-    folder.write_command(shlex.join(["python", "-m", "openrlhf_rad", *argv]))
+    folder.write_command(redact_command(shlex.join(["python", "-m", "openrlhf_rad", *argv])))
     return folder
 
 
@@ -83,6 +86,7 @@ def run(options: RadOptions | None, arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a Ctrl-C: Ray ends its children
     if options is not None:
         compatibility.check_versions(options.any_version)
+        workers.prepare(options.trust_remote_code)
     on_cpu = cpu.is_needed()
     if on_cpu:
         cpu.activate()
@@ -112,6 +116,7 @@ def _intercept_arguments(options: RadOptions | None, on_cpu: bool) -> None:
     def check(flat: Any) -> Any:
         args = hierarchize(flat)
         if options is not None:
+            conceal(args)
             compatibility.adapt(args)
             compatibility.check_arguments(args, options)
             if found := resume.prepare(args, options):

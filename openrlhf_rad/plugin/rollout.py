@@ -16,6 +16,7 @@ from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.samples import PLACE, Ticket
 from openrlhf_rad.plugin.seeding import seed_of
 from openrlhf_rad.processes import end_with_parent
+from openrlhf_rad.redact import redact_text
 
 #: How long a batch may take to come into an engine in order; some of it may have failed on the way.
 _ADMITTING_SECONDS = 20.0
@@ -116,9 +117,12 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         try:
             found = (await fetch([query], [response["prompt"]], [response["label"]]))[0]
         except Exception as cause:
-            raise RewardError(f"{source} failed {where}: {type(cause).__name__}: {cause}") from cause
+            text = redact_text(f"{source} failed {where}: {type(cause).__name__}: {cause}")
+            # Nothing is chained: the library's text may hold the address with its secrets.
+            raise RewardError(text) from (cause if executor.reward_func else None)
         if not isinstance(found, dict) or found.get("rewards") is None:
-            raise RewardError(f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}")
+            text = f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}"
+            raise RewardError(redact_text(text))
         response.update(
             reward=found["rewards"],
             scores=found["rewards"] if found.get("scores") is None else found["scores"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from openrlhf.utils.logging_utils import init_logger
 from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import ConfigError, WatchStop
 from openrlhf_rad.plugin.arguments import RadOptions
+from openrlhf_rad.plugin.batch import batch_metrics
 from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.cost_sources import cost_sources
 from openrlhf_rad.plugin.experience import RadExperienceMaker
@@ -24,7 +26,7 @@ from openrlhf_rad.plugin.sampling import AnswerSampler, costs_of, heldout_datase
 from openrlhf_rad.plugin.seeding import reseed, seed_of
 from openrlhf_rad.reference import read_costs
 from openrlhf_rad.runs.folder import Kind, Reference, RunFolder
-from openrlhf_rad.watches import Alarm, Watches, answer_metrics
+from openrlhf_rad.watches import Alarm, Watches
 
 logger = init_logger(__name__)
 
@@ -53,6 +55,7 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         reseed(seed_of(strategy.args.train.seed, "trainer"))
         super().__init__(pretrain, strategy, *args, **kwargs)
         self.options = options
+        os.environ.update(options.variables)  # a worker of a cluster has not the driver's environment
         self.folder = RunFolder(options.out)
         self.samples_generator: OrderedSamples = OrderedSamples.like(
             self.samples_generator, SharedTokenizer.share(self.tokenizer)
@@ -96,8 +99,7 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         self.constraints.check_batch(self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt)
         check_clip(self.args.reward.clip_range, self.constraints.score_bound())
         self.experience_maker.constraints = self.constraints
-        first = self.options.profile.constraints[0]
-        self.watches = Watches(first.dual.max if self.options.fixed_dual is None else None)
+        self.watches = Watches.of(self.options.profile, fixed_dual=self.options.fixed_dual is not None)
         if state is None:
             self._answer_heldout("before")
         else:
@@ -178,7 +180,7 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         status.update({f"rad/{name}": value for name, value in maker.last_metrics.items()})
         answers = rows(maker.last_experiences, self.tokenizer, list(maker.cost_sources))
         self.folder.append_samples([{"step": next_step, **row} for row in answers])
-        maker.last_metrics.update(answer_metrics([row["answer"] for row in answers]))
+        maker.last_metrics.update(batch_metrics(self.options.profile, answers, maker.last_experiences))
         maker.last_experiences = []
         maker.last_metrics["seconds_record"] = time.perf_counter() - started
         return status, next_step

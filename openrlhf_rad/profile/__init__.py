@@ -1,12 +1,12 @@
 """Risk profiles: one YAML file that says which risk is bounded, how strictly, and against what."""
 
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.locate import load_profile, shipped_profiles
 from openrlhf_rad.profile.model import (
     Constraint,
     ConstraintSettings,
     CostSource,
-    DualSettings,
     EvaluateSettings,
     ReferenceSettings,
     TransportSettings,
@@ -14,6 +14,7 @@ from openrlhf_rad.profile.model import (
 from openrlhf_rad.profile.risk_profile import RiskProfile
 from openrlhf_rad.profile.schema import profile_schema
 from openrlhf_rad.profile.sources import cost_name, cost_names
+from openrlhf_rad.profile.watch_settings import Severity, WatchSettings
 
 __all__ = [
     "Constraint",
@@ -24,7 +25,9 @@ __all__ = [
     "Level",
     "ReferenceSettings",
     "RiskProfile",
+    "Severity",
     "TransportSettings",
+    "WatchSettings",
     "cost_name",
     "cost_names",
     "load_profile",

@@ -13,6 +13,7 @@ from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.model import EvaluateSettings, ReferenceSettings, Sections, TransportSettings
 from openrlhf_rad.profile.risk import build_risk
 from openrlhf_rad.profile.several import several
+from openrlhf_rad.profile.watch_settings import WatchSettings
 from openrlhf_rad.spectrum import MEAN, Spectrum
 
 KEYS = (
@@ -28,6 +29,7 @@ KEYS = (
     "cost",
     "reference",
     "evaluate",
+    "watches",
 )
 # A file with more unknown keys is no profile.
 _MAX_SHORT = 30
@@ -60,6 +62,7 @@ def build(document: Document) -> Sections:
         cost=cost,
         reference=sections.record(problems, data, "reference", ReferenceSettings()),
         evaluate=sections.record(problems, data, "evaluate", EvaluateSettings()),
+        watches=sections.record(problems, data, "watches", WatchSettings()),
         several=found,
     )
     if built.reference.file is not None and len(found) > 1:

@@ -2,8 +2,8 @@
 
 The base is a shipped profile, by its name, or a file, by a path relative to the file that names it; never
 an address. Mappings are merged key by key; a risk, a cost and a list are replaced whole; `null` takes an
-inherited value back. A level and a margin belong to a form, so a new form begins with its own. Name and
-description are a file's own.
+inherited value back. A level and a margin belong to a form, so a new form begins with its own; likewise the
+gains of a method of `dual` and the memory of its estimate. Name and description are a file's own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.measures import ALIASES
 from openrlhf_rad.profile.checks import show
 from openrlhf_rad.profile.document import Document
+from openrlhf_rad.profile.dual_settings import BELONGS
 from openrlhf_rad.profile.expression import parse_expression
 
 #: As many files as a reader can follow.
 MAX_DEPTH = 8
 _OWN = ("name", "description", "extends")
+# What belongs to one value of a key, and goes when the child names another.
+_BELONGS = {"form": ("level", "margin"), **BELONGS}
 # What a mapping under `risk` says itself; without one of them it only sets parameters of the base's risk.
 _WHOLE_RISK = ("measure", "piecewise", "mixture")
 
@@ -98,10 +101,11 @@ def _merged(chain: list[Document]) -> Document:
 
 
 def _merge(merged: Document, base: dict[str, Any], child: dict[str, Any], path: str) -> None:
-    if "form" in child and child["form"] != base.get("form"):
-        for key in ("level", "margin"):
-            base.pop(key, None)
-            _forget(merged, _join(path, key))
+    for choice, names in _BELONGS.items():
+        if choice in child and child[choice] != base.get(choice):
+            for key in names:
+                base.pop(key, None)
+                _forget(merged, _join(path, key))
     for key, value in child.items():
         dotted = _join(path, key)
         held = _held(merged, base.get(key), value, dotted)

@@ -37,19 +37,23 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A finite number in an interval."""
+    """A finite number in an interval; optional: null, read as None, is one too."""
 
     range: Interval
     advice: str
+    optional: bool = False
 
     def read(self, problems: Problems, path: str, raw: Any, default: Any) -> Any:
+        if self.optional and raw is None:
+            return None
         return checks.number(problems, path, raw, default, self)
 
     def schema(self) -> Schema:
-        return {"type": "number", **bounds(self.range)}
+        number = {"type": "number", **bounds(self.range)}
+        return {"anyOf": [number, {"type": "null"}]} if self.optional else number
 
     def __str__(self) -> str:
-        return f"a number in {self.range}"
+        return f"a number in {self.range}{' or `null`' if self.optional else ''}"
 
 
 @dataclass(frozen=True)

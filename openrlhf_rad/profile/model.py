@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from openrlhf_rad.measures import Interval
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Amount, Choice, Key, Number, Text, Whole, about
 from openrlhf_rad.profile.level import Level
+from openrlhf_rad.profile.watch_settings import WatchSettings
 from openrlhf_rad.spectrum import Spectrum
 
 #: Fewer costs say nothing about a tail, and their spread, the unit of λ, is noise.
 MINIMUM_REFERENCE = 8
 _POSITIVE = Interval(0, math.inf, low_open=True)
-_NOT_NEGATIVE = Interval(0, math.inf)
 
 Form = Literal["improvement", "no_worse", "spectral", "expected"]
 
@@ -109,39 +110,6 @@ class ConstraintSettings:
 
 
 @dataclass(frozen=True)
-class DualSettings:
-    """λ ← clip(λ + step · violation, 0, max), all per unit of reference spread (Eq. (11))."""
-
-    initial: float = field(
-        default=1.0,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0 starts without a price, 1 is the default"),
-            "λ of the first batch",
-            unit="reward per spread",
-            source="Safe RLHF starts its multiplier at 1",
-        ),
-    )
-    step: float = field(
-        default=0.1,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0.1 is the default"),
-            "how far a violation of one spread moves λ",
-            unit="reward per spread²",
-            source="λ then moves by its initial value in ten batches",
-        ),
-    )
-    max: float = field(
-        default=10.0,
-        metadata=about(
-            Number(_POSITIVE, "10 is the default"),
-            "the most that λ can be",
-            unit="reward per spread",
-            source="ten times the initial value: cost may outweigh reward, but cannot blow up training",
-        ),
-    )
-
-
-@dataclass(frozen=True)
 class TransportSettings:
     """How the quantile activations are found."""
 
@@ -199,6 +167,9 @@ class CostSource:
     location: str
 
 
+#: A cost server's address, or an environment variable that holds one.
+ADDRESS = r"^(https?://|\$\{[A-Za-z_][A-Za-z0-9_]*\})\S*$"
+
 #: The keys of a cost; a cost has exactly one of them.
 COST_KEYS = {
     "model": Key(
@@ -209,7 +180,11 @@ COST_KEYS = {
         "a Python file; it is named in a dry run and runs only in training",
         default="none",
     ),
-    "remote_url": Key(Text(what="an address"), "a cost server, http:// or https://", default="none"),
+    "remote_url": Key(
+        Text(what="an address"),
+        "a cost server, http:// or https://; `${NAME}` stands for an environment variable",
+        default="none",
+    ),
 }
 
 
@@ -319,5 +294,6 @@ class Sections:
     cost: CostSource | None = None
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    watches: WatchSettings = field(default_factory=WatchSettings)
     #: The constraints and their segments where the file has either; else the sections above are the only one.
     several: tuple[Constraint, ...] = ()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
+from openrlhf_rad.profile.dual_settings import plain_dual
 from openrlhf_rad.profile.model import Constraint, ConstraintSettings, EvaluateSettings
 
 
@@ -44,4 +44,4 @@ def plain_constraints(several: Sequence[Constraint]) -> dict[str, Any]:
 
 
 def _entry(one: Constraint) -> dict[str, Any]:
-    return {"risk": one.risk.plain(), **plain_constraint(one.settings), "dual": asdict(one.dual)}
+    return {"risk": one.risk.plain(), **plain_constraint(one.settings), "dual": plain_dual(one.dual)}

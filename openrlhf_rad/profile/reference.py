@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from openrlhf_rad.measures import MEASURES, SYMBOLS
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import keys
 from openrlhf_rad.profile.model import (
     COST_KEYS,
     ConstraintSettings,
-    DualSettings,
     EvaluateSettings,
     ReferenceSettings,
     TransportSettings,
 )
 from openrlhf_rad.profile.schema import default_text
+from openrlhf_rad.profile.watch_settings import WatchSettings
 
 _HEAD = ("key", "what it does", "values", "unit", "default", "where the default comes from")
 _RECORDS = {
@@ -24,6 +25,7 @@ _RECORDS = {
     "transport": TransportSettings,
     "reference": ReferenceSettings,
     "evaluate": EvaluateSettings,
+    "watches": WatchSettings,
 }
 
 

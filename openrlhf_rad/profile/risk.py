@@ -121,17 +121,20 @@ def _piecewise(problems: Problems, steps: Any, key: str) -> Spectrum:
         rule = f"it must be a list of 1 to {MAX_STEPS} steps, each [level from which, relative height]"
         problems.add(path, _sized(steps), rule, f"write for instance {example}")
         return MEAN
-    before = len(problems.lines)
+    before, sound = len(problems.lines), True
     for index, step in enumerate(steps):
         if not isinstance(step, list) or len(step) != 2:
             rule, fix = "a step must be [level from which, relative height]", "write for instance [0.9, 1]"
             problems.add(f"{path}.{index}", step, rule, fix)
+            sound = False
             continue
         for side, value in enumerate(step):
             if math.isnan(_float(value)):
                 what = "a level must be a number in [0, 1)" if side == 0 else "a height must be a number ≥ 0"
                 problems.add(f"{path}.{index}.{side}", value, what, "write for instance [0.9, 1]")
-    if len(problems.lines) > before:
+                sound = False
+    # What could not be read has its line already, so that the lines do not tell.
+    if not sound:
         return MEAN
     pairs = [(_float(level), _float(height)) for level, height in steps]
     _note(problems, key, step_flaws(pairs))

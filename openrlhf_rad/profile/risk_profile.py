@@ -17,6 +17,7 @@ from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.measures import ALIASES
 from openrlhf_rad.profile.build import build
 from openrlhf_rad.profile.document import Document
+from openrlhf_rad.profile.dual_settings import plain_dual
 from openrlhf_rad.profile.expression import parse_expression
 from openrlhf_rad.profile.files import Found
 from openrlhf_rad.profile.model import Constraint, Sections
@@ -71,11 +72,12 @@ class RiskProfile(Sections):
             "risk": self.risk.plain(),
             "constraint": plain_constraint(self.constraint),
             **plain_constraints(self.several),
-            "dual": asdict(self.dual),
+            "dual": plain_dual(self.dual),
             "transport": {**asdict(transport), "particles": transport.particles or "auto"},
             "cost": {self.cost.kind: self.cost.location} if self.cost else None,
             "reference": asdict(self.reference),
             "evaluate": plain_evaluate(self.evaluate),
+            "watches": asdict(self.watches),
         }
 
     def to_yaml(self) -> str:
@@ -86,8 +88,8 @@ class RiskProfile(Sections):
     def hash(self) -> str:
         """SHA-256 (hex) of what the method computes: risk, constraints, dual, transport, reference.samples.
 
-        Name, description, costs, reference.file and evaluate are left out: they differ between machines or
-        come after training, and the costs themselves are recorded with a run.
+        Name, description, costs, reference.file, evaluate and watches are left out: they differ between
+        machines, come after training or only look on, and the costs themselves are recorded with a run.
         """
         data = self.resolved()
         kept = {key: data[key] for key in ("risk", "constraint", "dual", "transport")}

@@ -13,16 +13,18 @@ from typing import Any
 from openrlhf_rad.composed import MAX_MEMBERS, MAX_STEPS
 from openrlhf_rad.measures import MEASURES, SYMBOLS, Measure
 from openrlhf_rad.profile.build import KEYS
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Key, Schema, bounds, keys
 from openrlhf_rad.profile.level import NUMBER
 from openrlhf_rad.profile.model import (
+    ADDRESS,
     COST_KEYS,
     ConstraintSettings,
-    DualSettings,
     EvaluateSettings,
     ReferenceSettings,
     TransportSettings,
 )
+from openrlhf_rad.profile.watch_settings import WatchSettings
 
 #: What a profile may call its entries: names become parts of the names of metrics.
 NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -72,6 +74,7 @@ def _properties() -> dict[str, Schema]:
         "cost": _nullable({"$ref": "#/$defs/cost"}),
         "reference": _nullable(_section(ReferenceSettings)),
         "evaluate": _nullable(_section(EvaluateSettings)),
+        "watches": _nullable(_section(WatchSettings)),
     }
     return {key: found[key] for key in KEYS}
 
@@ -123,7 +126,7 @@ def _cost() -> Schema:
     properties: dict[str, Schema] = {
         name: {**key.kind.schema(), "description": key.meaning} for name, key in COST_KEYS.items()
     }
-    properties["remote_url"] |= {"pattern": r"^https?://\S+$"}
+    properties["remote_url"] |= {"pattern": ADDRESS}
     return {**_closed(properties), "oneOf": one}
 
 

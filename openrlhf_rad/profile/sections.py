@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from openrlhf_rad.profile.checks import Layers, Problems
+from openrlhf_rad.profile.dual_settings import BELONGS, DualSettings, unused_keys
 from openrlhf_rad.profile.kinds import keys
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.model import (
+    ADDRESS,
     COST_KEYS,
     FORM_DEFAULTS,
     ConstraintSettings,
     CostSource,
-    DualSettings,
 )
 
 COST_KINDS = tuple(COST_KEYS)
@@ -55,7 +56,27 @@ def dual(problems: Problems, layers: Layers) -> DualSettings:
         path = layers.path(key).rpartition(".")[0]
         rule = f"{path}.initial ({settings.initial:g}) must be at most {path}.max ({settings.max:g})"
         problems.add(f"{path}.{key}", f"{value:g}", rule, f"write {path}.initial: {settings.max:g}")
+    if settings.method == "log" and settings.initial == 0:
+        path = layers.path("initial")
+        rule = "with method log it must be > 0, for λ moves in proportion to itself"
+        problems.add(path, "0", rule, f"write {path}: 1, or another method")
+    _unused(problems, layers, settings)
     return settings
+
+
+def _unused(problems: Problems, layers: Layers, settings: DualSettings) -> None:
+    """Note keys that play no part under the method and the estimate chosen."""
+    for choice, names in BELONGS.items():
+        chosen, needed = getattr(settings, choice), {"method": "pid", "estimate": "ema"}[choice]
+        if layers.get(choice, chosen) != chosen:
+            continue  # not valid, which is said already
+        for name in names:
+            if name in unused_keys(settings) and name in layers:
+                path = layers.path(name)
+                what = "method pid" if choice == "method" else "an average"
+                rule = f"it belongs to {what}, and the {choice} is {chosen}"
+                fix = f"write {path.rpartition('.')[0]}.{choice}: {needed}, or remove it"
+                problems.add(path, layers.get(name, None), rule, fix)
 
 
 def cost(problems: Problems, data: dict[str, Any], path: str = "cost") -> CostSource | None:
@@ -74,7 +95,7 @@ def cost(problems: Problems, data: dict[str, Any], path: str = "cost") -> CostSo
     location = held[kind]
     if not isinstance(location, str) or not location.strip():
         problems.add(f"{path}.{kind}", location, "it must be a path or an address", "or remove cost")
-    elif kind == "remote_url" and not re.match(r"^https?://\S+$", location):
+    elif kind == "remote_url" and not re.match(ADDRESS, location):
         problems.add(f"{path}.remote_url", location, "it must start with http:// or https://")
     return CostSource(kind, str(location))
 

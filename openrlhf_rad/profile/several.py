@@ -1,7 +1,8 @@
 """The sections `constraints` and `segments`: several constraints, each alone or split by labels of prompts.
 
 An entry inherits what it does not say from the top level of the profile, and a segment from its constraint.
-A level and a margin belong to a form, so they are inherited only where the form is.
+A level and a margin belong to a form, so they are inherited only where the form is; so with `dual`, where the
+gains belong to a method and the memory to an estimate.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from openrlhf_rad.profile import sections
 from openrlhf_rad.profile.checks import Layers, Problems
+from openrlhf_rad.profile.dual_settings import BELONGS
 from openrlhf_rad.profile.model import Constraint, CostSource
 from openrlhf_rad.profile.risk import build_risk
 from openrlhf_rad.profile.sections import CONSTRAINT_KEYS, DUAL_KEYS
@@ -156,7 +158,16 @@ def _settings(problems: Problems, outer: _Outer) -> tuple[Any, Any]:
     layers = list(outer.constraint)
     depth = next((place + 1 for place, (_, held) in enumerate(layers) if "form" in held), len(layers))
     constraint = Layers(*layers).without(("level", "margin"), depth)
-    return sections.constraint(problems, constraint), sections.dual(problems, Layers(*outer.dual))
+    return sections.constraint(problems, constraint), sections.dual(problems, _dual_layers(outer))
+
+
+def _dual_layers(outer: _Outer) -> Layers:
+    """The mappings of `dual`, in which what belongs to a method or an estimate is inherited with it only."""
+    layers = Layers(*outer.dual)
+    for choice, names in BELONGS.items():
+        depth = next((place + 1 for place, (_, held) in enumerate(outer.dual) if choice in held), None)
+        layers = layers if depth is None else layers.without(names, depth)
+    return layers
 
 
 def _held(data: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:

@@ -10,11 +10,11 @@ from typing import Any
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.reporting import evaluation_charts as draw
 from openrlhf_rad.reporting.charts import Chart, Heading
-from openrlhf_rad.reporting.redact import redact, redact_command
 from openrlhf_rad.reporting.samples import clean
 from openrlhf_rad.reporting.tables import Values
 from openrlhf_rad.runs.records import parse_line
 from openrlhf_rad.runs.summary import number
+from openrlhf_rad.secrets import redact, redact_command
 
 EVALUATION = "eval.json"
 SCHEMA = "openrlhf_rad.eval/1"

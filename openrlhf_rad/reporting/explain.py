@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from openrlhf_rad.authoring.words import price_moves
 from openrlhf_rad.composed import Mixture, Piecewise
+from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.level import Level
-from openrlhf_rad.profile.model import ConstraintSettings, DualSettings
+from openrlhf_rad.profile.model import ConstraintSettings
 from openrlhf_rad.reporting.sources import RunRecord
 from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS
 from openrlhf_rad.runs.summary import number
@@ -88,10 +90,15 @@ def explain_constraint(settings: ConstraintSettings) -> str:
 
 def explain_price(dual: DualSettings) -> str:
     """How λ moves."""
+    return " ".join([_price(dual), *price_moves(dual)])
+
+
+def _price(dual: DualSettings) -> str:
+    pace = f", by {number(dual.step)} for each spread" if dual.method == "ascent" else ""
     return (
         f"Missing the constraint has a price, λ. It starts at {number(dual.initial)}, rises while the"
-        " constraint is missed and falls while there is room, by"
-        f" {number(dual.step)} for each spread, and stays between 0 and {number(dual.max)}."
+        f" constraint is missed and falls while there is room{pace}, and stays between 0 and"
+        f" {number(dual.max)}."
     )
 
 

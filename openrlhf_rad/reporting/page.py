@@ -15,11 +15,11 @@ from openrlhf_rad.reporting import explain, samples, sections, tables
 from openrlhf_rad.reporting.charts import styled
 from openrlhf_rad.reporting.cost_charts import draw_spectrum
 from openrlhf_rad.reporting.evaluations import EVALUATION, Evaluation, content, read_evaluation
-from openrlhf_rad.reporting.redact import redact, redact_command
 from openrlhf_rad.reporting.sources import RunRecord, labels, read_runs
 from openrlhf_rad.runs.folder import PAGE
 from openrlhf_rad.runs.storage import explained, write_atomically
 from openrlhf_rad.runs.summary import versions
+from openrlhf_rad.secrets import redact, redact_command
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _BADGES = {

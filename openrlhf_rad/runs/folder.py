@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ConfigError, RadError, ReferenceCostError
 from openrlhf_rad.profile import RiskProfile, load_profile
+from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs import records
-from openrlhf_rad.runs.storage import append_lines, cut_lines, explained, flush, write_atomically
+from openrlhf_rad.runs.storage import append_lines, cut_lines, explained, flush, own_folder, write_atomically
 
 Array = NDArray[np.float64]
 Kind = Literal["before", "after"]
@@ -97,7 +98,7 @@ class RunFolder:
         if held and not exist_ok:
             raise ConfigError(f"{run.path}: it holds a run; name a new folder, or remove this one")
         with explained(run.path, "nothing was changed"):
-            run.path.mkdir(parents=True, exist_ok=True)
+            own_folder(run.path)
         return run
 
     @property
@@ -116,11 +117,12 @@ class RunFolder:
         return self.path / MODEL
 
     def write_command(self, command: str) -> None:
-        """Record the command that began the run, as it can be pasted into a shell."""
+        """Record the command that began the run, without its secrets, as it can be pasted into a shell."""
         write_atomically(self.path / COMMAND, command.rstrip("\n") + "\n")
 
     def write_profile(self, profile: RiskProfile) -> None:
-        """Record the profile with all defaults; its hash stands in a comment, for it is no key."""
+        """Record the profile with all defaults, names in place of secrets; its hash stands in a comment."""
+        profile, _ = sealed(profile)
         write_atomically(self.path / PROFILE, f"# profile hash: {profile.hash}\n{profile.to_yaml()}")
 
     def read_profile(self) -> RiskProfile:

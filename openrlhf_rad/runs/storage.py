@@ -6,10 +6,29 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from openrlhf_rad.errors import EnvironmentProblem
+
+
+def keep_from_others() -> None:
+    """From now on this process, and what it starts, makes nothing that group or others may write to."""
+    os.umask(os.umask(0o077) | 0o022)
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder with its parents, or take one, such that nobody but its owner may write to it."""
+    path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o022:
+        path.chmod(mode & ~0o022)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    """An opener: a new file may be written to by its owner alone, and be read as the umask says."""
+    return os.open(path, flags, 0o644)
 
 
 def partial_name(path: Path) -> Path:
@@ -27,7 +46,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     partial = partial_name(path)
     with explained(path, "an earlier version of it, if there was one, is intact"):
         try:
-            with open(partial, "wb", buffering=0) as file:
+            with open(partial, "wb", buffering=0, opener=_for_the_owner) as file:
                 _write_all(file.fileno(), data)
                 os.fsync(file.fileno())
             os.replace(partial, path)
@@ -45,7 +64,10 @@ def append_lines(path: Path, lines: str) -> None:
     Raises:
         EnvironmentProblem: the disk is full; the lines before stand, the new ones are not written.
     """
-    with explained(path, "the lines written before are intact"), open(path, "ab+", buffering=0) as file:
+    with (
+        explained(path, "the lines written before are intact"),
+        open(path, "ab+", buffering=0, opener=_for_the_owner) as file,
+    ):
         descriptor = file.fileno()
         end = _end_of_whole_lines(path)
         if end < os.fstat(descriptor).st_size:

@@ -4,7 +4,7 @@
 ``inert``      the constraint was never violated: it asks for nothing
 ``dead``       it is violated, and no sample feels it: its gradient is 0
 ``at_cap``     λ stays at its maximum while the constraint is violated
-``inverted``   what is known to be harmful costs less than what is not
+``inverted``   at first, what is known to be harmful costs less than what is not
 ``no_control`` λ rises and the risk rises with it
 ``transport``  the transport solver does not converge
 ``empty``      answers become empty
@@ -15,10 +15,10 @@
 
 Pure: a step's metrics go in, alarms come out. A metric that is absent keeps its watches silent. Each speaks
 once when its condition is reached, and again only after it has cleared. "At first" means the first ``window``
-steps.
+steps. The first six look at each constraint of a profile on its own, the last four at the answers.
 """
 
-from openrlhf_rad.watches.answers import answer_metrics
-from openrlhf_rad.watches.run import DEFAULT_SEVERITY, Alarm, Severity, Watches
+from openrlhf_rad.watches.answers import answer_metrics, harm_auc, known_harm
+from openrlhf_rad.watches.run import Alarm, Watches
 
-__all__ = ["DEFAULT_SEVERITY", "Alarm", "Severity", "Watches", "answer_metrics"]
+__all__ = ["Alarm", "Watches", "answer_metrics", "harm_auc", "known_harm"]

@@ -9,9 +9,9 @@ import numpy as np
 from openrlhf_rad.watches.kinds import Array, Drift, Streak, Watch, Window
 
 
-def watches(dual_max: float | None, window: int) -> dict[str, Watch]:
-    """Name → watch; those of λ only where λ moves."""
-    found: dict[str, Watch] = {**_of_the_answers(window), **_of_the_costs(window)}
+def of_a_constraint(dual_max: float | None, window: int) -> dict[str, Watch]:
+    """Name → watch of one constraint; those of λ only where λ moves, up to dual_max."""
+    found = _of_the_costs(window)
     return found if dual_max is None else {**_of_the_dual(dual_max, window), **found}
 
 
@@ -53,13 +53,15 @@ def _of_the_dual(dual_max: float, window: int) -> dict[str, Watch]:
 
 def _of_the_costs(window: int) -> dict[str, Watch]:
     return {
-        "inverted": Window(("harm_auc",), window, _inverted),
+        # At first only: a policy that has learned to evade makes answers to harmful prompts the cheaper ones.
+        "inverted": Window(("harm_auc",), window, _inverted, first=True),
         "no_control": Window(("lambda", "risk"), 2 * window, _no_control),
         "transport": Window(("sinkhorn_converged", "marginal_error"), window, _transport),
     }
 
 
-def _of_the_answers(window: int) -> dict[str, Watch]:
+def of_the_answers(window: int) -> dict[str, Watch]:
+    """Name → watch of what the policy says, whatever it costs."""
     return {
         "empty": Drift(
             "empty_share",

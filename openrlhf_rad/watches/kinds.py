@@ -113,17 +113,25 @@ class Drift:
 
 
 class Window:
-    """A test on the last ``window`` values of some metrics, an array (window, metrics)."""
+    """A test on the last ``window`` values of some metrics, an array (window, metrics).
 
-    def __init__(self, needs: Sequence[str], window: int, test: Callable[[Array], str | None]) -> None:
+    Args:
+        first: test the first ``window`` values instead, and those alone.
+    """
+
+    def __init__(
+        self, needs: Sequence[str], window: int, test: Callable[[Array], str | None], *, first: bool = False
+    ) -> None:
         self.needs = tuple(needs)
+        self._first = first
         self._test = test
         self._rows: deque[list[float]] = deque(maxlen=window)
         self._window = window
 
     def see(self, values: Values) -> str | None:
         """What the test says, once the window is full."""
-        self._rows.append([values[name] for name in self.needs])
+        if not (self._first and len(self._rows) == self._window):
+            self._rows.append([values[name] for name in self.needs])
         return self._test(np.array(self._rows)) if len(self._rows) == self._window else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,3 +142,25 @@ class Window:
         """Go on with it."""
         self._rows.clear()
         self._rows.extend([float(value) for value in row] for row in state["rows"])
+
+
+class Scoped:
+    """A watch on one of several constraints, whose metrics are called ``<constraint>/<name>``."""
+
+    def __init__(self, watch: Watch, constraint: str) -> None:
+        self._watch, self._constraint = watch, constraint
+        self.needs: tuple[str, ...] = tuple(f"{constraint}/{name}" for name in watch.needs)
+
+    def see(self, values: Values) -> str | None:
+        """The watch's message, after the name of the constraint."""
+        own = zip(self._watch.needs, self.needs, strict=True)
+        message = self._watch.see({name: values[scoped] for name, scoped in own})
+        return None if message is None else f"{self._constraint}: {message}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The watch's."""
+        return self._watch.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Hand it on."""
+        self._watch.load_state_dict(state)

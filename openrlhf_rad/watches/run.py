@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from openrlhf_rad.errors import ConfigError, WatchStop
-from openrlhf_rad.watches.conditions import watches
+from openrlhf_rad.errors import WatchStop
+from openrlhf_rad.profile import RiskProfile, Severity, WatchSettings
+from openrlhf_rad.profile.watch_settings import severities
+from openrlhf_rad.watches.conditions import of_a_constraint, of_the_answers
+from openrlhf_rad.watches.kinds import Scoped, Watch
 
 Metrics = Mapping[str, float | int | None]
-Severity = Literal["off", "warn", "stop"]
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """What a watch says at a step: ``step N: VALUE; RULE; FIX``."""
+    """What a watch says at a step: ``step N: VALUE; RULE; FIX``, after N the constraint of several."""
 
     step: int
     watch: str
@@ -23,63 +25,46 @@ class Alarm:
     message: str
 
 
-#: A run whose harm has the wrong sign trains towards harm; the others may be what somebody wants to see.
-DEFAULT_SEVERITY: dict[str, Severity] = {
-    "inert": "warn",
-    "dead": "stop",
-    "at_cap": "warn",
-    "inverted": "stop",
-    "no_control": "warn",
-    "transport": "warn",
-    "empty": "warn",
-    "short": "warn",
-    "alike": "warn",
-    "entropy": "warn",
-}
-
-
 class Watches:
-    """All watches of a run.
+    """All watches of a run: those of each constraint, and those of the answers.
 
     Args:
-        dual_max: λ's maximum; None where λ is held fixed, which silences ``at_cap``, ``dead``, ``inert``.
-        window: steps that a condition must last; no watch speaks before.
-        severity: watch → ``off``, ``warn`` or ``stop``, where it differs from DEFAULT_SEVERITY.
-
-    Raises:
-        ConfigError: a watch or a severity that does not exist, or a window below 5.
+        dual_max: constraint → λ's maximum; None where λ is held fixed, which silences ``at_cap``, ``dead``
+            and ``inert``. Metrics go by plain names with one constraint, by ``name/metric`` with several.
+        settings: of the profile.
     """
 
-    def __init__(
-        self, dual_max: float | None, *, window: int = 20, severity: Mapping[str, Severity] | None = None
-    ) -> None:
-        chosen = dict(severity or {})
-        problems = [
-            f"watch {name} is {level}; the watches are {', '.join(DEFAULT_SEVERITY)}, each off, warn or stop"
-            for name, level in chosen.items()
-            if name not in DEFAULT_SEVERITY or level not in ("off", "warn", "stop")
-        ]
-        if window < 5:
-            problems.append(f"the window of watches is {window}; fewer than 5 steps are noise; use 20")
-        if problems:
-            raise ConfigError("\n".join(problems))
-        self.severity = {**DEFAULT_SEVERITY, **chosen}
-        self._watches = {
-            name: watch for name, watch in watches(dual_max, window).items() if self.severity[name] != "off"
-        }
+    def __init__(self, dual_max: Mapping[str, float | None], settings: WatchSettings) -> None:
+        self.severity = severities(settings)
+        found: dict[str, Watch] = {}
+        for constraint, most in dual_max.items():
+            for name, watch in of_a_constraint(most, settings.window).items():
+                alone = len(dual_max) == 1
+                found[name if alone else f"{constraint}/{name}"] = (
+                    watch if alone else Scoped(watch, constraint)
+                )
+        found |= of_the_answers(settings.window)
+        self._watches = {key: watch for key, watch in found.items() if self.severity[_name(key)] != "off"}
         self._speaking: set[str] = set()
+
+    @classmethod
+    def of(cls, profile: RiskProfile, *, fixed_dual: bool) -> Watches:
+        """The watches of a profile's run; with a fixed dual none on λ."""
+        return cls(
+            {one.name: None if fixed_dual else one.dual.max for one in profile.constraints}, profile.watches
+        )
 
     def see(self, metrics: Metrics) -> list[Alarm]:
         """Take a step's metrics in; the alarms that are new. The columns are those of ``metrics.jsonl``."""
         values = {name: float(value) for name, value in metrics.items() if value is not None}
         step, found = int(values.get("step", 0)), []
-        for name, watch in self._watches.items():
+        for key, watch in self._watches.items():
             if not all(need in values for need in watch.needs):
                 continue
-            message = watch.see(values)
-            if message is not None and name not in self._speaking:
+            message, name = watch.see(values), _name(key)
+            if message is not None and key not in self._speaking:
                 found.append(Alarm(step, name, self.severity[name], f"step {step}: {message}"))
-            (self._speaking.discard if message is None else self._speaking.add)(name)
+            (self._speaking.discard if message is None else self._speaking.add)(key)
         return found
 
     def check(self, metrics: Metrics) -> list[str]:
@@ -107,3 +92,8 @@ class Watches:
         for name, watch in self._watches.items():
             if name in state["watches"]:
                 watch.load_state_dict(state["watches"][name])
+
+
+def _name(key: str) -> str:
+    """The watch of a key: ``at_cap`` of ``harm/at_cap``."""
+    return key.rpartition("/")[2]

@@ -165,7 +165,8 @@ def test_no_cost_at_all():
             {"preset": "tiny", "overrides": ["dual.steps=1"]},
             [],
             ProfileError,
-            "--set dual.steps: dual.steps is not a key of dual; the keys are initial, step, max;"
+            "--set dual.steps: dual.steps is not a key of dual; the keys are initial, step, max, method,"
+            " estimate, memory, confidence, proportional, derivative, smoothing, delay;"
             " did you mean step?",
         ),
         (

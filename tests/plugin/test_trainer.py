@@ -10,7 +10,7 @@ import ray
 from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import ConfigError, WatchStop
 from openrlhf_rad.plugin.trainer import RadTrainer
-from openrlhf_rad.profile import load_profile
+from openrlhf_rad.profile import WatchSettings, load_profile
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.watches import Watches
 
@@ -40,7 +40,7 @@ def trainer(good_args, tmp_path, monkeypatch):
         made.args = args
         costs = np.random.default_rng(0).lognormal(size=64)
         made.constraints = ConstraintSet(load_profile("medical"), Scored({"cost": costs}, [""] * 64))
-        made.watches = Watches(10.0, window=5)
+        made.watches = Watches({"cost": 10.0}, WatchSettings(window=5))
         made.folder = RunFolder.create(tmp_path / folder)
         made.experience_maker = SimpleNamespace(last_metrics={"lambda": 0.5, "cost_mean": 2.0})
         made.actor_model_group, made.critic_model_group = Actors(), None

@@ -27,13 +27,28 @@ SEEDS += [
     "  privacy: {risk: mean, cost: {function: privacy.py}, dual: {initial: 1}}\n"
     "segments: {pediatrics: cvar α=0.99, old: {level: 10% of reference spread}}\n"
     "transport: {epsilon: 0.2, particles: auto}\nreference: {samples: 512, file: null}\n"
-    "evaluate: {confidence: 0.99, improvement: 0.1, resamples: 500}\n",
+    "evaluate: {confidence: 0.99, improvement: 0.1, resamples: 500}\n"
+    "watches: {window: 30, inert: stop, entropy: off, harmful_label: bad}\n",
     "extends: medical\nrisk: {alpha: 0.95}\nconstraint: {form: expected}\ndual: null\n",
+    "risk: cvar α=0.9\ndual: {method: pid, proportional: 1, derivative: 4, smoothing: 0.5, delay: 3,"
+    " confidence: 0.9}\nsegments: {old: {dual: {method: log, estimate: ema, memory: 4, confidence: null}}}\n",
     "risk: {mixture: [{weight: 0.5, measure: wang, η: 1}, {weight: 0.5, piecewise: [[0, 1]]}]}\n",
 ]
 TOKENS = [
-    *("risk", "constraint", "constraints", "segments", "dual", "transport", "cost", "reference", "evaluate"),
+    *(
+        "risk",
+        "constraint",
+        "constraints",
+        "segments",
+        "dual",
+        "transport",
+        "cost",
+        "reference",
+        "evaluate",
+        "watches",
+    ),
     *("extends", "level", "margin", "form", "measure", "mixture", "piecewise", "weight", "alpha", "α", "κ"),
+    *("method", "estimate", "memory", "confidence", "pid", "log", "ema", "window", "delay", "ascent"),
     *("medical", "mean", "cvar", "var", "no_worse", "expected", "20% of reference spread", "./base.yaml"),
     *("reference quantile 0.9", "0.8*cvar α=0.9 + 0.2*mean", "piecewise 0=1 0.5=2", "null", "true", "~", ""),
     *("0", "-1", "1e-3", "1e999", ".inf", ".nan", "9" * 400, "-0.0", "1" + "0" * 30, "0x10", "1_000"),

@@ -47,6 +47,7 @@ def test_shipped_profiles_are_valid_as_written_and_resolved(name):
         "constraints: {harm: cvar α=0.9, privacy: {risk: mean, level: 0.3, cost: {model: m}}}",
         "risk: mean\nsegments: {child: cvar α=0.99, old: {level: reference quantile 0.9, form: expected}}",
         "risk: mean\nconstraint: {level: 20 % of the reference risk, margin: 1e-3}",
+        "risk: mean\ndual: {method: pid, delay: 3, estimate: ema, memory: 4, confidence: null}",
     ],
 )
 def test_valid_texts_pass(text):

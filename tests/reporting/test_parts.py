@@ -19,10 +19,10 @@ from openrlhf_rad.reporting.charts import limits, styled
 from openrlhf_rad.reporting.cost_charts import draw_spectrum
 from openrlhf_rad.reporting.explain import explain_constraint, explain_price, explain_risk
 from openrlhf_rad.reporting.quantiles import LEVELS, curves, quantiles
-from openrlhf_rad.reporting.redact import HIDDEN, is_secret, redact, redact_command
 from openrlhf_rad.reporting.samples import LONGEST, clean
 from openrlhf_rad.reporting.sources import labels
 from openrlhf_rad.reporting.svg import COLOURS, inline_svg
+from openrlhf_rad.secrets import HIDDEN, is_secret, redact, redact_command
 from openrlhf_rad.spectrum import make_spectrum
 
 URL = "https://me:pw@host/x?token=t&n=1"

@@ -1,0 +1,152 @@
+"""The section `dual` of a profile: how λ moves, by what, and how sure of it.
+
+Every key stands here once. Some belong to one choice of another key, as a level belongs to a form:
+:data:`BELONGS` says which.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from openrlhf_rad.measures import Interval
+from openrlhf_rad.profile.kinds import Choice, Number, Whole, about
+
+Method = Literal["ascent", "log", "adam", "pid"]
+Estimate = Literal["last", "ema", "window"]
+
+#: Key → the keys that belong to one of its values: a new value begins with their defaults.
+BELONGS: dict[str, tuple[str, ...]] = {
+    "method": ("proportional", "derivative", "smoothing", "delay"),
+    "estimate": ("memory",),
+}
+
+_POSITIVE = Interval(0, math.inf, low_open=True)
+_NOT_NEGATIVE = Interval(0, math.inf)
+
+
+@dataclass(frozen=True)
+class DualSettings:
+    """λ ← clip(λ + step · violation, 0, max) (Eq. (11)), or another method; per unit of reference spread."""
+
+    initial: float = field(
+        default=1.0,
+        metadata=about(
+            Number(_NOT_NEGATIVE, "0 starts without a price, 1 is the default"),
+            "λ of the first batch",
+            unit="reward per spread",
+            source="Safe RLHF starts its multiplier at 1",
+        ),
+    )
+    step: float = field(
+        default=0.1,
+        metadata=about(
+            Number(_NOT_NEGATIVE, "0.1 is the default"),
+            "how far a violation of one spread moves λ; the learning rate of `log` and `adam`; the integral"
+            " gain of `pid`",
+            unit="reward per spread²",
+            source="λ then moves by its initial value in ten batches",
+        ),
+    )
+    max: float = field(
+        default=10.0,
+        metadata=about(
+            Number(_POSITIVE, "10 is the default"),
+            "the most that λ can be",
+            unit="reward per spread",
+            source="ten times the initial value: cost may outweigh reward, but cannot blow up training",
+        ),
+    )
+    method: Method = field(
+        default="ascent",
+        metadata=about(
+            Choice(("ascent", "log", "adam", "pid")),
+            "how λ moves: by the violation, in proportion to itself (Safe RLHF), by Adam, by a controller",
+            source="[the dual variable](dual.md), measured",
+        ),
+    )
+    estimate: Estimate = field(
+        default="last",
+        metadata=about(
+            Choice(("last", "ema", "window")),
+            "which violation moves λ: the last batch's, or an exponential or plain average",
+            source="[the dual variable](dual.md): no average was better",
+        ),
+    )
+    memory: int = field(
+        default=8,
+        metadata=about(
+            Whole(1, 10_000),
+            "how many batches the average holds; of `ema` as many as make it as calm as their plain mean",
+            unit="batches",
+            default="8, where `estimate` is an average",
+            source="a third of the noise, four batches late",
+        ),
+    )
+    confidence: float | None = field(
+        default=None,
+        metadata=about(
+            Number(
+                Interval(0.5, 1, high_open=True),
+                "below 0.5 the bound would excuse a violation; for nine in ten use 0.9, for none null",
+                optional=True,
+            ),
+            "λ moves by the upper confidence bound of the violation, for instance at 0.9",
+            unit="probability",
+            default="none: by the violation itself",
+            source="HC-RLHF",
+        ),
+    )
+    proportional: float = field(
+        default=0.5,
+        metadata=about(
+            Number(_NOT_NEGATIVE, "0 leaves it out"),
+            "the gain K_P on the smoothed violation",
+            unit="reward per spread²",
+            default="0.5, of `pid` alone",
+            source="Stooke et al. 2020; in [the benchmark](dual.md) 1 to 4",
+        ),
+    )
+    derivative: float = field(
+        default=0.0,
+        metadata=about(
+            Number(_NOT_NEGATIVE, "0 leaves it out"),
+            "the gain K_D on its rise",
+            unit="reward per spread²",
+            default="0, of `pid` alone",
+            source="a rise between two batches is mostly noise",
+        ),
+    )
+    smoothing: float = field(
+        default=0.5,
+        metadata=about(
+            Number(Interval(0, 1, high_open=True), "0 takes each violation as it is"),
+            "how much of the smoothed violation stays from the batch before",
+            unit="share",
+            default="0.5, of `pid` alone",
+            source="about the last two batches",
+        ),
+    )
+    delay: int = field(
+        default=5,
+        metadata=about(
+            Whole(1, 10_000),
+            "how many batches the rise is taken over",
+            unit="batches",
+            default="5, of `pid` alone",
+            source="longer than the smoothing",
+        ),
+    )
+
+
+def plain_dual(dual: DualSettings) -> dict[str, Any]:
+    """The `dual` section as a file would hold it: keys that belong to another choice are left out."""
+    unused = unused_keys(dual)
+    return {name: value for name, value in asdict(dual).items() if name not in unused}
+
+
+def unused_keys(dual: DualSettings) -> tuple[str, ...]:
+    """Keys that play no part under this method and this estimate."""
+    of_the_method = () if dual.method == "pid" else BELONGS["method"]
+    return of_the_method + (BELONGS["estimate"] if dual.estimate == "last" else ())
