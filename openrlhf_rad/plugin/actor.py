@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from openrlhf.trainer.ray import ppo_actor, ppo_critic
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
+from openrlhf_rad.plugin.cpu_adam import count_through
 from openrlhf_rad.plugin.loss import ReinforceLoss
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.seeding import reseed, seed_of
@@ -60,6 +61,11 @@ class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # typ
 
     group = checkpoints.GROUPS[0]
 
+    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Build and load the model as OpenRLHF does, the optimizer to the last bit."""
+        super().init_model_from_pretrained(*args, **kwargs)
+        count_through(self.actor.model)
+
 
 class ReinforcePolicyActor(PolicyActor):
     """The policy actor, trained by :class:`~openrlhf_rad.plugin.loss.ReinforceLoss`."""
@@ -74,3 +80,8 @@ class CriticActor(Resumable, plain_class(ppo_critic, "CriticModelActor")):  # ty
     """OpenRLHF's critic, resumable."""
 
     group = checkpoints.GROUPS[1]
+
+    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Build and load the model as OpenRLHF does, the optimizer to the last bit."""
+        super().init_model_from_pretrained(*args, **kwargs)
+        count_through(self.critic)
