@@ -9,11 +9,11 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.evaluation.folder import EVAL, SCHEMA
+from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.reporting import evaluation_charts as draw
 from openrlhf_rad.reporting import evaluation_tables as tables
 from openrlhf_rad.reporting.charts import Chart, Heading
 from openrlhf_rad.reporting.evaluation_verdict import BADGES, verdict
-from openrlhf_rad.reporting.redact import redact, redact_command
 from openrlhf_rad.reporting.samples import clean
 from openrlhf_rad.reporting.tables import Values
 from openrlhf_rad.runs.records import parse_line

@@ -12,11 +12,11 @@ from typing import Any
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.folder import EVAL
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.reporting import explain, samples, sections, tables
 from openrlhf_rad.reporting.charts import styled
 from openrlhf_rad.reporting.cost_charts import draw_spectrum
 from openrlhf_rad.reporting.evaluations import Evaluation, content, read_evaluation
-from openrlhf_rad.reporting.redact import redact, redact_command
 from openrlhf_rad.reporting.sources import RunRecord, labels, read_runs
 from openrlhf_rad.runs.folder import PAGE
 from openrlhf_rad.runs.storage import explained, write_atomically
