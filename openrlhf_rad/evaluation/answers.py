@@ -60,9 +60,10 @@ class Answers:
         return [[row.get(name) if name else None for name in names] for row in found]
 
     def prompt_text(self, index: int) -> str:
-        """The prompt of answer ``index``, shortened, with its place, for a message."""
+        """The prompt of answer ``index``, shortened, with its place and column, for a message."""
         text = str(self.texts([int(self.row_b[index])], "prompt")[0][0])
-        return f"{place(self.path, int(self.line_b[index]))} {shown(text)}"
+        column = self.columns.find("prompt", column_names(self.path))
+        return f"{place(self.path, int(self.line_b[index]))}: {column} {shown(text)}"
 
 
 def read_answers(
@@ -218,8 +219,8 @@ class _Reader:
             number = finite(value, text=self._spelled)
             if number is None:
                 self._note(int(line_b[i]), f"{name} is {shown(value)}; it must be a finite number")
-            else:
-                found[i] = number
+            # A bad value is told and the file refused; only a gap is left as NaN, to be told apart.
+            found[i] = 0.0 if number is None else number
         return found
 
     def _coded(self, role: str, batch: Batch, codes: dict[Any, int], size: int) -> NDArray[np.int64]:

@@ -106,6 +106,24 @@ def test_a_reward_must_be_there_for_all_or_none(write, rows):
     )
 
 
+def test_a_bad_reward_is_told_once(write, rows):
+    table = rows(6)
+    table[2]["reward"] = float("inf")
+    assert fault(write("a.jsonl", table)) == (
+        "FILE:3: reward is inf; it must be a finite number; mend the row or remove it"
+    )
+
+
+def test_a_column_that_is_named_and_not_there_is_no_slip_without_a_word(write, rows):
+    path = write("a.jsonl", rows(6))
+    assert fault(path, "segment=labl", "reward=scroe") == (
+        "FILE:1: the column labl of --column segment=labl is missing, the columns are prompt, answer, reward,"
+        " cost; name one of them, or leave the option out\n"
+        "FILE:1: the column scroe of --column reward=scroe is missing, the columns are prompt, answer, reward,"
+        " cost; name one of them, or leave the option out"
+    )
+
+
 def test_the_same_sample_twice(write, rows):
     table = [{**row, "sample": i % 2} for i, row in enumerate(rows(4, each=2))]
     assert read(write("fine.jsonl", table)).sample_b.size == 8
@@ -136,10 +154,10 @@ def test_different_prompts_are_counted_and_shown(write, rows):
     with pytest.raises(DataError) as caught:
         pair({"one": read(one), "other": read(other)})
     assert str(caught.value) == (
-        f'3 of 10 prompts of {one} have no answer in {other}, first {one}:1 "prompt 0"; a comparison is'
-        " paired by prompt; answer the same prompts with every model\n"
-        f'2 of 9 prompts of {other} have no answer in {one}, first {other}:8 "prompt 10"; a comparison is'
-        " paired by prompt; answer the same prompts with every model"
+        f'3 of 10 prompts of {one} have no answer in {other}, first {one}:1: prompt "prompt 0"; a comparison'
+        " is paired by prompt; answer the same prompts with every model\n"
+        f'2 of 9 prompts of {other} have no answer in {one}, first {other}:8: prompt "prompt 10"; a comparison'
+        " is paired by prompt; answer the same prompts with every model"
     )
 
 
