@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
-from openrlhf_rad.evaluation.prepare import Plan
+from openrlhf_rad.evaluation.costs import costs_of, family
+from openrlhf_rad.evaluation.plan import Plan
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Rating, parse_rating, parse_sources
 from openrlhf_rad.evaluation.work import Sampling
@@ -92,11 +93,12 @@ def make(options: Options) -> Job:
     sources = parse_sources(options.red, options.blue, options.model or [])
     words = {name: [place(str(value), Path())] for name, value in (preset.flags if preset else {}).items()}
     held = {name: value[0] for name, value in words.items()}
+    asked = costs_of(profile)
     plan = Plan(
         options.out,
-        Columns.parse(options.column or []),
+        Columns.parse(options.column or [], asked),
         place(options.prompts, Path()) if options.prompts else held.get("rad.heldout"),
-        cost_of(profile, preset),
+        ratings_of(profile, preset),
         parse_rating("reward", reward)
         if (reward := options.reward or held.get("reward.remote_url"))
         else None,
@@ -112,6 +114,8 @@ def make(options: Options) -> Job:
         ),
         options.rescore,
         options.limit,
+        asked,
+        frozenset(one.segment for one in profile.constraints if one.segment),
     )
     evaluate = profile.evaluate
     settings = Settings(options.threshold, evaluate.confidence, evaluate.resamples, options.seed)
@@ -145,18 +149,23 @@ def preset_of(name: str | None) -> Preset | None:
     return PRESETS[name]
 
 
-def cost_of(profile: RiskProfile, preset: Preset | None) -> Rating | None:
-    """The profile's source of costs, else the preset's."""
-    if profile.cost is not None:
-        return Rating("cost", profile.cost.kind, profile.cost.location)
-    if preset is not None:
-        return Rating("cost", preset.cost[0], place(preset.cost[1], Path()))
-    return None
+def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]:
+    """The sources of costs by constraint: the profile's, else the preset's."""
+    found: dict[str, Rating] = {}
+    for one in profile.constraints:
+        if one.cost is not None:
+            found[family(one)] = Rating("cost", one.cost.kind, one.cost.location)
+        elif preset is not None:
+            found[family(one)] = Rating("cost", preset.cost[0], place(preset.cost[1], Path()))
+    return found
 
 
 def rehearsal(job: Job) -> str:
     """What would be done, a line a step."""
-    lines = [f"profile {job.profile.name}: {job.profile.risk}, {job.profile.risk.formula}"]
+    bounds = job.profile.constraints
+    lines = [f"profile {job.profile.name}: {bounds[0].risk}, {bounds[0].risk.formula}"]
+    if len(bounds) > 1:
+        lines[:] = [f"profile {job.profile.name}, constraint {one.name}: {one.risk}" for one in bounds]
     for source in job.sources:
         lines += [f"{source.role} {source.name}: {step}" for step in job.plan.steps(source)]
     lines.append(f"write {job.plan.out}/eval.json, CSV files and plots/")

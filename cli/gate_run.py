@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from openrlhf_rad.errors import ConfigError, RadError
+from openrlhf_rad.errors import ConfigError, DataError, RadError
 from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.evaluation.constraints import Part, parts, without_prompts
+from openrlhf_rad.evaluation.costs import costs_of
 from openrlhf_rad.evaluation.folder import read
 from openrlhf_rad.evaluation.gate import Gate, overall, sentence
 from openrlhf_rad.evaluation.panel import Panel, pair
 from openrlhf_rad.evaluation.prepare import ANSWERS
 from openrlhf_rad.evaluation.rules import Outcome, Ruling
 from openrlhf_rad.evaluation.sources import Source, parse_sources
+from openrlhf_rad.profile import EvaluateSettings
 from openrlhf_rad.profile.level import Level
 
 from .evaluate_run import profile_of
@@ -68,38 +71,54 @@ def main(options: Options) -> int:
 def decide(options: Options) -> list[Ruling]:
     """All rulings. Raises RadError."""
     profile = profile_of(options.profile, options.overrides)
-    rules = options.rule or list(RULES)
-    wrong = [rule for rule in rules if rule not in RULES]
+    wrong = [rule for rule in options.rule or () if rule not in RULES]
     if wrong:
         raise ConfigError(f"--rule {wrong[0]}: it must be one of {', '.join(RULES)}; leave it out for both")
-    levels = _levels(options.levels)
-    columns = Columns.parse(options.column or [])
+    costs = costs_of(profile)
+    columns = Columns.parse(options.column or [], costs)
     sources, own = _sources(options)
     panel = pair(
         {
-            source.name: read_answers(Path(source.location), columns if own else Columns(), source.name)
+            source.name: read_answers(
+                Path(source.location), columns if own else Columns(), source.name, costs
+            )
             for source in sources
         }
     )
-    red, blue = (source.name for source in sources)
-    settings = profile.evaluate
+    bounds = parts(profile, panel)
+    empty = [without_prompts(part, panel) for part in bounds if not part.panel.prompts]
+    if empty:
+        raise DataError(empty)
+    asked, sides = _segments(options.segments, panel), (sources[0].name, sources[1].name)
+    found = []
+    for part in bounds:
+        rulings = _gate(options, profile.evaluate, part, asked, sides[0]).decide(part.panel, *sides)
+        name = part.constraint.name if len(bounds) > 1 else ""
+        found += [replace(ruling, constraint=name) for ruling in rulings]
+    return found
+
+
+def _gate(
+    options: Options, settings: EvaluateSettings, part: Part, segments: tuple[str, ...], red: str
+) -> Gate:
+    """The rules of one constraint; amounts relative to red are of red's own costs under it."""
+    cost_b, risk, rules = part.panel.cost[red], part.constraint.risk, options.rule or RULES
     amounts = {
         "improvement": _level("improvement", options.improvement, settings.improvement),
         "tolerance": _level("tolerance", options.tolerance, settings.tolerance),
     }
-    base = profile.risk.risk(panel.cost[red])
-    limit = {name: level.resolve(panel.cost[red], base) for name, level in amounts.items()}
-    gate = Gate(
-        profile.risk,
+    limit = {name: level.resolve(cost_b, risk.risk(cost_b)) for name, level in amounts.items()}
+    return Gate(
+        risk,
         limit["improvement"] if "risk" in rules else None,
         limit["tolerance"] if "quantiles" in rules else None,
         options.confidence or settings.confidence,
-        levels,
+        _levels(options.levels),
         settings.resamples,
         options.seed,
-        _segments(options.segments, panel),
+        # A segment with a constraint of its own is judged by that one.
+        () if part.constraint.segment else tuple(s for s in segments if part.constraint.holds_for(s)),
     )
-    return gate.decide(panel, red, blue)
 
 
 def _sources(options: Options) -> tuple[list[Source], bool]:

@@ -1,10 +1,10 @@
 """Prompts and preference pairs from files, installed packages and hubs, in the shapes they are published in.
 
 ===========  ===========================================================================================
-``rows``     JSON lines, JSON, CSV and Parquet, compressed or not → rows that know their file and line
 ``records``  what is made of a row: :class:`Prompt`, :class:`Pair`
 ``shapes``   HarmBench, AdvBench, BeaverTails, PKU-SafeRLHF and plain files, told apart by their columns
 ``sources``  a path, a short name or the name of a hub → rows
+``cells``    the texts of a row, checked
 ``load``     :func:`load_prompts`, :func:`load_pairs`
 ===========  ===========================================================================================
 """

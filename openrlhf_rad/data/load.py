@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from openrlhf_rad.data.records import Pair, Prompt
-from openrlhf_rad.data.rows import Row, shown
 from openrlhf_rad.data.shapes import NO_CATEGORY, SHAPES, Shape, detect, plain
 from openrlhf_rad.data.sources import open_source
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.tables import Row, shown
 
 
 def load_prompts(

@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from openrlhf_rad.data.cells import text
 from openrlhf_rad.data.records import Pair, Prompt
-from openrlhf_rad.data.rows import Row, shown, text
+from openrlhf_rad.tables import Row, shown
 
 #: (row, its number from 1, problems) → a prompt.
 PromptReader = Callable[[Row, int, list[str]], Prompt]

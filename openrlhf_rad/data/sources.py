@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.data.rows import FORMATS, PACKED, Row, read_rows
 from openrlhf_rad.errors import DataError, EnvironmentProblem
 from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.tables import Row, is_table, rows
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def open_source(name: str | Path, config: str | None = None, split: str | None =
             raise DataError(
                 f"{option} is {config or split}; {name} is a file; the option is for hubs; leave it out"
             )
-        return read_rows(path)
+        return rows(path)
     known = NAMES.get(str(name))
     if known is None and str(name).count("/") != 1:
         hint = did_you_mean(str(name), list(NAMES))
@@ -80,8 +80,7 @@ def open_source(name: str | Path, config: str | None = None, split: str | None =
 
 
 def _is_file_name(path: Path) -> bool:
-    suffixes = path.suffixes[-1:] if path.suffix not in PACKED else path.suffixes[-2:-1]
-    return path.is_absolute() or path.parts[:1] == ("..",) or bool(suffixes and suffixes[0] in FORMATS)
+    return path.is_absolute() or path.parts[:1] == ("..",) or is_table(path.name)
 
 
 def _packaged(name: str) -> Iterator[Row]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import DataError
-from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.rows import Batch, batches, column_names, pick, place
+from openrlhf_rad.evaluation.columns import Columns, cost_role
+from openrlhf_rad.evaluation.costs import SINGLE, CostOf
+from openrlhf_rad.tables import Batch, batches, column_names, finite, numbers_are_texts, pick, place, shown
 
 Array = NDArray[np.float64]
 
@@ -32,8 +32,9 @@ class Answers:
         line_b: its line, from 1, for messages.
         prompt_b: a 64-bit digest of each prompt.
         sample_b: which of a prompt's answers it is; without columns ``sample`` and ``seed`` all 0.
-        cost_b: higher is more harmful. reward_b: higher is better; None when the file has none.
+        reward_b: higher is better; None when the file has none.
         segment_b: index into ``segments``, −1 for none.
+        costs: constraint → cost_b, the first constraint's first; higher is more harmful.
     """
 
     path: Path
@@ -42,10 +43,15 @@ class Answers:
     line_b: NDArray[np.int64]
     prompt_b: NDArray[np.uint64]
     sample_b: NDArray[np.int64]
-    cost_b: Array
     reward_b: Array | None
     segment_b: NDArray[np.int32]
     segments: tuple[str, ...]
+    costs: Mapping[str, Array]
+
+    @property
+    def cost_b(self) -> Array:
+        """The costs of the first constraint."""
+        return next(iter(self.costs.values()))
 
     def texts(self, rows: Sequence[int], *roles: str) -> list[list[Any]]:
         """The values of some roles for rows of the file; None where it lacks the column."""
@@ -54,38 +60,55 @@ class Answers:
         return [[row.get(name) if name else None for name in names] for row in found]
 
     def prompt_text(self, index: int) -> str:
-        """The prompt of answer ``index``, shortened, with its place, for a message."""
+        """The prompt of answer ``index``, shortened, with its place and column, for a message."""
         text = str(self.texts([int(self.row_b[index])], "prompt")[0][0])
-        return f"{place(self.path, int(self.line_b[index]))} {_short(text)}"
+        column = self.columns.find("prompt", column_names(self.path))
+        return f"{place(self.path, int(self.line_b[index]))}: {column} {shown(text)}"
 
 
-def read_answers(path: Path, columns: Columns, model: str | None = None) -> Answers:
+def read_answers(
+    path: Path, columns: Columns, model: str | None = None, costs: Sequence[CostOf] = SINGLE
+) -> Answers:
     """Read a table of scored answers, streamed.
 
     Args:
         model: of a table that holds several models (column ``model``), the one to keep.
+        costs: those to read, one a constraint.
 
     Raises:
         DataError: every problem found, each with file, line and column.
     """
     held = column_names(path)
-    found = {role: columns.find(role, held) for role in ("prompt", "reward", "cost", "segment")}
+    found = {role: columns.find(role, held) for role in ("prompt", "reward", "segment")}
     found |= {role: columns.find(role, held) for role in ("model", "seed", "sample")}
-    if path.suffix != ".jsonl":  # the keys of JSONL may differ by line
-        _need(path, columns, found, held)
-    names = {role: name or columns.wanted(role) for role, name in found.items()}
-    reader = _Reader(path, names, model)
+    price = {cost_role(cost, costs): columns.find_cost(cost, held) for cost in costs}
+    wanted = {cost_role(cost, costs): columns.wanted_cost(cost, costs) for cost in costs}
+    wanted |= {role: columns.wanted(role) for role in found}
+    problems = [
+        f"{place(path, 1)}: the column {wanted[role]} is missing, the columns are {', '.join(held)};"
+        f" add it, or name the column by --column {role}=NAME"
+        for role, name in {"prompt": found["prompt"], **price}.items()
+        if name is None
+    ]
+    if problems:
+        raise DataError("\n".join(problems))
+    names = {role: name or wanted[role] for role, name in {**found, **price}.items()}
+    reader = _Reader(path, names, list(price), model)
+    seen: set[str] = set()
     for batch in batches(path, list(dict.fromkeys(names.values()))):
         reader.take(batch)
-    return reader.finish(columns)
+        seen.update(batch.columns)
+    _refuse_typos(path, {role: names[role] for role in columns.renamed if role in names}, seen, held)
+    return reader.finish(columns, [cost.name for cost in costs])
 
 
-def _need(path: Path, columns: Columns, found: dict[str, str | None], held: list[str]) -> None:
+def _refuse_typos(path: Path, renamed: Mapping[str, str], seen: set[str], held: Sequence[str]) -> None:
+    """A column that the user names and no row has would be left out without a word."""
     problems = [
-        f"{place(path, 1)}: the column {columns.wanted(role)} is missing, the file holds {', '.join(held)};"
-        f" add it, or name the column by --column {role}=NAME"
-        for role in ("prompt", "cost")
-        if found[role] is None
+        f"{place(path, 1)}: the column {name} of --column {role}={name} is missing, the columns are"
+        f" {', '.join(held)}; name one of them, or leave the option out"
+        for role, name in renamed.items()
+        if name not in seen
     ]
     if problems:
         raise DataError("\n".join(problems))
@@ -94,8 +117,11 @@ def _need(path: Path, columns: Columns, found: dict[str, str | None], held: list
 class _Reader:
     """Collects batches; bad values are noted and told together at the end."""
 
-    def __init__(self, path: Path, names: dict[str, str], model: str | None) -> None:
+    def __init__(self, path: Path, names: dict[str, str], costs: Sequence[str], model: str | None) -> None:
         self._path, self._names, self._model = path, names, model
+        self._spelled = numbers_are_texts(path)
+        # Constraints that share a column share its numbers, and its problems.
+        self._costs = {role: next(one for one in costs if names[one] == names[role]) for role in costs}
         self._parts: dict[str, list[Any]] = {role: [] for role in (*names, "row", "line")}
         self._codes: dict[str, dict[Any, int]] = {"segment": {}, "seed": {}, "sample": {}}
         self._problems: list[str] = []
@@ -111,12 +137,12 @@ class _Reader:
         self._put("row", row_b, keep)
         self._put("line", line_b, keep)
         self._put("prompt", self._prompts(batch, line_b), keep)
-        for role in ("cost", "reward"):
+        for role in (*dict.fromkeys(self._costs.values()), "reward"):
             self._put(role, self._numbers(role, batch, line_b, keep), keep)
         for role, codes in self._codes.items():
             self._put(role, self._coded(role, batch, codes, line_b.size), keep)
 
-    def finish(self, columns: Columns) -> Answers:
+    def finish(self, columns: Columns, constraints: Sequence[str]) -> Answers:
         part = {role: np.concatenate(held) for role, held in self._parts.items() if held}
         reward_b: Array | None = part["reward"]
         missing = np.flatnonzero(np.isnan(part["reward"]))
@@ -141,10 +167,10 @@ class _Reader:
             part["line"],
             part["prompt"],
             sample_b,
-            part["cost"],
             reward_b,
             part["segment"].astype(np.int32) - 1,
             tuple(map(str, self._codes["segment"])),
+            dict(zip(constraints, (part[role] for role in self._costs.values()), strict=True)),
         )
         _refuse_duplicates(answers, bool(self._codes["sample"] or self._codes["seed"]))
         return answers
@@ -186,15 +212,15 @@ class _Reader:
         for i, value in enumerate(_plain(held)):
             if keep is not None and not keep[i]:
                 continue
-            if value is None:
-                if role == "cost":
+            if value is None or value == "":
+                if role != "reward":
                     self._note(int(line_b[i]), f"{name} is missing; every answer needs a cost")
                 continue
-            number = _number(value, text_is_number=self._path.suffix == ".csv")
-            if number is None or not math.isfinite(number):
-                self._note(int(line_b[i]), f"{name} is {_short(value)}; it must be a finite number")
-            else:
-                found[i] = number
+            number = finite(value, text=self._spelled)
+            if number is None:
+                self._note(int(line_b[i]), f"{name} is {shown(value)}; it must be a finite number")
+            # A bad value is told and the file refused; only a gap is left as NaN, to be told apart.
+            found[i] = 0.0 if number is None else number
         return found
 
     def _coded(self, role: str, batch: Batch, codes: dict[Any, int], size: int) -> NDArray[np.int64]:
@@ -203,7 +229,7 @@ class _Reader:
         if held is None:
             return np.zeros(size, dtype=np.int64)
         values = (str(value) if value is not None else None for value in _plain(held))
-        coded = (0 if value is None else codes.setdefault(value, len(codes) + 1) for value in values)
+        coded = (0 if not value else codes.setdefault(value, len(codes) + 1) for value in values)
         return np.fromiter(coded, np.int64, size)
 
     def _note(self, line: int, text: str) -> None:
@@ -241,19 +267,3 @@ def _fast(held: Any) -> Array | None:
             return None
         return np.asarray(held.to_numpy(zero_copy_only=False), dtype=np.float64)
     return np.array(held, dtype=np.float64) if all(type(value) is float for value in held) else None
-
-
-def _number(value: Any, *, text_is_number: bool) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if isinstance(value, str) and not text_is_number:
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.evaluation.costs import SINGLE, CostOf
 
 #: Role → names under which its column is looked for, in this order.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -28,17 +29,18 @@ class Columns:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, words: Iterable[str]) -> Columns:
-        """Read ``cost=harm_score`` and so on. Raises ConfigError with all problems."""
+    def parse(cls, words: Iterable[str], costs: Sequence[CostOf] = SINGLE) -> Columns:
+        """Read ``cost=harm_score``, ``cost.privacy=leaks`` and so on. Raises ConfigError, all at once."""
+        roles = [*NAMES, *(f"cost.{cost.name}" for cost in costs if len(costs) > 1)]
         renamed: dict[str, str] = {}
         problems = []
         for word in words:
             role, equals, name = word.partition("=")
-            if role not in NAMES or not equals or not name:
-                close = difflib.get_close_matches(role, NAMES, 1)
+            if role not in roles or not equals or not name:
+                close = difflib.get_close_matches(role, roles, 1)
                 hint = f"did you mean {close[0]}=…?" if close else "write for instance cost=harm_score"
                 problems.append(
-                    f"--column {word}: it must be ROLE=NAME with a role of {', '.join(NAMES)}; {hint}"
+                    f"--column {word}: it must be ROLE=NAME with a role of {', '.join(roles)}; {hint}"
                 )
             elif role in renamed:
                 problems.append(f"--column {word}: {role} is given twice; remove one")
@@ -57,3 +59,29 @@ class Columns:
     def wanted(self, role: str) -> str:
         """The name to tell a user who lacks the column."""
         return self.renamed.get(role, NAMES[role][0])
+
+    def find_cost(self, cost: CostOf, held: Iterable[str]) -> str | None:
+        """The column of a constraint's cost among those a file holds, None where there is none.
+
+        A column that the user named; else ``cost_NAME``, or the key NAME of the column ``costs``, with the
+        name of the constraint or of its source; else, of the first constraint, ``cost``.
+        """
+        words = list(dict.fromkeys(name for name in (cost.name, cost.source) if name))
+        present = set(held)
+        roles = [f"cost.{word}" for word in words] + (["cost"] if cost.first else [])
+        named = next((self.renamed[role] for role in roles if role in self.renamed), None)
+        if named is not None:
+            return named if named in present else None
+        names = [name for word in words for name in (f"cost_{word}", f"costs.{word}")]
+        return next((name for name in [*names, *(["cost"] if cost.first else [])] if name in present), None)
+
+    def wanted_cost(self, cost: CostOf, costs: Sequence[CostOf]) -> str:
+        """The name to tell a user who lacks the column of a cost."""
+        role = cost_role(cost, costs)
+        usual = "cost" if role == "cost" else f"cost_{cost.name}"
+        return self.renamed.get(role, usual)
+
+
+def cost_role(cost: CostOf, costs: Sequence[CostOf]) -> str:
+    """How ``--column`` calls a cost: of a profile with one constraint ``cost``."""
+    return "cost" if len(costs) == 1 else f"cost.{cost.name}"

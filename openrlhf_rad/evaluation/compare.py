@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.evaluation.bands import Curve, difference, quantile_curve
+from openrlhf_rad.evaluation.bands import Curve, Difference, difference, quantile_curve
 from openrlhf_rad.evaluation.dominance import barrett_donald, davidson_duclos
 from openrlhf_rad.evaluation.gaps import gaps
 from openrlhf_rad.evaluation.influence import average, fall, risk
@@ -58,22 +58,24 @@ def model_rows(
     """What there is to say about each model by itself."""
     rows = []
     for name in names:
-        cost_b, sure = panel.cost[name], settings.confidence
-        reward = average(panel, panel.reward[name]).estimate(sure) if name in panel.reward else None
-        rows.append(
-            {
-                "name": name,
-                "answers": panel.answers,
-                "safe": safe_share(panel, name, settings.threshold, sure),
-                "mean": average(panel, cost_b).estimate(sure),
-                "risk": risk(panel, spectrum, cost_b).estimate(sure),
-                "reward": reward,
-                "quantiles": curve_row(
-                    quantile_curve(panel, cost_b, sure, settings.draws, settings.seed), "cost"
-                ),
-            }
-        )
+        found = model_costs(panel, name, spectrum, settings)
+        curve = found.pop("quantiles")
+        rewards = panel.reward.get(name)
+        reward = None if rewards is None else average(panel, rewards).estimate(settings.confidence)
+        rows.append({"name": name, "answers": panel.answers, **found, "reward": reward, "quantiles": curve})
     return rows
+
+
+def model_costs(panel: Panel, name: str, spectrum: Spectrum, settings: Settings) -> dict[str, Any]:
+    """The costs of one model."""
+    cost_b, sure = panel.cost[name], settings.confidence
+    curve = quantile_curve(panel, cost_b, sure, settings.draws, settings.seed)
+    return {
+        "safe": safe_share(panel, name, settings.threshold, sure),
+        "mean": average(panel, cost_b).estimate(sure),
+        "risk": risk(panel, spectrum, cost_b).estimate(sure),
+        "quantiles": curve_row(curve, "cost"),
+    }
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -81,18 +83,42 @@ def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     return sorted(combinations(names, 2), key=lambda pair: pair != (names[0], names[-1]))
 
 
-def comparison(panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: Settings) -> dict[str, Any]:
-    """Everything about one pair but its judge."""
+def comparison(
+    panel: Panel,
+    red: str,
+    blue: str,
+    spectrum: Spectrum,
+    settings: Settings,
+    *,
+    own: Mapping[str, Spectrum] | None = None,
+) -> dict[str, Any]:
+    """Everything about one pair but its judge and the other constraints.
+
+    Args:
+        own: segment → its risk, where it is not that of all prompts.
+    """
+    risks = own or {}
+    return {
+        "red": red,
+        "blue": blue,
+        "safety": safety(panel, red, blue, settings.threshold, settings.confidence),
+        "reward_wins": reward_wins(panel, red, blue, settings.threshold),
+        **pair_costs(panel, red, blue, spectrum, settings),
+        "segments": [
+            segment(panel, name, (red, blue), risks.get(name, spectrum), settings) for name in panel.segments
+        ],
+        "judge": None,
+    }
+
+
+def pair_costs(panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: Settings) -> dict[str, Any]:
+    """How the costs of a pair compare: what depends on no reward."""
     sure = settings.confidence
     red_b, blue_b = panel.cost[red], panel.cost[blue]
-    moved = difference(
-        panel,
-        red_b,
-        blue_b,
-        quantile_levels(panel.prompts, expected=1.0),
-        draws=settings.draws,
-        seed=settings.seed,
-    )
+    level_k = quantile_levels(panel.prompts, expected=1.0)
+    moved = Difference(level_k, level_k, np.empty((0, 0)))  # of a single prompt
+    if level_k.size:
+        moved = difference(panel, red_b, blue_b, level_k, draws=settings.draws, seed=settings.seed)
     found = {
         name: gaps(kind, (red_b, blue_b), moved, fall(panel, kind, red_b, blue_b), sure)
         for name, kind in (("weighted", spectrum), ("unweighted", MEAN))
@@ -100,17 +126,11 @@ def comparison(panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: 
     inner = moved.within(quantile_levels(panel.prompts))
     band = inner.band(sure) if inner.level_k.size else Curve(*[inner.level_k] * 4)
     return {
-        "red": red,
-        "blue": blue,
-        "safety": safety(panel, red, blue, settings.threshold, sure),
         "dominance": dominance(panel, red, blue, spectrum, sure),
-        "reward_wins": reward_wins(panel, red, blue, settings.threshold),
         "gaps": found,
         "improvement": improvement(panel, red, blue, spectrum, settings),
         "quantile_difference": curve_row(band, "value"),
         "tests": tests(panel, red, blue, settings),
-        "segments": [segment(panel, name, (red, blue), spectrum, settings) for name in panel.segments],
-        "judge": None,
     }
 
 
@@ -152,6 +172,7 @@ def segment(
         "name": name,
         "prompts": part.prompts,
         "answers": part.answers,
+        "risk": str(spectrum),
         "safe_red": safe_share(part, red, settings.threshold, sure),
         "safe_blue": safe_share(part, blue, settings.threshold, sure),
         **{f"improvement_{name}": gained[name] for name in ("mean", "risk", "reward")},
@@ -159,18 +180,23 @@ def segment(
 
 
 def warnings(panel: Panel, names: Sequence[str], spectrum: Spectrum) -> list[str]:
-    """Reasons to doubt the intervals."""
-    found = []
-    if panel.prompts < MINIMUM_PROMPTS:
-        found.append(f"{panel.prompts} prompts give no intervals; at least {MINIMUM_PROMPTS} are needed")
-    else:
-        for red, blue in pairs(names):
-            told = _doubt(fall(panel, spectrum, panel.cost[red], panel.cost[blue]), spectrum)
-            found += [f"{red} and {blue}: {text}" for text in told]
+    """Reasons to doubt the intervals, and what is missing."""
+    found = doubts(panel, names, spectrum)
     missing = [name for name in names if name not in panel.reward]
     if missing:
         found.append(f"no rewards of {', '.join(missing)}: nothing is split by reward where it takes part")
     return found
+
+
+def doubts(panel: Panel, names: Sequence[str], spectrum: Spectrum) -> list[str]:
+    """Reasons to doubt the intervals of one constraint."""
+    if panel.prompts < MINIMUM_PROMPTS:
+        return [f"{panel.prompts} prompts give no intervals; at least {MINIMUM_PROMPTS} are needed"]
+    return [
+        f"{red} and {blue}: {text}"
+        for red, blue in pairs(names)
+        for text in _doubt(fall(panel, spectrum, panel.cost[red], panel.cost[blue]), spectrum)
+    ]
 
 
 def _doubt(inference: Inference, spectrum: Spectrum) -> list[str]:

@@ -13,7 +13,9 @@ from openrlhf_rad.errors import DataError
 from openrlhf_rad.runs.storage import explained, write_atomically
 
 EVAL, PLOTS, JUDGE = "eval.json", "plots", "judge.json"
-SCHEMA = "openrlhf_rad.eval/1"
+SCHEMA = "openrlhf_rad.eval/2"
+_GAPS = [(kind, side) for kind in ("weighted", "unweighted") for side in ("below", "above")]
+_GAP_NAMES = [f"{kind}_{side}" for kind, side in _GAPS]
 
 
 def write(folder: Path, data: Mapping[str, Any]) -> list[Path]:
@@ -48,19 +50,25 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def judged(folder: Path, red: str, blue: str) -> dict[str, Any] | None:
-    """What ``rad judge --out FOLDER`` found for a pair, None where there is nothing."""
+    """What ``rad judge --out FOLDER`` found for a pair, None where there is nothing.
+
+    The ``result`` of judge.json, and which model judged and how many replies were malformed; ``overall`` is
+    None where these were too many for a result.
+    """
     path = folder / JUDGE
     if not path.is_file():
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         names = data["red"]["name"], data["blue"]["name"]
+        result: dict[str, Any] = data["result"] or {"overall": None, "seeds": []}
+        found = result | {"model": data["judge"]["model"]}
+        found["malformed"] = {key: data["malformed"][key] for key in ("count", "calls", "limit")}
     except (json.JSONDecodeError, KeyError, TypeError):
         raise DataError(
             f"{path}: it is not what rad judge writes; run rad judge again, or remove it"
         ) from None
-    result: dict[str, Any] | None = data.get("result") if names == (red, blue) else None
-    return result
+    return found if names == (red, blue) else None
 
 
 def tables(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -82,7 +90,37 @@ def tables(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
             for pair in data["comparisons"]
             for row in make(pair)
         ]
-    return found
+    return found | (_constraints(data) if len(data["constraints"]) > 1 else {})
+
+
+def _constraints(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What holds for each of several constraints; the other files speak of the first one's cost."""
+    bounds = {bound["name"]: {"constraint": bound["name"]} for bound in data["constraints"]}
+    models = [(model["name"], held) for model in data["models"] for held in model["constraints"]]
+    pairs = [
+        ({"red": pair["red"], "blue": pair["blue"]} | bounds[held["name"]], held)
+        for pair in data["comparisons"]
+        for held in pair["constraints"]
+    ]
+    keys = ("name", "risk", "cost", "segment", "prompts", "answers")
+    return {
+        "constraints": [{key: bound[key] for key in keys} for bound in data["constraints"]],
+        "constraint_models": [
+            _flat(held, ("safe", "mean", "risk"), model=name, **bounds[held["name"]]) for name, held in models
+        ],
+        "constraint_quantiles": [
+            {"model": name, **bounds[held["name"]], **row}
+            for name, held in models
+            for row in _rows(held["quantiles"])
+        ],
+        "constraint_pairs": [
+            row
+            | _flat(held["improvement"], ("safe", "mean", "risk"))
+            | _flat({f"{kind}_{side}": held["gaps"][kind][side] for kind, side in _GAPS}, _GAP_NAMES)
+            for row, held in pairs
+        ],
+        "constraint_tests": [row | test for row, held in pairs for test in _tests(held)],
+    }
 
 
 def _table2(pair: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
@@ -102,11 +140,11 @@ def _figure1(pair: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _table4(pair: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    if pair["judge"]:
-        shares = pair["judge"]["overall"]
-        yield {
-            f"{name}_{key}": value for name in ("win", "tie", "lose") for key, value in shares[name].items()
-        }
+    if pair["judge"] and (shares := pair["judge"]["overall"]):
+        named = ("win", "tie", "lose")
+        row = {f"{name}_{key}": value for name in named for key, value in shares[name].items()}
+        malformed = pair["judge"]["malformed"]
+        yield row | {"malformed": malformed["count"], "calls": malformed["calls"]}
 
 
 def _gaps(pair: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

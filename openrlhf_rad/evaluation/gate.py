@@ -67,5 +67,11 @@ def sentence(rulings: Sequence[Ruling]) -> str:
     outcome = overall(rulings)
     words = {Outcome.PASS: "PASS", Outcome.FAIL: "FAIL", Outcome.UNKNOWN: "CANNOT SAY"}
     told = [one for one in rulings if one.outcome is outcome]
-    parts = [f"{f'segment {one.segment}: ' if one.segment else ''}{one.sentence}" for one in told]
-    return f"{words[outcome]}: {'; '.join(parts)}."
+    return f"{words[outcome]}: {'; '.join(_where(one) + one.sentence for one in told)}."
+
+
+def _where(ruling: Ruling) -> str:
+    """Of which constraint and segment a ruling speaks; of the only one nothing."""
+    named = (("constraint", ruling.constraint), ("segment", ruling.segment))
+    words = [f"{what} {name}" for what, name in named if name]
+    return f"{', '.join(words)}: " if words else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ class Panel:
         segment_p: index into ``segments`` of each prompt, −1 for none.
         cost: model → cost_b, shape (B,). reward: model → reward_b, for the models that have rewards.
         row: model → index of each answer in the model's file.
+        costs: the costs of each constraint: its name → model → cost_b; ``cost`` is that of the first.
     """
 
     start_p: NDArray[np.intp]
@@ -32,6 +33,7 @@ class Panel:
     cost: Mapping[str, Array]
     reward: Mapping[str, Array]
     row: Mapping[str, NDArray[np.int64]]
+    costs: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     @property
     def prompts(self) -> int:
@@ -55,7 +57,10 @@ class Panel:
 
     def segment(self, index: int) -> Panel:
         """The prompts of one segment."""
-        kept_p = self.segment_p == index
+        return self.where(self.segment_p == index)
+
+    def where(self, kept_p: NDArray[np.bool_]) -> Panel:
+        """Some of the prompts."""
         kept_b = np.repeat(kept_p, self.size_p)
         size_p = self.size_p[kept_p]
         return Panel(
@@ -67,6 +72,11 @@ class Panel:
             {name: reward_b[kept_b] for name, reward_b in self.reward.items()},
             {name: row_b[kept_b] for name, row_b in self.row.items()},
         )
+
+    def with_costs(self, constraint: str) -> Panel:
+        """The same answers with the costs of another constraint."""
+        cost = self.costs[constraint]
+        return self if cost is self.cost else replace(self, cost=cost)
 
 
 def pair(models: Mapping[str, Answers]) -> Panel:
@@ -89,14 +99,19 @@ def pair(models: Mapping[str, Answers]) -> Panel:
     start_p = np.flatnonzero(np.append(True, prompt_b[1:] != prompt_b[:-1]))
     size_p = np.diff(np.append(start_p, prompt_b.size))
     segment_p, segments = _segments(models, orders, start_p, size_p)
+    costs = {
+        constraint: {name: side.costs[constraint][orders[name]] for name, side in models.items()}
+        for constraint in first.costs
+    }
     return Panel(
         start_p,
         size_p,
         segment_p,
         segments,
-        {name: side.cost_b[orders[name]] for name, side in models.items()},
+        next(iter(costs.values())),
         {name: side.reward_b[orders[name]] for name, side in models.items() if side.reward_b is not None},
         {name: side.row_b[orders[name]] for name, side in models.items()},
+        costs,
     )
 
 

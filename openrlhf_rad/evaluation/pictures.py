@@ -40,6 +40,9 @@ def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
     with styled():
         written = save(draw_quantiles(data), out / "quantiles")
+        for place, bound in enumerate(data["constraints"]):
+            if len(data["constraints"]) > 1 and bound["prompts"]:
+                written += save(draw_quantiles(data, place), out / f"quantiles-{bound['name']}")
         written += save(draw_table_3(data), out / "table3")
         if any(pair["reward_wins"] for pair in data["comparisons"]):
             written += save(draw_figure_1(data), out / "figure1")
@@ -50,18 +53,24 @@ def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
     return written
 
 
-def draw_quantiles(data: Mapping[str, Any]) -> Figure:
-    """Cost by quantile of every model with simultaneous bands, whole and upper fifth."""
+def draw_quantiles(data: Mapping[str, Any], constraint: int | None = None) -> Figure:
+    """Cost by quantile of every model with simultaneous bands, whole and upper fifth.
+
+    Args:
+        constraint: the place of one, to draw on its own prompts; by default the cost of the first on all.
+    """
     figure = new_figure(8.4, 4.2)
     whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
     for axes, low in ((whole, 0.0), (tail, 0.8)):
         for model, style in zip(data["models"], _styles(data["models"]), strict=True):
-            _curve(axes, model["quantiles"], "cost", low=low, style=style, label=model["name"])
+            held = model if constraint is None else model["constraints"][constraint]
+            _curve(axes, held["quantiles"], "cost", low=low, style=style, label=model["name"])
         axes.axhline(data["settings"]["threshold"], color="black", linewidth=0.9, label="safe up to here")
         axes.set_xlim(low, 1.0)
         axes.set_xlabel("share of answers that cost less")
     whole.set_ylabel("cost (own unit; higher is more harmful)")
-    whole.set_title(f"Cost by quantile, {_sure(data)} bands")
+    name = "" if constraint is None else f" of {data['constraints'][constraint]['name']}"
+    whole.set_title(f"Cost{name} by quantile, {_sure(data)} bands")
     tail.set_title("the upper fifth")
     whole.legend(loc="upper left")
     return figure

@@ -5,75 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.data import load_prompts
-from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.rows import batches, column_names
-from openrlhf_rad.evaluation.sources import Rating, Source
-from openrlhf_rad.evaluation.work import Row, Sampling, Show, generate_request, perform, score_request
+from openrlhf_rad.data.cells import text
+from openrlhf_rad.errors import ConfigError, DataError
+from openrlhf_rad.evaluation.costs import CostOf
+from openrlhf_rad.evaluation.plan import Plan
+from openrlhf_rad.evaluation.sources import Source
+from openrlhf_rad.evaluation.work import Row, Show, generate_request, perform, score_request
 from openrlhf_rad.runs.storage import write_atomically
+from openrlhf_rad.tables import Row as TableRow
+from openrlhf_rad.tables import column_names, finite, numbers_are_texts, place, rows
 
 ANSWERS, WORK = "answers", "work"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How each source becomes a table.
-
-    Attributes:
-        prompts: file or data set; needed where a checkpoint is to answer.
-        cost, reward: needed where answers have no scores.
-        rescore: score also the answers that have scores.
-        limit: answer only the first so many prompts.
-    """
-
-    out: Path
-    columns: Columns
-    prompts: str | None = None
-    cost: Rating | None = None
-    reward: Rating | None = None
-    template: str | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    rescore: bool = False
-    limit: int | None = None
-
-    def steps(self, source: Source) -> list[str]:
-        """What will be done for a source, in words."""
-        if source.table is None:
-            found = [f"answer {self.prompts} with {source.location}, {self.sampling.samples} a prompt"]
-        else:
-            found = [f"read {source.table}"]
-        return found + [
-            f"{rating.role} by {rating.kind} {rating.location}" for rating in self.ratings(source)
-        ]
-
-    def ratings(self, source: Source) -> list[Rating]:
-        """The scores that a source lacks, as far as there is a source for them."""
-        held: list[str] = [] if source.table is None or self.rescore else column_names(source.table)
-        wanted = (("cost", self.cost), ("reward", self.reward))
-        return [rating for role, rating in wanted if rating and not self.columns.find(role, held)]
-
-    def check(self, sources: Sequence[Source]) -> None:
-        """Raise ConfigError for whatever is missing, before anything starts."""
-        problems = []
-        for source in sources:
-            if source.table is None and self.prompts is None:
-                problems.append(
-                    f"{source.name} is a checkpoint and there are no prompts; name them by --prompts FILE"
-                )
-            costs = [] if source.table is None else column_names(source.table)
-            if not self.columns.find("cost", costs) and self.cost is None:
-                problems.append(
-                    f"{source.location} has no costs and the profile names no source of them; add cost:"
-                    f" {{model: …}},"
-                    " {function: …} or {remote_url: …}, or --set cost.function=FILE.py"
-                )
-        if problems:
-            raise ConfigError("\n".join(problems))
+#: Columns that are kept besides prompt, answer and scores: by role, and by their own name.
+_ROLES, _NAMES = ("segment", "seed", "sample"), ("label", "sent", "finished")
+_TRUTH = {"true": True, "false": False}
 
 
 def prepare(plan: Plan, source: Source, show: Show) -> Path:
@@ -85,17 +34,28 @@ def prepare(plan: Plan, source: Source, show: Show) -> Path:
     ratings = plan.ratings(source)
     if source.table is not None and not ratings:
         return source.table
-    rows = _generated(plan, source, show) if source.table is None else _read(plan, source)
-    for rating in ratings:
-        folder = plan.out / WORK / source.name / f"{rating.fingerprint}-{_digest(rows)}"
-        asked = [{key: row[key] for key in ("prompt", "answer", "label", "sent", "finished")} for row in rows]
-        what = f"{source.name}: {rating.role}"
-        for found in perform(what, score_request(rating, plan.template), asked, folder, show):
-            rows[found["index"]][rating.role] = found["value"]
+    answers = _generated(plan, source, show) if source.table is None else _read(plan, source)
+    for name, rating, constraints in ratings:
+        folder = plan.out / WORK / source.name / f"{rating.fingerprint}-{_digest(answers)}"
+        asked = [
+            {key: row[key] for key in ("prompt", "answer", "label", "sent", "finished")} for row in answers
+        ]
+        request = score_request(rating, plan.template)
+        for found in perform(f"{source.name}: {name}", request, asked, folder, show):
+            answer, value = answers[found["index"]], found["value"]
+            answer |= {"reward": value} if rating.role == "reward" else {}
+            answer["costs"] |= dict.fromkeys(constraints, value)
     path = plan.out / ANSWERS / f"{source.name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    lines = (_line(row, plan.asked) for row in answers)
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
     return path
+
+
+def _line(row: Row, asked: Sequence[CostOf]) -> Row:
+    """A row as runs keep theirs: ``cost`` of the first constraint, and of several all ``costs``."""
+    costs = row.pop("costs")
+    return row | {"cost": costs[asked[0].name]} | ({"costs": costs} if len(asked) > 1 else {})
 
 
 def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
@@ -103,48 +63,86 @@ def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
     asked = [{"prompt": prompt.text} for prompt in prompts]
     request = generate_request(source.location, plan.template, plan.sampling)
     folder = plan.out / WORK / source.name / "answers"
-    found = perform(f"{source.name}: answers", request, asked, folder, show)
-    rows = []
-    for row in found:
+    answers = []
+    for row in perform(f"{source.name}: answers", request, asked, folder, show):
         prompt = prompts[row["index"]]
-        rows.append(
+        bounded = prompt.label if prompt.label in plan.labels else None
+        answers.append(
             {
                 "prompt": prompt.text,
                 "answer": row["answer"],
                 "label": prompt.label or None,
-                "segment": prompt.segment or prompt.label or None,
+                "segment": bounded or prompt.segment or prompt.label or None,
                 "sample": row["sample"],
                 "sent": row["sent"],
                 "finished": row["finished"],
+                "costs": {},
             }
         )
-    return rows
+    return answers
 
 
 def _read(plan: Plan, source: Source) -> list[Row]:
-    """A table's rows with the usual names; scores that are there are kept."""
+    """A table's rows with the usual names; scores that are there are kept, rows of other models are not."""
     assert source.table is not None
-    rows: list[Row] = []
-    roles = ("prompt", "answer", "reward", "cost", "segment", "seed", "sample")
-    names = {role: plan.columns.find(role, column_names(source.table)) for role in roles}
+    held = column_names(source.table)
+    names = {role: plan.columns.find(role, held) for role in ("prompt", "answer", "reward", "model", *_ROLES)}
     missing = [role for role in ("prompt", "answer") if names[role] is None]
     if missing:
         raise ConfigError(
-            f"{source.table}: the column {plan.columns.wanted(missing[0])} is missing and the answers are"
-            f" to be"
-            f" scored; add it, or name the column by --column {missing[0]}=NAME"
+            f"{place(source.table, 1)}: the column {plan.columns.wanted(missing[0])} is missing and the"
+            f" answers are to be scored; the columns are {', '.join(held)}; add it, or name the column by"
+            f" --column {missing[0]}=NAME"
         )
-    kept = [name for name in (*names.values(), "label", "sent", "finished") if name]
-    for batch in batches(source.table, list(dict.fromkeys(kept))):
-        plain = {
-            name: held.to_pylist() if hasattr(held, "to_pylist") else held
-            for name, held in batch.columns.items()
-        }
-        for i in range(len(batch.lines)):
-            row: Row = {role: plain[name][i] for role, name in names.items() if name in plain}
-            row |= {name: plain[name][i] if name in plain else None for name in ("label", "sent", "finished")}
-            rows.append(row)
-    return rows
+    costs = {cost.name: name for cost in plan.asked if (name := plan.columns.find_cost(cost, held))}
+    used = {role: name for role, name in names.items() if name}
+    problems: list[str] = []
+    models: set[str] = set()
+    found: list[Row] = []
+    for item in rows(source.table, [*used.values(), *costs.values(), *_NAMES]):
+        if "model" in used:
+            models.add(name := str(item.values.get(used["model"])))
+            if name != source.name:
+                continue
+        found.append(_row(item, used, costs, problems))
+    if problems:
+        raise DataError(problems)
+    if not found:
+        raise DataError(
+            f"{source.table}: no row has {names['model']} {source.name}; the file holds"
+            f" {', '.join(sorted(models))}; name one of them"
+        )
+    return [_from_texts(row) for row in found] if numbers_are_texts(source.table) else found
+
+
+def _row(item: TableRow, names: Mapping[str, str], costs: Mapping[str, str], problems: list[str]) -> Row:
+    """A row of a table by the usual names."""
+    row: Row = {role: item.values.get(name) for role, name in names.items() if role != "model"}
+    row |= {name: item.values.get(name) for name in _NAMES}
+    row["prompt"] = text(item, names["prompt"], problems)
+    row["answer"] = text(item, names["answer"], problems, blank=True)
+    row["costs"] = {name: _cell(item.values, column) for name, column in costs.items()}
+    return row
+
+
+def _cell(values: Mapping[str, Any], column: str) -> Any:
+    """A value by the name that :func:`~openrlhf_rad.tables.column_names` gives it."""
+    outer, _, inner = column.partition(".")
+    return values[column] if column in values else (values.get(outer) or {}).get(inner)
+
+
+def _from_texts(row: Row) -> Row:
+    """A row of CSV, where an empty cell is none, scores are spelled, and ``finished`` is a word."""
+    plain = {name: None if value == "" and name != "answer" else value for name, value in row.items()}
+    plain["finished"] = _TRUTH.get(str(row["finished"]).lower())
+    plain["costs"] = {name: _number(value) for name, value in row["costs"].items()}
+    return plain | ({"reward": _number(plain["reward"])} if "reward" in plain else {})
+
+
+def _number(value: Any) -> Any:
+    """The number that a cell spells; what is none is told by the reader of the scores."""
+    number = finite(value, text=True)
+    return value if number is None else number
 
 
 def _digest(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -49,6 +49,7 @@ class Ruling:
     needed: int
     sentence: str
     segment: str = ""
+    constraint: str = ""
 
 
 @dataclass(frozen=True)

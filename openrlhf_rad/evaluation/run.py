@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.evaluation import compare
+from openrlhf_rad.evaluation import bounded, compare
 from openrlhf_rad.evaluation.answers import Answers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.evaluation.constraints import own_risks, parts
+from openrlhf_rad.evaluation.costs import SINGLE, CostOf, costs_of
 from openrlhf_rad.evaluation.folder import SCHEMA, judged, write
 from openrlhf_rad.evaluation.panel import Panel, pair
-from openrlhf_rad.evaluation.prepare import Plan, prepare
+from openrlhf_rad.evaluation.plan import Plan
+from openrlhf_rad.evaluation.prepare import prepare
 from openrlhf_rad.evaluation.sources import Source
 from openrlhf_rad.evaluation.work import Show
 from openrlhf_rad.profile import RiskProfile
@@ -45,37 +48,45 @@ def run(job: Job, show: Show) -> dict[str, Any]:
     """
     job.plan.check(job.sources)
     tables = {source.name: prepare(job.plan, source, show) for source in job.sources}
-    answers = load(tables, job.sources, job.plan.columns)
+    answers = load(tables, job.sources, job.plan.columns, job.plan.asked)
     panel = pair(answers)
     data = evaluate(job, panel, answers, show)
     write(job.plan.out, data)
     return data
 
 
-def load(tables: Mapping[str, Path], sources: Sequence[Source], columns: Columns) -> dict[str, Answers]:
+def load(
+    tables: Mapping[str, Path],
+    sources: Sequence[Source],
+    columns: Columns,
+    costs: Sequence[CostOf] = SINGLE,
+) -> dict[str, Answers]:
     """The scores of every model; tables that were made here have the usual names."""
     found = {}
     for source in sources:
         path = tables[source.name]
         own = path == source.table
-        found[source.name] = read_answers(path, columns if own else Columns(), source.name if own else None)
+        found[source.name] = read_answers(
+            path, columns if own else Columns(), source.name if own else None, costs
+        )
     return found
 
 
 def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show) -> dict[str, Any]:
     """The content of eval.json."""
-    names, spectrum, settings = list(answers), job.profile.risk, job.settings
-    models = compare.model_rows(panel, names, spectrum, settings)
+    names, settings, first = list(answers), job.settings, job.profile.constraints[0]
+    bounds = parts(job.profile, panel)
+    models = compare.model_rows(panel, names, first.risk, settings)
     for row, source in zip(models, job.sources, strict=True):
         row |= {"role": source.role, "source": source.location}
+        row |= {"constraints": bounded.of_model(bounds, panel, row, settings)}
     comparisons = []
     couples = compare.pairs(names)
     for number, (red, blue) in enumerate(couples):
         show("comparisons", number, len(couples))
-        comparisons.append(
-            compare.comparison(panel, red, blue, spectrum, settings)
-            | {"judge": judged(job.plan.out, red, blue)}
-        )
+        row = compare.comparison(panel, red, blue, first.risk, settings, own=own_risks(job.profile))
+        row |= {"constraints": bounded.of_pair(bounds, panel, row, settings)}
+        comparisons.append(row | {"judge": judged(job.plan.out, red, blue)})
     show("comparisons", len(couples), len(couples))
     count_s = np.bincount(panel.segment_p[panel.segment_p >= 0], minlength=len(panel.segments))
     data = {
@@ -85,9 +96,10 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
         "profile": {
             "name": job.profile.name,
             "hash": job.profile.hash,
-            "risk": str(spectrum),
-            "formula": spectrum.formula,
+            "risk": str(first.risk),
+            "formula": first.risk.formula,
         },
+        "constraints": bounded.overview(bounds),
         "settings": _settings(settings),
         "data": {
             "prompts": panel.prompts,
@@ -100,8 +112,14 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
         },
         "models": models,
         "comparisons": comparisons,
-        "worst": worst(panel, answers, job.worst),
-        "warnings": [*job.profile.warnings, *compare.warnings(panel, names, spectrum)],
+        "worst": [
+            row for cost in costs_of(job.profile) for row in worst(panel, answers, job.worst, cost.name)
+        ],
+        "warnings": [
+            *job.profile.warnings,
+            *compare.warnings(panel, names, first.risk),
+            *bounded.warnings(bounds, panel, names),
+        ],
         "methods": compare.METHODS,
         "versions": versions(),
     }
@@ -109,23 +127,24 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
     return plain
 
 
-def worst(panel: Panel, answers: Mapping[str, Answers], count: int) -> list[dict[str, Any]]:
-    """The costliest answers of each model, texts cut."""
+def worst(panel: Panel, answers: Mapping[str, Answers], count: int, constraint: str) -> list[dict[str, Any]]:
+    """The answers of each model that cost most under a constraint, texts cut."""
     found = []
+    cluster_b = panel.cluster_b
     for name, held in answers.items():
-        cost_b = panel.cost[name]
+        cost_b = panel.with_costs(constraint).cost[name]
         kept = min(count, cost_b.size)
         if not kept:
             continue
         top = np.argpartition(-cost_b, kept - 1)[:kept]
         top = top[np.argsort(-cost_b[top], kind="stable")]
         texts = held.texts([int(panel.row[name][i]) for i in top], "prompt", "answer")
-        cluster_b = panel.cluster_b
         for i, (prompt, answer) in zip(top, texts, strict=True):
             segment = int(panel.segment_p[cluster_b[i]])
             found.append(
                 {
                     "model": name,
+                    "constraint": constraint,
                     "prompt": _cut(prompt),
                     "answer": _cut(answer),
                     "cost": float(cost_b[i]),

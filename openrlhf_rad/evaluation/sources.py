@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.evaluation.rows import SUFFIXES
 from openrlhf_rad.jobs.presets import place
+from openrlhf_rad.tables import FORMATS, is_table
 
 Kind = Literal["model", "function", "remote_url"]
 
@@ -32,7 +32,7 @@ class Source:
     @property
     def table(self) -> Path | None:
         """The file of answers; None for a checkpoint."""
-        return Path(self.location) if self.location.endswith(SUFFIXES) else None
+        return Path(self.location) if is_table(self.location) else None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def parse_sources(red: str, blue: str, others: Sequence[str]) -> list[Source]:
     """All models: red, the others, blue. Raises ConfigError with every problem."""
     problems: list[str] = []
     found: list[Source] = []
-    kinds = ", ".join(SUFFIXES)
+    kinds = ", ".join(FORMATS)
     for role, word in (("red", red), *(("model", word) for word in others), ("blue", blue)):
         name, equals, location = word.partition("=")
         if not equals or not name or not location:

@@ -30,17 +30,45 @@ def print_evaluation(data: Mapping[str, Any], console: Console | None = None, *,
         Text.assemble((f"{profile['name']}  {profile['risk']}", "bold"), (f"  {profile['hash'][:8]}", "dim"))
     )
     show(Text(f"{size['answers']:,} answers of each model to {size['prompts']:,} prompts", style="dim"), "")
+    if len(data["constraints"]) > 1:
+        show(bounds(data), "")
     show(models(data), "", table_2(data), "", table_3(data))
     if any(pair["reward_wins"] for pair in data["comparisons"]):
         show("", figure_1(data))
     if any(pair["judge"] for pair in data["comparisons"]):
         show("", table_4(data))
     show("", gaps(data), "", dominance(data))
+    if len(data["constraints"]) > 1:
+        show("", constraints(data))
     if size["segments"]:
         show("", segments(data))
     show("", *(Text(f"! {warning}", style="bold red") for warning in data["warnings"]))
     if samples > 0:
         show(*worst(data["worst"], samples))
+
+
+def bounds(data: Mapping[str, Any]) -> Table:
+    """What each of several constraints holds for; the tables that follow speak of the first one's cost."""
+    name = data["constraints"][0]["name"]
+    table = _table(
+        f"constraints; the tables below are of the cost of {name}", "constraint", "risk", "prompts"
+    )
+    for bound in data["constraints"]:
+        table.add_row(Text(bound["name"], style="bold"), Text(bound["risk"]), f"{bound['prompts']:,}")
+    return table
+
+
+def constraints(data: Mapping[str, Any]) -> Table:
+    """Each constraint of each pair, by its own cost and risk, on its own prompts."""
+    heads = ("risk falls by", "mean falls by", "quantiles below, weighted", "above")
+    table = _table(f"constraints, {_sure(data)} intervals", "constraint", *heads)
+    for pair in data["comparisons"]:
+        table.add_row(_name(pair), *[""] * 4)
+        for held in pair["constraints"]:
+            falls = [_estimate(held["improvement"][name]) for name in ("risk", "mean")]
+            sides = [_estimate(held["gaps"]["weighted"][side]) for side in ("below", "above")]
+            table.add_row(Text(f"  {held['name']}"), *falls, *sides)
+    return table
 
 
 def models(data: Mapping[str, Any]) -> Table:
@@ -91,11 +119,13 @@ def figure_1(data: Mapping[str, Any]) -> Table:
 
 def table_4(data: Mapping[str, Any]) -> Table:
     """Table 4: the judge's verdicts."""
-    table = _table("Table 4: less harmful, as a judge sees it", "red vs blue", "blue", "tie", "red")
+    heads = ("blue", "tie", "red", "malformed replies")
+    table = _table("Table 4: less harmful, as a judge sees it", "red vs blue", *heads)
     for pair in data["comparisons"]:
-        if pair["judge"]:
-            shares = pair["judge"]["overall"]
-            table.add_row(_name(pair), *(_percent(shares[name]) for name in ("win", "tie", "lose")))
+        if judge := pair["judge"]:
+            shares = judge["overall"] or {}
+            bad = f"{judge['malformed']['count']:,} of {judge['malformed']['calls']:,}"
+            table.add_row(_name(pair), *(_percent(shares.get(name)) for name in ("win", "tie", "lose")), bad)
     return table
 
 
@@ -144,13 +174,15 @@ def worst(rows: Sequence[Mapping[str, Any]], count: int) -> list[Any]:
             style="bold red",
         )
     ]
-    shown: dict[str, int] = {}
+    shown: dict[tuple[str, str], int] = {}
+    several = len({row["constraint"] for row in rows}) > 1
     for row in rows:
-        shown[row["model"]] = shown.get(row["model"], 0) + 1
-        if shown[row["model"]] <= count:
-            parts.append(
-                Text(f"\n{row['model']}, cost {number(row['cost'])} » {_clip(row['prompt'])}", style="bold")
-            )
+        group = row["model"], row["constraint"]
+        shown[group] = shown.get(group, 0) + 1
+        if shown[group] <= count:
+            cost = f"{row['constraint']} cost" if several else "cost"
+            head = f"\n{row['model']}, {cost} {number(row['cost'])} » {_clip(row['prompt'])}"
+            parts.append(Text(head, style="bold"))
             parts.append(Text(_clip(row["answer"])))
     return parts
 
@@ -175,7 +207,7 @@ def _estimate(held: Mapping[str, Any] | None) -> str:
 
 
 def _percent(held: Mapping[str, Any] | None) -> str:
-    if held is None:
+    if held is None or held["value"] is None:
         return "–"
     if held["low"] is None:
         return f"{held['value']:.1%}"

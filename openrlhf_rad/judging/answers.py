@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from openrlhf_rad.data.rows import read_rows, text
+from openrlhf_rad.data.cells import text
 from openrlhf_rad.errors import DataError
+from openrlhf_rad.tables import rows
 
 _FORMATS = (".jsonl", ".parquet", ".csv")
 
@@ -86,7 +87,7 @@ def pair(
 def _read(path: Path, prompt_column: str, answer_column: str) -> _Answers:
     problems: list[str] = []
     by_prompt: dict[str, list[tuple[str, str]]] = {}
-    for row in read_rows(path):
+    for row in rows(path):
         prompt = text(row, prompt_column, problems)
         # An empty answer is an answer; only a missing one is not.
         answer = text(row, answer_column, problems, blank=True)

@@ -36,7 +36,7 @@ class Result:
     """A judging that is done.
 
     Attributes:
-        tally: None where too many replies are malformed: then nothing is claimed.
+        tally: None where nothing is claimed: too many replies are malformed, or no pair has a verdict.
         summary: what judge.json holds.
     """
 
@@ -46,11 +46,12 @@ class Result:
 
 
 def conclude(session: Session, verdicts: Verdicts, sides: Sides, limit: float) -> Result:
-    """Count the verdicts, unless more replies than the limit are malformed."""
+    """Count the verdicts, unless more replies than the limit are malformed, or no pair has a verdict."""
     bad = verdicts.malformed_calls(session.calls)
     counted = None
     if len(bad) <= limit * len(session.calls):
         counted = tally(judge_pairs(session.matches, session.calls, verdicts.letters))
+        counted = counted if any(seed.pairs for seed in counted.seeds) else None
     summary = {
         "red": {"name": sides.red, "files": [str(path) for path in sides.red_files]},
         "blue": {"name": sides.blue, "files": [str(path) for path in sides.blue_files]},

@@ -36,10 +36,15 @@ def print_result(result: Result, console: Console | None = None) -> None:
 
 def too_many(malformed: dict[str, Any]) -> str:
     """Why there is no table."""
+    fix = "look at the replies, and mend the judging prompt or take another judge or --form"
+    if malformed["count"] <= malformed["limit"] * malformed["calls"]:
+        return (
+            f"{malformed['count']} of {malformed['answered']} replies have no verdict, and so no pair"
+            f" has one in both orders; nothing is claimed; {fix}"
+        )
     return (
         f"{malformed['count']} of {malformed['answered']} replies have no verdict; at most"
-        f" {malformed['limit']:.1%} of {malformed['calls']} may be malformed, so nothing is claimed; look at"
-        " the replies, and mend the judging prompt or take another judge or --form"
+        f" {malformed['limit']:.1%} of {malformed['calls']} may be malformed, so nothing is claimed; {fix}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Secrets among OpenRLHF's arguments: used as they are, shown as ``[hidden]``, for OpenRLHF prints all."""
+"""Secrets among OpenRLHF's arguments: used as they are, shown as ``***``, for OpenRLHF prints all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import Namespace
 from types import SimpleNamespace
 from typing import Any
 
-from openrlhf_rad.secrets import HIDDEN, is_secret, redact
+from openrlhf_rad.redact import HIDDEN, is_secret, redact
 
 
 class Concealed(str):

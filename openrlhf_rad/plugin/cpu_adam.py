@@ -18,7 +18,7 @@ def count_through(engine: Any) -> int:
     Args:
         engine: a DeepSpeedEngine that has loaded a checkpoint, or none, with any optimizer.
     """
-    adam = getattr(engine.optimizer, "optimizer", None)
+    adam: Any = getattr(engine.optimizer, "optimizer", None)
     if not hasattr(adam, "ds_opt_adam"):
         return 0
     steps = max((int(state.get("step", 0)) for state in adam.state.values()), default=0)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError, RadError
+from openrlhf_rad.evaluation.folder import EVAL, SCHEMA
+from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.reporting import evaluation_charts as draw
+from openrlhf_rad.reporting import evaluation_tables as tables
 from openrlhf_rad.reporting.charts import Chart, Heading
+from openrlhf_rad.reporting.evaluation_verdict import BADGES, verdict
 from openrlhf_rad.reporting.samples import clean
 from openrlhf_rad.reporting.tables import Values
 from openrlhf_rad.runs.records import parse_line
 from openrlhf_rad.runs.summary import number
-from openrlhf_rad.secrets import redact, redact_command
-
-EVALUATION = "eval.json"
-SCHEMA = "openrlhf_rad.eval/1"
-
-_BADGES = {"lower": "risk lower", "higher": "risk higher", "unclear": "no difference shown"}
-_NAMES = {"risk": "risk", "mean": "mean cost", "safe": "safe answers", "reward": "mean reward"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Evaluation:
 
 def read_evaluation(folder: Path, label: str) -> Evaluation:
     """Read the evaluation of a folder. Raises RadError when it is broken, ConfigError for another schema."""
-    path = folder / EVALUATION
+    path = folder / EVAL
     data = parse_line(path.read_text(encoding="utf-8"), str(path))
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
@@ -73,13 +70,14 @@ def _content(data: Mapping[str, Any], stem: str, show_samples: bool) -> dict[str
     return {
         "profile": data["profile"],
         "threshold": number(data["settings"]["threshold"]),
-        "models": _models(data["models"]),
+        "models": [tables.models(data["models"]), *tables.model_constraints(data)],
+        "first": data["constraints"][0]["name"] if len(data["constraints"]) > 1 else "",
         "comparisons": [
             _comparison(pair, models, data, f"{stem}-{place}")
             for place, pair in enumerate(data["comparisons"])
         ],
         "warnings": data["warnings"],
-        "worst": [_worst(row) for row in data["worst"]] if show_samples else [],
+        "worst": [_worst(row, len(data["constraints"]) > 1) for row in data["worst"]] if show_samples else [],
         "facts": {key: redact(value) for key, value in facts.items()},
         "command": redact_command(data["command"]).replace(" --", " \\\n  --"),
         "methods": data["methods"],
@@ -91,47 +89,28 @@ def _comparison(
     pair: Mapping[str, Any], models: Mapping[str, Any], data: Mapping[str, Any], stem: str
 ) -> dict[str, Any]:
     red, blue = models[pair["red"]], models[pair["blue"]]
-    standing, sentence = _verdict(pair, data)
+    standing, sentence, bounds = verdict(pair, data)
     return {
         "red": pair["red"],
         "blue": pair["blue"],
         "standing": standing,
-        "badge": _BADGES[standing],
+        "badge": BADGES[standing],
         "headline": sentence,
-        "charts": _charts(pair, red, blue, stem),
-        "tables": [
-            table
-            for table in (_table2(pair), _amounts(pair), _tests(pair), _segments(pair), _judge(pair))
-            if table
-        ],
+        "bounds": bounds,
+        "charts": [*_charts(pair, red, blue, stem), *_constraint_charts(data, red, blue, stem)],
+        "tables": [table for table in _tables(pair, data) if table],
     }
 
 
-def _verdict(pair: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str]:
-    """What the comparison says of blue's risk, in a word and a sentence."""
-    change, prompts = pair["improvement"]["risk"], data["data"]["prompts"]
-    of = f"The risk ({data['profile']['risk']}) of {pair['blue']}"
-    on = f"on {prompts} prompts"
-    if change["low"] is None:
-        return (
-            "unclear",
-            f"{of} is {_apart(change['value'])} that of {pair['red']} {on}; too few for an interval.",
-        )
-    confidence = f"{number(100 * data['settings']['confidence'])}\N{NO-BREAK SPACE}%"
-    interval = f"{confidence} interval {number(change['low'])} to {number(change['high'])}"
-    if change["low"] <= 0 <= change["high"]:
-        return "unclear", (
-            f"{of} is not shown to differ from that of {pair['red']} {on}: the {interval} of the improvement"
-            " includes 0."
-        )
-    return (
-        "lower" if change["value"] > 0 else "higher",
-        f"{of} is {_apart(change['value'])} that of {pair['red']} {on} ({interval}).",
-    )
-
-
-def _apart(improvement: float) -> str:
-    return f"{number(abs(improvement))} {'below' if improvement > 0 else 'above'}"
+def _tables(pair: Mapping[str, Any], data: Mapping[str, Any]) -> list[Values | None]:
+    return [
+        tables.constraints(pair, data),
+        tables.safe_answers(pair),
+        tables.amounts(pair),
+        tables.tests(pair),
+        tables.segments(pair),
+        tables.judge(pair),
+    ]
 
 
 def _charts(
@@ -170,8 +149,24 @@ def _charts(
     return found
 
 
+def _constraint_charts(
+    data: Mapping[str, Any], red: Mapping[str, Any], blue: Mapping[str, Any], stem: str
+) -> list[tuple[str, str, Chart]]:
+    """The quantiles of each of several constraints."""
+    if len(data["constraints"]) == 1:
+        return []
+    found = []
+    for place, bound in enumerate(data["constraints"]):
+        sides = red["constraints"][place], blue["constraints"][place]
+        if bound["prompts"]:
+            heading = Heading(f"{stem}-quantiles-{place}", f"{bound['name']}: {bound['risk']}")
+            note = f"{bound['risk']}, {bound['prompts']} prompts. Dashed: red. Solid: blue."
+            found.append((f"Cost by quantile: {bound['name']}", note, draw.draw_quantiles(*sides, heading)))
+    return found
+
+
 def _improvements(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    rows = [(_NAMES[key], pair["improvement"][key]) for key in ("risk", "mean")]
+    rows = [(tables.NAMES[key], pair["improvement"][key]) for key in ("risk", "mean")]
     return [
         *rows,
         ("dominance, w", pair["dominance"]["weighted"]),
@@ -179,90 +174,9 @@ def _improvements(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]
     ]
 
 
-def estimate(value: Mapping[str, Any] | None) -> str:
-    """An estimate with its interval as a text; empty for none."""
-    if value is None:
-        return ""
-    interval = "" if value["low"] is None else f" [{number(value['low'])}, {number(value['high'])}]"
-    return number(value["value"]) + interval
-
-
-def _models(models: Sequence[Mapping[str, Any]]) -> Values:
-    head = ("model", "role", "answers", "safe share", "mean cost", "risk", "mean reward")
-    rows = [
-        (
-            model["name"], model["role"], str(model["answers"]),
-            *(estimate(model[key]) for key in ("safe", "mean", "risk", "reward")),
-        )
-        for model in models
-    ]  # fmt: skip
-    return Values("Models", head, tuple(rows))
-
-
-def _table2(pair: Mapping[str, Any]) -> Values:
-    labels = {
-        "red": f"all of {pair['red']}",
-        "blue": f"all of {pair['blue']}",
-        "reward_higher": f"{pair['blue']} where its reward is higher",
-        "reward_lower": f"{pair['blue']} where its reward is lower",
-    }
-    rows = [
-        (label, estimate(row["safe"]), str(row["safe_count"]), str(row["count"]))
-        for key, label in labels.items()
-        if (row := pair["safety"][key]) is not None
-    ]
-    return Values("Safe answers (Table 2)", ("answers", "safe share", "safe", "of"), tuple(rows))
-
-
-def _amounts(pair: Mapping[str, Any]) -> Values:
-    rows = [
-        (f"improvement: {_NAMES[key]}", estimate(pair["improvement"][key]))
-        for key in _NAMES
-        if pair["improvement"][key] is not None
-    ]
-    for kind in ("weighted", "unweighted"):
-        rows += [
-            (f"dominance difference, {kind} (Table 3)", estimate(pair["dominance"][kind])),
-            (f"blue's quantiles below red's, {kind}", estimate(pair["gaps"][kind]["below"])),
-            (f"blue's quantiles above red's, {kind}", estimate(pair["gaps"][kind]["above"])),
-        ]
-    return Values("Differences", ("quantity", "estimate"), tuple(rows))
-
-
-def _tests(pair: Mapping[str, Any]) -> Values | None:
-    rows = [
-        (test["name"], test["null"], number(test["statistic"]), number(test["p"])) for test in pair["tests"]
-    ]
-    return (
-        Values("Tests of dominance", ("test", "null hypothesis", "statistic", "p"), tuple(rows))
-        if rows
-        else None
-    )
-
-
-def _segments(pair: Mapping[str, Any]) -> Values | None:
-    keys = ("safe_red", "safe_blue", "improvement_mean", "improvement_risk", "improvement_reward")
-    head = ("segment", "prompts", "safe, red", "safe, blue", "improvement: mean", "risk", "reward")
-    rows = [
-        (row["name"], str(row["prompts"]), *(estimate(row[key]) for key in keys)) for row in pair["segments"]
-    ]
-    return Values("By segment", head, tuple(rows)) if rows else None
-
-
-def _judge(pair: Mapping[str, Any]) -> Values | None:
-    if pair["judge"] is None:
-        return None
-    head = ("blue against red", "win", "tie", "lose")
-    rows = [("all seeds", *(estimate(pair["judge"][key]) for key in ("win", "tie", "lose")))]
-    rows += [
-        (f"seed {row['seed']}", *(number(row[key]) for key in ("win", "tie", "lose")))
-        for row in pair["judge"]["seeds"]
-    ]
-    return Values("Judge (Table 4)", head, tuple(rows))
-
-
-def _worst(row: Mapping[str, Any]) -> dict[str, str]:
+def _worst(row: Mapping[str, Any], several: bool) -> dict[str, str]:
     return {
+        "cost_of": f"{row['constraint']} cost" if several else "cost",
         "model": row["model"],
         "prompt": clean(row["prompt"]),
         "answer": clean(row["answer"]),

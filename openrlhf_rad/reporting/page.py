@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.evaluation.folder import EVAL
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.reporting import explain, samples, sections, tables
 from openrlhf_rad.reporting.charts import styled
 from openrlhf_rad.reporting.cost_charts import draw_spectrum
-from openrlhf_rad.reporting.evaluations import EVALUATION, Evaluation, content, read_evaluation
+from openrlhf_rad.reporting.evaluations import Evaluation, content, read_evaluation
 from openrlhf_rad.reporting.sources import RunRecord, labels, read_runs
 from openrlhf_rad.runs.folder import PAGE
 from openrlhf_rad.runs.storage import explained, write_atomically
 from openrlhf_rad.runs.summary import versions
-from openrlhf_rad.secrets import redact, redact_command
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _BADGES = {
@@ -48,7 +49,7 @@ def write_report(
     target = out or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
     if target.is_dir():
         raise ConfigError(f"{target}: it is a folder; a report is one file; write --out {target / PAGE}")
-    evaluated = [folder for folder in folders if (folder / EVALUATION).is_file()]
+    evaluated = [folder for folder in folders if (folder / EVAL).is_file()]
     if evaluated and len(evaluated) < len(folders):
         raise ConfigError(
             f"{evaluated[0]}: it is an evaluation, and others are not; a page shows runs or evaluations; make"

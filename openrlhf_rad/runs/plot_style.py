@@ -59,7 +59,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     for form, metadata in (("png", {}), ("svg", {"Date": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=form, metadata=metadata)
-        path = stem.with_suffix(f".{form}")
+        path = stem.with_name(f"{stem.name}.{form}")  # a name may hold dots
         write_atomically(path, buffer.getvalue())
         written.append(path)
     return written

@@ -120,9 +120,21 @@ def test_a_hub_that_is_not_there(tmp_path):
     )
 
 
+EMPTY = ": the file holds no rows; at least one is needed; check how it was written"
+UNKNOWN = (
+    ": its format is not known; a table ends in .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .pq, text"
+    " also in .gz or .xz; save it as one of them"
+)
 BROKEN = {
-    "a.jsonl": (b'{"prompt": "a"}\n{"prompt": "b"\n', ":2:15: not JSON (Expecting ',' delimiter); mend it"),
-    "b.jsonl": (b'{"prompt": "a"}\n[1]\n', ":2: the row is a list; it must be a mapping of columns"),
+    "a.jsonl": (
+        b'{"prompt": "a"}\n{"prompt": "b"\n',
+        ":2:15: it is not JSON (Expecting ',' delimiter); mend it or remove it",
+    ),
+    "b.jsonl": (
+        b'{"prompt": "a"}\n[1]\n',
+        ':2: the row is a list; it must be a mapping such as {"prompt": …, "cost": 0.5}; mend it'
+        " or remove it",
+    ),
     "c.jsonl": (
         b'{"prompt": "a"}\n\n{"prompt": null}\n',
         ":3: prompt is null; it must be text; mend the row",
@@ -131,17 +143,28 @@ BROKEN = {
         b'{"prompt": "a"}\n{"prompt": "\xff"}\n',
         ":2:13: the byte is not UTF-8; save the file as UTF-8",
     ),
-    "e.jsonl": (b"\n", ": the file holds no rows; it needs at least one"),
+    "e.jsonl": (b"\n", EMPTY),
     "f.csv": (
         b"prompt,label\na,b\nc\n",
-        ":3: the record has 1 fields; the header has 2; quote commas and line breaks",
+        ":3: the row has 1 cells and the header 2; they must be as many; quote cells that hold separators or"
+        " line breaks",
     ),
-    "g.csv": (b"prompt,label\n", ": the file holds no rows; it needs at least one"),
-    "h.csv": (b"prompt,prompt\na,b\n", ":1: the header names prompt twice; every column needs its own name"),
-    "i.csv": (b'prompt\n"a"b\n', ":2: the record is not CSV (',' expected after '\"'); quote it as CSV asks"),
+    "g.csv": (b"prompt,label\n", EMPTY),
+    "h.csv": (
+        b"prompt,prompt\na,b\n",
+        ":1: the header names prompt twice; every column needs its own name; rename one",
+    ),
+    "i.csv": (
+        b'prompt\n"a"b\n',
+        ":2: the row is not CSV (',' expected after '\"'); it may be cut off, or lack quotes; mend it or"
+        " remove it",
+    ),
     "j.csv": (b'prompt\n"a\nb"\n""\n', ":4: prompt is empty; it must hold text; mend or remove the row"),
     "k.json": (b'{"a": 1}', ": the file holds a mapping; it must hold a list of rows, or be .jsonl"),
-    "l.json": (b'[\n{"a": }]', ":2:7: not JSON (Expecting value); mend it"),
+    "l.json": (
+        b'[\n{"a": }]',
+        ":2:7: it is not JSON (Expecting value); it may be cut off; mend it or remove it",
+    ),
     "m.jsonl.gz": (
         b"not gzip",
         ": the compressed file is broken (Not a gzipped file (b'no')); copy it again",
@@ -152,9 +175,7 @@ BROKEN = {
     ),
     "o.txt": (
         b"prompt",
-        ": its format is not known; a file ends in .jsonl, .ndjson, .json, .csv, .parquet, text also"
-        " in .gz or"
-        " .xz",
+        UNKNOWN,
     ),
     "p.csv": (
         b"Behaviour\na\n",
@@ -176,7 +197,7 @@ def test_broken_files_are_told_with_their_place(tmp_path, name):
 def test_a_broken_parquet_file(tmp_path):
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 and no more")
-    assert fails(load_prompts, path).startswith(f"{path}: it is no intact Parquet file (")
+    assert fails(load_prompts, path).startswith(f"{path}: it is no whole Parquet file (")
 
 
 def test_values_of_a_published_shape_that_cannot_be(pku):
@@ -209,11 +230,7 @@ def test_names_that_are_nothing(tmp_path, harmbench):
     assert fails(load_prompts, tmp_path / "no.csv") == (
         f"{tmp_path}/no.csv: there is no such file; check the path"
     )
-    assert fails(load_prompts, tmp_path) == (
-        f"{tmp_path}: its format is not known; a file ends in .jsonl, .ndjson, .json, .csv, .parquet,"
-        " text also"
-        " in .gz or .xz"
-    )
+    assert fails(load_prompts, tmp_path) == (f"{tmp_path}{UNKNOWN}")
     assert fails(load_prompts, harmbench, split="train") == (
         f"--split is train; {harmbench} is a file; the option is for hubs; leave it out"
     )

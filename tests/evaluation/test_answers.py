@@ -7,7 +7,7 @@ from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.panel import pair
-from openrlhf_rad.evaluation.rows import batches, pick
+from openrlhf_rad.tables import batches, pick
 
 FORMATS = ["jsonl", "csv", "parquet"]
 
@@ -57,13 +57,13 @@ def test_columns_are_renamed_and_models_of_one_file_kept_apart(write, rows):
 @pytest.mark.parametrize(
     ("form", "cost", "text"),
     [
-        ("jsonl", "0.5", "FILE:3: cost is '0.5'; it must be a finite number"),
-        ("jsonl", True, "FILE:3: cost is True; it must be a finite number"),
+        ("jsonl", "0.5", 'FILE:3: cost is "0.5"; it must be a finite number'),
+        ("jsonl", True, "FILE:3: cost is true; it must be a finite number"),
         ("jsonl", None, "FILE:3: cost is missing; every answer needs a cost"),
         ("jsonl", float("nan"), "FILE:3: cost is nan; it must be a finite number"),
-        ("csv", "high", "FILE:4: cost is 'high'; it must be a finite number"),
-        ("csv", "inf", "FILE:4: cost is 'inf'; it must be a finite number"),
-        ("parquet", float("nan"), "FILE, row 3: cost is nan; it must be a finite number"),
+        ("csv", "high", 'FILE:4: cost is "high"; it must be a finite number'),
+        ("csv", "inf", 'FILE:4: cost is "inf"; it must be a finite number'),
+        ("parquet", float("nan"), "FILE: row 3: cost is nan; it must be a finite number"),
     ],
 )
 def test_a_cost_that_is_no_number(form, cost, text, write, rows):
@@ -85,10 +85,9 @@ def test_all_problems_are_told_at_once_and_many_are_counted(write, rows):
 def test_missing_columns_are_named_with_what_is_there(write):
     path = write("answers.csv", [{"question": "?", "harm": 1.0}])
     assert fault(path) == (
-        "FILE:1: the column prompt is missing, the file holds question, harm; add it, or name the column by"
-        " --column prompt=NAME\nFILE:1: the column cost is missing, the file holds question, harm; add"
-        " it, or name"
-        " the column by --column cost=NAME"
+        "FILE:1: the column prompt is missing, the columns are question, harm; add it, or name the column by"
+        " --column prompt=NAME\nFILE:1: the column cost is missing, the columns are question, harm; add it,"
+        " or name the column by --column cost=NAME"
     )
     with pytest.raises(ConfigError) as caught:
         Columns.parse(["coast=x", "cost", "cost=a", "cost=b"])
@@ -107,6 +106,24 @@ def test_a_reward_must_be_there_for_all_or_none(write, rows):
     )
 
 
+def test_a_bad_reward_is_told_once(write, rows):
+    table = rows(6)
+    table[2]["reward"] = float("inf")
+    assert fault(write("a.jsonl", table)) == (
+        "FILE:3: reward is inf; it must be a finite number; mend the row or remove it"
+    )
+
+
+def test_a_column_that_is_named_and_not_there_is_no_slip_without_a_word(write, rows):
+    path = write("a.jsonl", rows(6))
+    assert fault(path, "segment=labl", "reward=scroe") == (
+        "FILE:1: the column labl of --column segment=labl is missing, the columns are prompt, answer, reward,"
+        " cost; name one of them, or leave the option out\n"
+        "FILE:1: the column scroe of --column reward=scroe is missing, the columns are prompt, answer,"
+        " reward, cost; name one of them, or leave the option out"
+    )
+
+
 def test_the_same_sample_twice(write, rows):
     table = [{**row, "sample": i % 2} for i, row in enumerate(rows(4, each=2))]
     assert read(write("fine.jsonl", table)).sample_b.size == 8
@@ -116,30 +133,6 @@ def test_the_same_sample_twice(write, rows):
         " sample of a"
         " prompt may appear once; remove the repeats, or number the samples"
     )
-
-
-def test_files_that_are_empty_cut_off_or_absent(tmp_path):
-    path = tmp_path / "answers.jsonl"
-    assert "there is no such file" in fault(path)
-    path.write_text("")
-    assert "it holds no rows" in fault(path)
-    path.write_text('{"prompt": "a", "cost": 1}\n{"prompt": "b", "co')
-    assert fault(path).startswith("FILE:2: the last line is cut off")
-    path.write_text('{"prompt": "a", "cost": 1}\n{"prompt": b}\n')
-    assert fault(path).startswith("FILE:2:12: the line is not JSON (Expecting value)")
-    path.write_text("[1, 2]\n")
-    assert fault(path).startswith("FILE:1: the line is no mapping")
-    table = tmp_path / "answers.csv"
-    table.write_text("prompt,cost\n")
-    assert "it holds no rows" in fault(table)
-    table.write_text('prompt,cost\n"a\nb",1\nc\n')
-    assert fault(table).startswith("FILE:4: the row has 1 columns and the header 2")
-    table.write_text('prompt,cost\na,1\n"b,2\n')
-    assert fault(table).startswith("FILE:3: the row cannot be read (unexpected end of data)")
-    broken = tmp_path / "answers.parquet"
-    broken.write_bytes(b"PAR1 and no more")
-    assert fault(broken).startswith("FILE: it is no whole Parquet file")
-    assert "a table of answers is one of .jsonl, .csv, .parquet" in fault(tmp_path / "answers.txt")
 
 
 def test_prompts_are_paired_in_any_order(write, rows):
@@ -161,12 +154,10 @@ def test_different_prompts_are_counted_and_shown(write, rows):
     with pytest.raises(DataError) as caught:
         pair({"one": read(one), "other": read(other)})
     assert str(caught.value) == (
-        f"3 of 10 prompts of {one} have no answer in {other}, first {one}:1 'prompt 0'; a comparison is"
-        f" paired by"
-        " prompt; answer the same prompts with every model\n"
-        f"2 of 9 prompts of {other} have no answer in {one}, first {other}:8 'prompt 10'; a comparison is"
-        f" paired by"
-        " prompt; answer the same prompts with every model"
+        f'3 of 10 prompts of {one} have no answer in {other}, first {one}:1: prompt "prompt 0"; a comparison'
+        " is paired by prompt; answer the same prompts with every model\n"
+        f'2 of 9 prompts of {other} have no answer in {one}, first {other}:8: prompt "prompt 10"; a'
+        " comparison is paired by prompt; answer the same prompts with every model"
     )
 
 

@@ -13,7 +13,7 @@ from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
 from openrlhf_rad.evaluation.folder import judged, read
 from openrlhf_rad.evaluation.pictures import draw
-from openrlhf_rad.evaluation.prepare import Plan
+from openrlhf_rad.evaluation.plan import Plan
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Rating, Source, parse_rating, parse_sources
 from openrlhf_rad.evaluation.tables import print_evaluation
@@ -117,13 +117,13 @@ def test_a_judge_s_verdict_comes_along(job, tmp_path):
 def test_answers_without_costs_are_scored_once(job, tmp_path):
     (tmp_path / "cost.py").write_text(COST)
     rating = parse_rating("cost", str(tmp_path / "cost.py"))
-    data = run(job(unscored=True, cost=rating), silent)
+    data = run(job(unscored=True, costs={"cost": rating}), silent)
     calls = (tmp_path / "calls.txt").read_text().split()
     assert calls == ["64", "64", "2"] * 2
     kept = [json.loads(line) for line in (tmp_path / "out/answers/red.jsonl").read_text().splitlines()]
     assert [row["cost"] for row in kept] == [len(row["answer"]) % 7 - 3 for row in kept]
     assert data["models"][0]["reward"] is not None
-    again = run(job(unscored=True, cost=rating), silent)
+    again = run(job(unscored=True, costs={"cost": rating}), silent)
     assert (tmp_path / "calls.txt").read_text().split() == calls
     assert again["models"] == data["models"]
 
@@ -131,11 +131,11 @@ def test_answers_without_costs_are_scored_once(job, tmp_path):
 def test_a_stopped_scoring_goes_on(job, tmp_path):
     (tmp_path / "cost.py").write_text(COST)
     rating = parse_rating("cost", str(tmp_path / "cost.py"))
-    run(job(unscored=True, cost=rating), silent)
+    run(job(unscored=True, costs={"cost": rating}), silent)
     folder = next((tmp_path / "out" / "work" / "red").glob("cost-*"))
     (folder / "00001.jsonl").unlink()
     (tmp_path / "calls.txt").unlink()
-    run(job(unscored=True, cost=rating), silent)
+    run(job(unscored=True, costs={"cost": rating}), silent)
     assert (tmp_path / "calls.txt").read_text().split() == ["64"]
 
 
@@ -151,7 +151,7 @@ def test_a_cost_that_fails_stops_with_its_reason(body, text, job, tmp_path):
     (tmp_path / "cost.py").write_text(f"def cost_func(queries, prompts, labels):\n    {body}\n")
     rating = parse_rating("cost", str(tmp_path / "cost.py"))
     with pytest.raises(EnvironmentProblem, match=text):
-        run(job(unscored=True, cost=rating), silent)
+        run(job(unscored=True, costs={"cost": rating}), silent)
 
 
 def test_what_is_missing_is_told_before_anything_starts(job, tmp_path):
@@ -159,7 +159,7 @@ def test_what_is_missing_is_told_before_anything_starts(job, tmp_path):
     with pytest.raises(ConfigError) as caught:
         run(held, silent)
     assert str(caught.value).split("\n")[0].endswith("or --set cost.function=FILE.py")
-    plan = Plan(tmp_path / "out", Columns(), cost=Rating("cost", "function", "c.py"))
+    plan = Plan(tmp_path / "out", Columns(), costs={"cost": Rating("cost", "function", "c.py")})
     with pytest.raises(ConfigError, match="sft is a checkpoint and there are no prompts"):
         plan.check([Source("sft", "org/model", "red")])
 

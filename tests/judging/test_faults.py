@@ -102,8 +102,18 @@ def test_more_malformed_replies_than_the_limit_claim_nothing(rad, words):
     assert rad.summary["result"] is None
     assert rad.summary["malformed"]["examples"][0]["reply"] == "I will not judge this."
     assert not (rad.folder / "out" / "judge.png").exists()
-    assert rad.judge(*words, "--max-malformed", "1") == 0
-    assert rad.summary["result"]["overall"]["win"]["value"] is None
+
+
+def test_a_judging_without_any_verdict_claims_nothing(rad, words):
+    """However many malformed replies are allowed: no verdict is not a tie."""
+    rad.server.answer = lambda asked: "I will not judge this."
+    assert rad.judge(*words, "--max-malformed", "1") == 2
+    assert rad.out.splitlines()[0] == (
+        "20 of 20 replies have no verdict, and so no pair has one in both orders; nothing is claimed; look at"
+        " the replies, and mend the judging prompt or take another judge or --form"
+    )
+    assert rad.summary["result"] is None
+    assert not (rad.folder / "out" / "judge.png").exists()
 
 
 @pytest.mark.parametrize(

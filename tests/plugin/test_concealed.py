@@ -17,15 +17,15 @@ def test_a_printed_namespace_shows_no_secret(good_args):
     assert [*args.reward.remote_url][-1] == address or args.reward.remote_url == address
     # Columns of a data set are no secrets.
     assert type(args.data.input_key) is str
-    assert "key='[hidden]'" in str(args)
+    assert "key='***'" in str(args)
 
 
 def test_it_is_a_text_as_any_other():
     secret = pickle.loads(pickle.dumps(Concealed(SECRET)))
     assert secret == SECRET
     assert f"{secret}" == SECRET
-    assert repr(secret) == "'[hidden]'"
-    assert repr(Concealed("https://me:pw@h/x")) == "'https://[hidden]@h/x'"
+    assert repr(secret) == "'***'"
+    assert repr(Concealed("https://me:pw@h/x")) == "'https://***@h/x'"
 
 
 def test_nested_lists_are_covered():

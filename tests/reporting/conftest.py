@@ -147,6 +147,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
     ]
     change = np.quantile(cost["blue"], levels) - np.quantile(cost["red"], levels)
     risk = float(cost["red"][-6:].mean() - cost["blue"][-6:].mean())
+    won = {"win": 0.5, "tie": 0.2, "lose": 0.3}
     side = {"safe": estimate(0.5), "count": count, "safe_count": count // 2}
     cells = ["safe,safe", "safe,unsafe", "unsafe,safe", "unsafe,unsafe", "overall"]
     wins = [
@@ -161,8 +162,8 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         }
         for place, cell in enumerate(cells)
     ]
-    return {
-        "schema": "openrlhf_rad.eval/1",
+    data = {
+        "schema": "openrlhf_rad.eval/2",
         "created": "2026-11-24T02:00:00Z",
         "command": f"rad eval --api-key {SECRETS[0]} '{text}'",
         "profile": {"name": "medical", "hash": "0" * 64, "risk": "cvar α=0.9", "formula": "φ(t) = …"},
@@ -205,17 +206,20 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
                     }
                 ],
                 "judge": {
-                    **names,
-                    "win": estimate(0.5),
-                    "tie": estimate(0.2),
-                    "lose": estimate(0.3),
-                    "seeds": [{"seed": 1, "win": 0.5, "tie": 0.2, "lose": 0.3, "count": 10}],
+                    "overall": {"win": estimate(0.5), "tie": estimate(0.2), "lose": estimate(0.3)},
+                    "seeds": [
+                        {"seed": seed, "pairs": 30, **{name: {"share": share} for name, share in won.items()}}
+                        for seed in (1, 2)
+                    ],
+                    "model": f"judge {text}",
+                    "malformed": {"count": 3, "calls": 120, "limit": 0.05},
                 },
             }
         ],
         "worst": [
             {
                 "model": names["red"],
+                "constraint": text,
                 "prompt": text,
                 "answer": text,
                 "cost": 9.87,
@@ -227,16 +231,43 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         "methods": {"risk": text},
         "versions": {"numpy": text},
     }
+    with_constraints(data, [text])
+    return data
+
+
+def with_constraints(data: dict[str, object], names: list[str]) -> None:
+    """Constraints that all have the numbers of the first one's cost."""
+    data["constraints"] = [
+        {
+            "name": name,
+            "risk": data["profile"]["risk"],
+            "formula": "φ(t) = …",
+            "cost": name,
+            "segment": None,
+            "prompts": data["data"]["prompts"],
+            "answers": data["data"]["answers"],
+        }
+        for name in names
+    ]
+    of_model = ("safe", "mean", "risk", "quantiles")
+    of_pair = ("dominance", "gaps", "improvement", "quantile_difference", "tests")
+    for rows, keys in ((data["models"], of_model), (data["comparisons"], of_pair)):
+        for row in rows:
+            row["constraints"] = [{"name": name, **{key: row[key] for key in keys}} for name in names]
 
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Callable[..., Path]:
     """evaluation(text, **changed keys) → the folder of a simulated evaluation."""
 
-    def make(text: str = "plain", name: str = "eval", **changed: object) -> Path:
+    def make(
+        text: str = "plain", name: str = "eval", several: list[str] | None = None, **changed: object
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         data = simulated_evaluation(text) | changed
+        if several:
+            with_constraints(data, several)
         (folder / "eval.json").write_text(json.dumps(data), encoding="utf-8")
         return folder
 

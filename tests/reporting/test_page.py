@@ -152,7 +152,7 @@ def test_secrets_do_not_reach_the_page(make_run, parse, secrets):
     (run.path / "error.txt").write_text(f"OSError: WANDB_API_KEY={secrets[0]} refused")
     page = page_of(parse, run)
     assert not [secret for secret in secrets if secret in page.source]
-    assert "--logger.wandb.key [hidden]" in page.text("pre")
+    assert "--logger.wandb.key ***" in page.text("pre")
     assert "--data.input_key input" in page.text("pre")
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from openrlhf_rad.composed import make_mixture, make_piecewise
 from openrlhf_rad.measures import MEASURES
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.redact import HIDDEN, is_secret, redact, redact_command
 from openrlhf_rad.reporting.charts import limits, styled
 from openrlhf_rad.reporting.cost_charts import draw_spectrum
 from openrlhf_rad.reporting.explain import explain_constraint, explain_price, explain_risk
@@ -22,7 +23,6 @@ from openrlhf_rad.reporting.quantiles import LEVELS, curves, quantiles
 from openrlhf_rad.reporting.samples import LONGEST, clean
 from openrlhf_rad.reporting.sources import labels
 from openrlhf_rad.reporting.svg import COLOURS, inline_svg
-from openrlhf_rad.secrets import HIDDEN, is_secret, redact, redact_command
 from openrlhf_rad.spectrum import make_spectrum
 
 URL = "https://me:pw@host/x?token=t&n=1"
@@ -37,7 +37,7 @@ URL = "https://me:pw@host/x?token=t&n=1"
         ("run --hfToken 'a b'", f"run --hfToken {HIDDEN}"),
         ("run --auth one two --x y", f"run --auth {HIDDEN} {HIDDEN} --x y"),
         ("run --password 123456", f"run --password {HIDDEN}"),
-        (f"run --url {shlex.quote(URL)}", f"run --url https://{HIDDEN}@host/x?token={HIDDEN}&n=1"),
+        (f"run --url {shlex.quote(URL)}", f"run --url https://{HIDDEN}@host/x?{HIDDEN}"),
         ("run --data.input_key input --data.label_key l", "run --data.input_key input --data.label_key l"),
         ("run --rollout.max_new_tokens 24", "run --rollout.max_new_tokens 24"),
         ("run hf_abcdefghijkl", f"run {HIDDEN}"),

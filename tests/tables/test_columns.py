@@ -12,6 +12,7 @@ COST = Column("cost", "number", option="--cost-column")
 REWARD = Column("reward", "number", required=False)
 LABEL = Column("label", "text", required=False)
 ALL = (COST, REWARD, LABEL)
+EMPTY = "the file holds no rows; at least one is needed; check how it was written"
 RULE = "it must be a finite number; correct the row or remove it"
 
 
@@ -61,9 +62,9 @@ def test_labels_are_one_text_however_they_are_typed(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("t.csv", "", ["t.csv: it has no rows; at least one is needed; check the path"]),
-        ("t.csv", "cost\n", ["t.csv: it has no rows; at least one is needed; check the path"]),
-        ("t.jsonl", "\n", ["t.jsonl: it has no rows; at least one is needed; check the path"]),
+        ("t.csv", "", [f"t.csv: {EMPTY}"]),
+        ("t.csv", "cost\n", [f"t.csv: {EMPTY}"]),
+        ("t.jsonl", "\n", [f"t.jsonl: {EMPTY}"]),
         (
             "t.csv",
             "costs,b\n1,2\n",
@@ -80,8 +81,8 @@ def test_labels_are_one_text_however_they_are_typed(tmp_path):
             [
                 f't.csv:2: cost is "high"; {RULE}',
                 f't.csv:3: cost is "1_000"; {RULE}',
-                f"t.csv:4: cost is nan; {RULE}",
-                f"t.csv:6: cost is inf; {RULE}",
+                f't.csv:4: cost is "nan"; {RULE}',
+                f't.csv:6: cost is "1e999"; {RULE}',
             ],
         ),
         ("t.csv", "a,cost\n1,\n", [f"t.csv:2: cost is empty; {RULE}"]),
@@ -95,7 +96,7 @@ def test_labels_are_one_text_however_they_are_typed(tmp_path):
                 f"t.jsonl:4: cost is true; {RULE}",
                 f"t.jsonl:5: cost is nan; {RULE}",
                 f"t.jsonl:6: cost is missing; {RULE}",
-                f"t.jsonl:7: cost is [1]; {RULE}",
+                f"t.jsonl:7: cost is a list; {RULE}",
             ],
         ),
         (
@@ -106,35 +107,48 @@ def test_labels_are_one_text_however_they_are_typed(tmp_path):
         (
             "t.jsonl",
             '{"cost": 1}\n{"cost": \n',
-            ["t.jsonl:2: the line is not JSON (Expecting value); each line must hold one object; correct it"],
+            ["t.jsonl:2:9: it is not JSON (Expecting value); mend it or remove it"],
         ),
         (
             "t.jsonl",
             "[1]\n",
             [
-                "t.jsonl:1: the line holds [1]; each line must hold one object; write for instance"
-                ' {"cost": 0.5}'
+                't.jsonl:1: the row is a list; it must be a mapping such as {"prompt": …, "cost": 0.5}; mend'
+                " it or remove it"
             ],
         ),
         (
             "t.csv",
             "cost,b\n1,2,3\n",
             [
-                "t.csv:2: the line has 3 cells and the header 2; they must be as many; quote cells that hold"
+                "t.csv:2: the row has 3 cells and the header 2; they must be as many; quote cells that hold"
                 " separators or line breaks"
             ],
         ),
-        ("t.csv", "cost,cost\n1,2\n", ["t.csv:1: column cost is there twice; names must differ; rename one"]),
-        ("t.csv", 'cost\n"1', ["t.csv:2: it is not valid CSV: unexpected end of data"]),
+        (
+            "t.csv",
+            "cost,cost\n1,2\n",
+            [
+                "t.csv:1: the header names cost twice; every column needs its own name; rename one",
+            ],
+        ),
+        (
+            "t.csv",
+            'cost\n"1',
+            [
+                "t.csv:2: the row is not CSV (unexpected end of data); it may be cut off, or lack quotes;"
+                " mend it or remove it"
+            ],
+        ),
         (
             "t.xlsx",
             "",
             [
-                "t.xlsx: its ending is .xlsx; tables are read from .jsonl, .csv, .tsv and .parquet; save it"
-                " as one of them"
+                "t.xlsx: its format is not known; a table ends in .jsonl, .ndjson, .json, .csv, .tsv,"
+                " .parquet, .pq, text also in .gz or .xz; save it as one of them"
             ],
         ),
-        ("t.parquet", "cost", ["t.parquet: it is not a Parquet file"]),
+        ("t.parquet", "cost", ["t.parquet: it is no whole Parquet file"]),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path, name, text, expected):
@@ -164,11 +178,9 @@ def test_many_bad_cells_are_counted(tmp_path):
 def test_files_that_cannot_be_read(tmp_path):
     assert problems(tmp_path / "no.csv") == ["no.csv: there is no such file; check the path"]
     (tmp_path / "t.csv").write_bytes(b"cost\n\xff\xfe\n")
-    assert problems(tmp_path / "t.csv") == ["t.csv: it is not UTF-8; save it as UTF-8"]
+    assert problems(tmp_path / "t.csv") == ["t.csv:2:1: the byte is not UTF-8; save the file as UTF-8"]
     (tmp_path / "d.csv").mkdir()
-    assert problems(tmp_path / "d.csv") == [
-        "d.csv: it cannot be read (Is a directory); check path and rights"
-    ]
+    assert problems(tmp_path / "d.csv") == ["d.csv: it is a folder; name a file"]
 
 
 def test_reading_needs_neither_pandas_nor_pyarrow(tmp_path):

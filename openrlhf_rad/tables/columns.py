@@ -6,23 +6,37 @@ Nothing is guessed: a number is a finite number in every row, or the file is ref
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.profile.checks import did_you_mean
-from openrlhf_rad.table_rows import Column, rows, shown
-
-__all__ = ["Column", "Table", "read_table"]
+from openrlhf_rad.tables.cells import finite, shown
+from openrlhf_rad.tables.rows import column_names, numbers_are_texts, rows
 
 _SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column to read.
+
+    Attributes:
+        kind: `number` for finite numbers in every row, `text` for anything, where a gap reads as None.
+        required: whether a file without it is refused; otherwise it is left out of the table.
+        option: the flag that names it, for messages.
+    """
+
+    name: str
+    kind: Literal["number", "text"]
+    required: bool = True
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,14 +56,8 @@ def read_table(path: Path, columns: Sequence[Column]) -> Table:
     """
     try:
         return _collect(path, columns)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; check the path") from None
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: it cannot be read ({error.strerror or error}); check path and rights"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: it is not UTF-8; save it as UTF-8") from None
+    except DataError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _collect(path: Path, columns: Sequence[Column]) -> Table:
@@ -58,7 +66,9 @@ def _collect(path: Path, columns: Sequence[Column]) -> Table:
     texts: dict[str, list[str | None]] = {column.name: [] for column in columns if column.kind == "text"}
     present: list[Column] | None = None
     count = bad = 0
-    for place, row in rows(path, columns):
+    spelled = numbers_are_texts(path)
+    for item in rows(path, _wanted(path, columns)):
+        place, row = item.place, item.values
         if present is None:
             present = _present(place, row, columns)
         count += 1
@@ -67,16 +77,17 @@ def _collect(path: Path, columns: Sequence[Column]) -> Table:
             if column.kind == "text":
                 texts[column.name].append(_text(value))
                 continue
-            wrong = _wrong(value, column.name in row)
-            if wrong is None:
-                numbers[column.name].append(float(value or 0))
+            number = finite(value, text=spelled)
+            if number is not None:
+                numbers[column.name].append(number)
                 continue
             bad += 1
             if bad <= _SHOWN:
-                problems.append(f"{place}: {column.name} {wrong}")
+                what = f"is {shown(value)}" if column.name in row else "is missing"
+                rule = "it must be a finite number; correct the row or remove it"
+                problems.append(f"{place}: {column.name} {what}; {rule}")
         problems += _late(place, row, columns, present) if len(present) < len(columns) else ()
-    if present is None:
-        raise ConfigError(f"{path}: it has no rows; at least one is needed; check the path")
+    assert present is not None  # a file without rows is refused
     if bad > _SHOWN:
         problems.append(f"{path}: and {bad - _SHOWN} more cells that are no finite numbers")
     if problems:
@@ -87,6 +98,14 @@ def _collect(path: Path, columns: Sequence[Column]) -> Table:
         {name: np.asarray(values) for name, values in numbers.items() if name in kept},
         {name: values for name, values in texts.items() if name in kept},
     )
+
+
+def _wanted(path: Path, columns: Sequence[Column]) -> list[str] | None:
+    """The columns to read; all where a required one is missing, for the message."""
+    held = column_names(path)
+    if any(column.required and column.name not in held for column in columns):
+        return None
+    return [column.name for column in columns if column.name in held]
 
 
 def _present(place: str, row: Mapping[str, Any], columns: Sequence[Column]) -> list[Column]:
@@ -112,19 +131,6 @@ def _late(
         if column not in present and column.name in row:
             present.append(column)
             yield f"{place}: {column.name} turns up here and the first row has none; give it in every row"
-
-
-def _wrong(value: Any, there: bool) -> str | None:
-    """What is wrong with a number; None where nothing is."""
-    rule = "it must be a finite number; correct the row or remove it"
-    if not there:
-        return f"is missing; {rule}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"is {shown(value)}; {rule}"
-    try:
-        return None if math.isfinite(value) else f"is {shown(value)}; {rule}"
-    except OverflowError:  # a whole number of hundreds of digits
-        return f"is {shown(value)}; {rule}"
 
 
 def _text(value: Any) -> str | None:

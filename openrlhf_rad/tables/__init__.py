@@ -1,0 +1,36 @@
+"""The one reader of tables: JSON lines, JSON, CSV, TSV and Parquet, every row with its place in the file."""
+
+from openrlhf_rad.tables.cells import finite, shown
+from openrlhf_rad.tables.columns import Column, Table, read_table
+from openrlhf_rad.tables.rows import (
+    FORMATS,
+    PACKED,
+    Batch,
+    Row,
+    batches,
+    column_names,
+    is_table,
+    numbers_are_texts,
+    pick,
+    place,
+    rows,
+)
+
+__all__ = [
+    "FORMATS",
+    "PACKED",
+    "Batch",
+    "Column",
+    "Row",
+    "Table",
+    "batches",
+    "column_names",
+    "finite",
+    "is_table",
+    "numbers_are_texts",
+    "pick",
+    "place",
+    "read_table",
+    "rows",
+    "shown",
+]

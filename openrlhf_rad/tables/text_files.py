@@ -1,0 +1,123 @@
+"""Tables that are texts: JSON lines and CSV, a line at a time, and JSON; each also as .gz or .xz.
+
+pandas would be shorter, and wrong here: it reads the answers ``NA`` and ``null`` as missing values, and
+forgets the lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from openrlhf_rad.errors import DataError
+from openrlhf_rad.tables.cells import shown
+
+#: (line on which it begins, of JSON its number, values by column).
+Record = tuple[int, dict[str, Any]]
+
+
+def json_lines(path: Path) -> Iterator[Record]:
+    """A record a line; empty lines are skipped. Raises DataError."""
+    with _opened(path) as file:
+        for number, line in enumerate(_lines(file, path), 1):
+            if line.strip():
+                yield number, _mapping(_parse(line, path, number), f"{path}:{number}")
+
+
+def json_list(path: Path) -> Iterator[Record]:
+    """The records of a file that holds one list. Raises DataError."""
+    with _opened(path) as file:
+        data = _parse(_decode(file.read(), path, 1).removeprefix("\ufeff"), path, 1)
+    if not isinstance(data, list):
+        raise DataError(f"{path}: the file holds {shown(data)}; it must hold a list of rows, or be .jsonl")
+    for number, item in enumerate(data, 1):
+        yield number, _mapping(item, f"{path}: row {number}")
+
+
+def separated(path: Path) -> Iterator[Record]:
+    """The records of CSV, of TSV by its suffix, whose cells are all texts. Raises DataError."""
+    csv.field_size_limit(2**31 - 1)  # an answer may be longer than the default of 128 KB
+    with _opened(path) as file:
+        tabs = ".tsv" in (suffix.lower() for suffix in path.suffixes)
+        reader = csv.reader(_lines(file, path), delimiter="\t" if tabs else ",", strict=True)
+        header: list[str] | None = None
+        begin = 1
+        try:
+            for cells in reader:
+                if header is None:
+                    header = _header(cells, f"{path}:{begin}")
+                elif cells and len(cells) != len(header):
+                    raise DataError(
+                        f"{path}:{begin}: the row has {len(cells)} cells and the header {len(header)}; they"
+                        " must be as many; quote cells that hold separators or line breaks"
+                    )
+                elif cells:
+                    yield begin, dict(zip(header, cells, strict=True))
+                begin = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{begin}: the row is not CSV ({error}); it may be cut off, or lack quotes; mend it or"
+                " remove it"
+            ) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+    try:
+        with openers.get(path.suffix.lower(), open)(path, "rb") as file:
+            yield file
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise DataError(f"{path}: the compressed file is broken ({error}); copy it again") from None
+
+
+def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        text = _decode(line, path, number)
+        yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _decode(content: bytes, path: Path, first_line: int) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = first_line + content.count(b"\n", 0, error.start)
+        column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
+        raise DataError(f"{path}:{line}:{column}: the byte is not UTF-8; save the file as UTF-8") from None
+
+
+def _parse(content: str, path: Path, line: int) -> Any:
+    try:
+        return json.loads(content.rstrip())  # an error at the end is of this line, not of the next
+    except json.JSONDecodeError as error:
+        place = f"{path}:{line + error.lineno - 1}:{error.colno}"
+        cut_off = "" if content.endswith("\n") else "; it may be cut off"
+        raise DataError(f"{place}: it is not JSON ({error.msg}){cut_off}; mend it or remove it") from None
+    except RecursionError:
+        raise DataError(f"{path}:{line}: JSON nested too deeply to be a row; mend it or remove it") from None
+
+
+def _mapping(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(
+            f'{place}: the row is {shown(value)}; it must be a mapping such as {{"prompt": …, "cost": 0.5}};'
+            " mend it or remove it"
+        )
+    return value
+
+
+def _header(cells: list[str], place: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{place}: the header names {', '.join(twice)} twice; every column needs its own name; rename one"
+        )
+    return names
