@@ -34,10 +34,9 @@ def quantile_curve(panel: Panel, cost_b: Array, confidence: float, draws: int, s
     value_k = at_rank(ordered, level_k)
     if not level_k.size:
         return Curve(level_k, value_k, value_k, value_k)
-    found = process(panel, [cost_b], [value_k])
-    # Ties put F̂ above t; the spread of a curve that jumps over t is that at t itself.
-    error_k = np.maximum(found.error[0], 1e-12)
-    peak_r = np.abs(found.draws(draws, seed)[:, 0] / error_k).max(axis=1)
+    found = process(panel, [cost_b], [_points(ordered, level_k)])
+    error_k = found.error[0]
+    peak_r = np.abs(found.draws(draws, seed)[:, 0] * _per(error_k)).max(axis=1)
     reach_k = np.quantile(peak_r, confidence) * _spread(found.share[0], error_k, level_k)
     return Curve(level_k, value_k, at_rank(ordered, level_k - reach_k), at_rank(ordered, level_k + reach_k))
 
@@ -90,21 +89,39 @@ def difference(
 ) -> Difference:
     """The difference of two quantile curves, paired by prompt."""
     ordered = [np.sort(red_b), np.sort(blue_b)]
-    points = [at_rank(side, level_k) for side in ordered]
-    found = process(panel, [red_b, blue_b], points)
+    value = [at_rank(side, level_k) for side in ordered]
+    found = process(panel, [red_b, blue_b], [_points(side, level_k) for side in ordered])
     moved_rk = found.draws(draws, seed)
     sides = []
     for side in (0, 1):
-        error_k = np.maximum(found.error[side], 1e-12)
-        scale_k = _spread(found.share[side], error_k, level_k) / error_k
+        error_k = found.error[side]
+        scale_k = _spread(found.share[side], error_k, level_k) * _per(error_k)
         sides.append(at_rank(ordered[side], level_k + moved_rk[:, side] * scale_k))
     with np.errstate(invalid="ignore"):
         draw_rk = sides[1] - sides[0]
     # ∞ − ∞: both leave the data, so nothing is known; the worst is assumed.
-    return Difference(level_k, points[1] - points[0], np.where(np.isnan(draw_rk), np.inf, draw_rk))
+    return Difference(level_k, value[1] - value[0], np.where(np.isnan(draw_rk), np.inf, draw_rk))
+
+
+def _points(ordered: Array, level_k: Array) -> Array:
+    """Where to look at F̂ for each level: at its quantile x or, where F̂ jumps over the level, just below x.
+
+    Of F̂(x) and F̂(x−) the nearer is taken, but neither 0 nor 1 if that can be helped: they do not vary.
+    """
+    value_k = at_rank(ordered, level_k)
+    upto_k = np.searchsorted(ordered, value_k, side="right") / ordered.size
+    below_k = np.searchsorted(ordered, value_k, side="left") / ordered.size
+    nearer_k = (level_k - below_k < upto_k - level_k) | (upto_k >= 1)
+    points: Array = np.where(nearer_k & (below_k > 0), np.nextafter(value_k, -np.inf), value_k)
+    return points
+
+
+def _per(error_k: Array) -> Array:
+    """1/s, or 0 where every prompt says the same: there F̂ does not move."""
+    return np.where(error_k > 1e-9, 1 / np.maximum(error_k, 1e-9), 0.0)
 
 
 def _spread(share_k: Array, error_k: Array, level_k: Array) -> Array:
-    """The standard error of F̂ at level t, from that at the level F̂ > t of a tied cost."""
+    """The standard error of F̂ at level t, from that at the level of a tied cost beside it."""
     binomial_k = np.sqrt(level_k * (1 - level_k) / np.maximum(share_k * (1 - share_k), 1e-12))
-    return np.where(share_k - level_k > 1e-3, np.minimum(error_k * binomial_k, 1.0), error_k)
+    return np.where(np.abs(share_k - level_k) > 1e-3, np.minimum(error_k * binomial_k, 1.0), error_k)

@@ -14,7 +14,7 @@ from openrlhf_rad.evaluation.bands import Curve, Difference, difference, quantil
 from openrlhf_rad.evaluation.dominance import barrett_donald, davidson_duclos
 from openrlhf_rad.evaluation.gaps import gaps
 from openrlhf_rad.evaluation.influence import average, fall, risk
-from openrlhf_rad.evaluation.interval import Inference
+from openrlhf_rad.evaluation.interval import ENOUGH, Inference
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.paper import dominance, reward_wins, safe_gain, safe_share, safety
 from openrlhf_rad.evaluation.process import quantile_levels
@@ -23,9 +23,6 @@ from openrlhf_rad.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
 
-#: Independent answers that a risk should rest on, B/∫φ² without clusters: with fewer its intervals cover less
-#: than 93 % on heavy tails (benchmarks/intervals.py).
-ENOUGH = 30
 #: A share of the variance that no single prompt should make up.
 DOMINANT = 0.5
 #: Levels between which dominance is tested for: beyond them no usual sample can tell.
@@ -34,7 +31,8 @@ RANGE = (0.05, 0.95)
 METHODS = {
     "estimates": "95 % intervals in closed form from influence functions, prompts as clusters, paired:"
     " the further"
-    " of the t interval and Hall's skewness-corrected one, with the effective number of answers as freedom",
+    " of the t interval and Hall's skewness-corrected one, with the effective number of answers as freedom;"
+    " none on fewer than 30 of them",
     "shares": "Wilson intervals on the effective number of answers (Korn and Graubard 1998)",
     "quantiles": "simultaneous sup-t band of the distribution function, inverted; prompts as clusters",
     "gaps": "directional bootstrap of Fang and Santos (2019) on the joint process of both models",
@@ -201,12 +199,11 @@ def doubts(panel: Panel, names: Sequence[str], spectrum: Spectrum) -> list[str]:
 
 def _doubt(inference: Inference, spectrum: Spectrum) -> list[str]:
     found = []
-    if inference.effective < ENOUGH:
-        needed = np.ceil(inference.prompts * ENOUGH / inference.effective)
+    if not inference.rests_on(ENOUGH):
+        needed = np.ceil(round(inference.prompts * ENOUGH / inference.effective, 3))
         found.append(
-            f"{spectrum} rests on {inference.effective:.0f} independent answers; below {ENOUGH} its"
-            f" intervals can be"
-            f" too short where tails are heavy; use about {needed:.0f} prompts"
+            f"{spectrum} rests on {inference.effective:.0f} independent answers; below {ENOUGH} it has no"
+            f" interval, for none would hold where tails are heavy; use about {needed:.0f} prompts"
         )
     if inference.largest > DOMINANT:
         found.append(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation.bands import Difference
-from openrlhf_rad.evaluation.interval import Inference
+from openrlhf_rad.evaluation.interval import ENOUGH, Inference
 from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS, Estimate
 from openrlhf_rad.spectrum import Spectrum
 
@@ -45,7 +45,8 @@ def gaps(
     rise = np.sort(costs[1]) - np.sort(costs[0])
     below = float(mass @ np.maximum(-rise, 0.0))
     above = float(mass @ np.maximum(rise, 0.0))
-    if less.prompts < MINIMUM_PROMPTS or moved.level_k.size < 2:
+    # Their far ends rest on the interval of the risk: where there is none for want of answers, nor here.
+    if less.prompts < MINIMUM_PROMPTS or not less.rests_on(ENOUGH) or moved.level_k.size < 2:
         return Gaps(Estimate(below), Estimate(above))
     found = []
     tail = (1 - confidence) / 2

@@ -26,13 +26,20 @@ def risk_influence(spectrum: Spectrum, cost_b: Array) -> tuple[float, Array]:
         return value, cost_b - value
     order = np.argsort(cost_b, kind="stable")
     ordered = cost_b[order]
-    value = float(spectrum.weights(size) @ ordered / size)
-    # φ at j/n as its mean over a bin around it: right for steps (CVaR), and finite at 1 (Wang).
-    density = size * np.diff(spectrum.cumulative((np.arange(1, size + 1) - 0.5) / size))
+    weight_n, density = _weights(spectrum, size)
+    value = float(weight_n @ ordered / size)
     step_b = np.concatenate([[0.0], np.cumsum(density * np.diff(ordered))])
     influence = np.empty(size)
     influence[order] = step_b - step_b.mean()
     return value, influence
+
+
+@lru_cache(maxsize=2)
+def _weights(spectrum: Spectrum, size: int) -> tuple[Array, Array]:
+    """Weights of the sorted answers, and φ at j/n, j = 1 … n − 1; both sides of a comparison share them."""
+    # φ at j/n as its mean over a bin around it: right for steps (CVaR), and finite at 1 (Wang).
+    density: Array = size * np.diff(spectrum.cumulative((np.arange(1, size + 1) - 0.5) / size))
+    return spectrum.weights(size), density
 
 
 @lru_cache(maxsize=64)

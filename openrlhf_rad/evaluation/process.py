@@ -82,13 +82,24 @@ def process(panel: Panel, costs: Sequence[Array], points: Sequence[Array]) -> Pr
     share = np.stack([np.cumsum(np.bincount(held, minlength=width))[:-1] / panel.answers for held in bins])
     size_b = np.repeat(panel.size_p, panel.size_p).astype(np.float64)
     sizes = np.stack([np.cumsum(np.bincount(held, size_b, minlength=width))[:-1] for held in bins])
-    blocks = [[_moments(panel, one, other, width) for other in bins] for one in bins]
-    second = np.block(blocks)
+    second = _joint(panel, bins, width)
     flat, sized = share.ravel(), sizes.ravel()
     squares = float(size_b.sum())
     second += squares * np.outer(flat, flat) - np.outer(flat, sized) - np.outer(sized, flat)
     correction = panel.prompts / max(panel.prompts - 1, 1)
     return Process(share, second * correction / panel.answers**2)
+
+
+def _joint(panel: Panel, bins: Sequence[NDArray[np.intp]], width: int) -> Array:
+    """Second moments of all models' counts, shape (M·K, M·K); symmetric, so half of the blocks are made."""
+    size = width - 1
+    second = np.empty((len(bins) * size, len(bins) * size))
+    for row, one in enumerate(bins):
+        for column, other in enumerate(bins[: row + 1]):
+            block = _moments(panel, one, other, width)
+            second[row * size : (row + 1) * size, column * size : (column + 1) * size] = block
+            second[column * size : (column + 1) * size, row * size : (row + 1) * size] = block.T
+    return second
 
 
 def _moments(panel: Panel, one: NDArray[np.intp], other: NDArray[np.intp], width: int) -> Array:
@@ -98,8 +109,8 @@ def _moments(panel: Panel, one: NDArray[np.intp], other: NDArray[np.intp], width
     counts = np.zeros(width * width)
     for lag in range(int(panel.size_p.max())):
         near = np.flatnonzero(place_b + lag < size_b)
-        counts += np.bincount(one[near] * width + other[near + lag], minlength=width * width)
+        np.add.at(counts, one[near] * width + other[near + lag], 1.0)
         if lag:
-            counts += np.bincount(one[near + lag] * width + other[near], minlength=width * width)
+            np.add.at(counts, one[near + lag] * width + other[near], 1.0)
     table: Array = counts.reshape(width, width).cumsum(0).cumsum(1)[:-1, :-1]
     return table

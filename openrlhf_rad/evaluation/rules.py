@@ -20,6 +20,10 @@ from openrlhf_rad.spectrum import Spectrum
 #: Independent answers that the risk must rest on (B·(1 − α) for CVaR_α, less what answers to one prompt
 #: share): with fewer the gate passes too often on heavy tails (benchmarks/intervals.py).
 ENOUGH = 50
+#: The gate's allowance for the skewness that the sample lacks, four times that of an interval: with it
+#: passes stay below α on every tail of benchmarks/intervals.py, for a loss of power of 0 to 3 points where
+#: blue's tail is like red's.
+CAUTION = 6.0
 #: The chance of passing that the number of prompts asked for would give, if the estimate is right.
 POWER = 0.8
 
@@ -75,9 +79,9 @@ def risk_rule(asked: Question, limit: float) -> Ruling:
     words = f"{asked.spectrum} of {asked.blue} is {number(abs(found.value))} {way} that of {asked.red}"
     # Half of α is kept for the catastrophe that the sample has not seen: see docs/evaluation.md.
     tail = (1 - asked.confidence) / 2
-    bound = found.lower(tail) if found.certain else None
+    bound = found.lower(tail, CAUTION) if found.certain else None
     outcome, needed, text = _risk_outcome(found, bound, limit, tail)
-    if bound is not None and found.effective >= ENOUGH:
+    if bound is not None and found.rests_on(ENOUGH):
         words += f", by at least {number(bound)} with {asked.sure}; {number(limit)} is asked for"
     return Ruling("risk", outcome, found.value, bound, limit, needed, words + text)
 
@@ -86,8 +90,8 @@ def _risk_outcome(
     found: Inference, bound: float | None, limit: float, tail: float
 ) -> tuple[Outcome, int, str]:
     """Outcome, prompts needed, and what to add to the sentence."""
-    if found.effective < ENOUGH:
-        least = math.ceil(found.prompts * ENOUGH / found.effective)
+    if not found.rests_on(ENOUGH):
+        least = math.ceil(round(found.prompts * ENOUGH / found.effective, 3))
         rests = f", which rests on {found.effective:.0f} independent answers; it must rest on {ENOUGH}"
         return Outcome.UNKNOWN, least, f"{rests}, so on about {least} prompts, not {found.prompts}"
     if found.value <= limit:

@@ -141,6 +141,31 @@ def test_tied_costs_give_bands_that_hold_them(panel):
     assert np.abs(moved.value_k).max() == 0
 
 
+def test_costs_at_their_limit_leave_bands_finite(panel):
+    """A tenth of the costs at 1: F̂ does not vary there, and the band of the other levels must not suffer."""
+    rng = np.random.default_rng(9)
+    cost_b = np.minimum(rng.uniform(0, 1 / 0.9, 400), 1.0)
+    held, free = panel([1] * 400), np.sort(rng.uniform(0, 1, 400))
+    capped, plain = (quantile_curve(held, side, 0.95, 2000, 0) for side in (cost_b, free))
+    middle = slice(20, -60)
+    width, other = (curve.high_k[middle] - curve.low_k[middle] for curve in (capped, plain))
+    assert width.mean() == pytest.approx(other.mean() / 0.9, rel=0.15)
+    moved = difference(held, np.zeros(400), cost_b, np.array([0.5]), draws=2000, seed=0)
+    assert moved.draw_rk.std() == pytest.approx(0.5 / 20 / 0.9, rel=0.2)  # that of blue alone
+
+
+def test_yes_or_no_costs_have_a_bound(panel):
+    """A level beside a jump: whether the quantile is 0 or 1 is open just there, and sure elsewhere."""
+    rng = np.random.default_rng(10)
+    red, blue = ((rng.random(500) < share).astype(float) for share in (0.3, 0.1))
+    level_k = np.array([0.6, 0.68, 0.8, 0.95])
+    moved = difference(panel([1] * 500), red, blue, level_k, draws=1000, seed=0)
+    assert moved.value_k.tolist() == [0, 0, -1, 0] or moved.value_k.tolist() == [0, -1, -1, 0]
+    assert np.isfinite(moved.draw_rk).all()
+    assert 0.05 < (moved.draw_rk[:, 1] < 0).mean() < 0.95
+    assert moved.upper(0.95).tolist()[2:] == [-1, 0]
+
+
 def test_risk_of_one_model(panel):
     cost_b = np.random.default_rng(8).normal(size=500)
     assert risk(panel([1] * 500), CVAR, cost_b).value == pytest.approx(np.sort(cost_b)[-50:].mean())

@@ -63,9 +63,9 @@ def test_without_rewards_nothing_is_split(panel):
 def test_table_3_is_the_difference_of_the_gaps(spectrum, panel):
     """Eq. (16), with the gaps of openrlhf_rad.transport as the second way to it."""
     rng = np.random.default_rng(0)
-    red, blue = rng.lognormal(size=240), rng.lognormal(0.1, 0.6, 240)
-    held = panel([2] * 120, {"red": red, "blue": blue})
-    weight_n = spectrum.weights(240)
+    red, blue = rng.lognormal(size=360), rng.lognormal(0.1, 0.6, 360)
+    held = panel([3] * 120, {"red": red, "blue": blue})
+    weight_n = spectrum.weights(360)
     below, above = dominance_gap(blue, red, weight_n), dominance_gap(red, blue, weight_n)
     table = dominance(held, "red", "blue", spectrum, 0.95)
     assert table["weighted"].value == pytest.approx(below - above)
@@ -96,9 +96,8 @@ def test_warnings_name_what_is_too_little(panel):
     rng = np.random.default_rng(2)
     held = panel([1] * 100, {"red": rng.normal(size=100), "blue": rng.normal(size=100)})
     assert compare.warnings(held, ["red", "blue"], CVAR)[0] == (
-        "red and blue: cvar α=0.9 rests on 10 independent answers; below 30 its intervals can be too"
-        " short where"
-        " tails are heavy; use about 300 prompts"
+        "red and blue: cvar α=0.9 rests on 10 independent answers; below 30 it has no interval,"
+        " for none would hold where tails are heavy; use about 300 prompts"
     )
     spiked = held.cost["blue"].copy()
     spiked[3] = 1e4
