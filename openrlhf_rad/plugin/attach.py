@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from openrlhf.trainer import ppo_trainer
+from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer.ray import launcher, ppo_actor, vllm_engine
 
-from openrlhf_rad.plugin.actor import ReinforcePolicyActor
+from openrlhf_rad.plugin.actor import MergingPolicyActor, ReinforcePolicyActor
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.registry import register
 from openrlhf_rad.plugin.rollout import FailClosedRollout
 from openrlhf_rad.plugin.trainer import RadTrainer
+from openrlhf_rad.plugin.trainer_async import RadTrainerAsync
 
 
 class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
@@ -24,8 +25,9 @@ class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
 
 def attach(options: RadOptions) -> None:
     """Register the hooks; call it in the driver before OpenRLHF's ``train()`` runs."""
-    register(ppo_trainer, "PPOTrainer", RadTrainer, options)
+    register(ppo_trainer, "PPOTrainer", RadTrainer, options, here=True)
+    register(ppo_trainer_async, "PPOTrainerAsync", RadTrainerAsync, options, here=True)
     register(vllm_engine, "RolloutRayActor", FailClosedRollout)
-    if options.loss == "reinforce":
-        register(ppo_actor, "PolicyModelActor", ReinforcePolicyActor, num_gpus=1)
+    policy = ReinforcePolicyActor if options.loss == "reinforce" else MergingPolicyActor
+    register(ppo_actor, "PolicyModelActor", policy, num_gpus=1)
     launcher.RayActorGroup = PlacedActorGroup

@@ -28,6 +28,8 @@ logger = init_logger(__name__)
 _OPENRLHF_METRICS = {
     "reward_mean": "rollout/reward_mean",
     "kl": "kl",
+    "rollout_kl": "vllm_kl",
+    "rollout_filtered": "is_filter_ratio",
     "response_length": "rollout/response_length_mean",
     "seconds_generation": "timing/generation",
     "seconds_experience": "timing/make_experience",
@@ -37,8 +39,15 @@ _OPENRLHF_METRICS = {
 }
 
 
-class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
-    """OpenRLHF's PPO trainer with the dominance constraint.
+#: Whichever of OpenRLHF's trainers follows in a class's bases.
+_Trainer: Any = object
+
+
+class RadTraining(_Trainer):  # type: ignore[misc]
+    """The dominance constraint on one of OpenRLHF's trainers: of synchronous training, or of asynchronous.
+
+    Put before a class with OpenRLHF's training step, a ``samples_generator``, ``generate_kwargs`` and
+    ``prompts_dataloader``.
 
     Args:
         options: RAD's options; the rest are the arguments of OpenRLHF's trainer.
@@ -74,8 +83,8 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         )
         return maker
 
-    def fit(self, global_step: int = 0) -> None:
-        """Learn the reference costs, train as OpenRLHF does, answer the held-out prompts before and after."""
+    def begin(self) -> None:
+        """Learn the reference costs, answer the held-out prompts: before λ is restored, before any update."""
         reference = self._reference()
         self.constraints = ConstraintSet(
             self.options.profile,
@@ -88,7 +97,9 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         first = self.options.profile.constraints[0]
         self.watches = Watches(first.dual.max if self.options.fixed_dual is None else None)
         self._answer_heldout("before")
-        super().fit(global_step)
+
+    def end(self) -> None:
+        """Answer the held-out prompts again, after the last update."""
         self._answer_heldout("after")
 
     def _reference(self) -> Reference:
@@ -139,6 +150,11 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         maker.last_metrics["seconds_record"] = time.perf_counter() - started
         return status, next_step
 
+    def broadcast_to_vllm(self) -> None:
+        """Hand the weights to the engines, and count it: how old an answer's weights are is measured so."""
+        super().broadcast_to_vllm()
+        self.experience_maker.weight_syncs += 1
+
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: Any = None, client_states: Any = None
     ) -> None:
@@ -185,3 +201,13 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
             self.constraints.load_state_dict(states["rad"]["constraints"])
             self.watches.load_state_dict(states["rad"]["watches"])
         return states
+
+
+class RadTrainer(RadTraining, plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
+    """OpenRLHF's PPO trainer with the constraint."""
+
+    def fit(self, global_step: int = 0) -> None:
+        """Learn the reference costs, train as OpenRLHF does, answer the held-out prompts before and after."""
+        self.begin()
+        super().fit(global_step)
+        self.end()
