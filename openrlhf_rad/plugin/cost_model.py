@@ -21,6 +21,7 @@ class CostModel:
         strategy: OpenRLHF's strategy; its ``ds`` and ``reward`` settings hold for the cost model too.
         nodes, gpus_per_node: size of the group; it must be the actor's with ``--train.colocate_all``.
         placement_group: shared with the other models where they are colocated, else None.
+        share: of each GPU of the placement group.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class CostModel:
         nodes: int,
         gpus_per_node: int,
         placement_group: Any = None,
+        share: float = 0.2,
         **_: Any,
     ) -> None:
         self.name = f"cost model {path}"
@@ -42,7 +44,7 @@ class CostModel:
             gpus_per_node,
             RewardModelActor,
             pg=placement_group,
-            num_gpus_per_actor=0.2 if placement_group else 1,
+            num_gpus_per_actor=share if placement_group else 1,
             duplicate_actors=self._duplicates,
         )
         self._loading = self._group.async_init_model_from_pretrained(strategy, path)

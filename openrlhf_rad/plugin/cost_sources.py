@@ -9,6 +9,7 @@ from openrlhf_rad.plugin.cost_model import CostModel
 from openrlhf_rad.plugin.cost_server import RemoteCost
 from openrlhf_rad.plugin.cost_texts import FunctionCost
 from openrlhf_rad.plugin.costs import CostSource, VaryingCosts
+from openrlhf_rad.plugin.modes import cost_models, share_of_gpu
 from openrlhf_rad.profile import CostSource as Named
 from openrlhf_rad.profile import RiskProfile, cost_names
 
@@ -19,7 +20,8 @@ def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, CostSource]:
     A source whose costs no longer vary stops the run.
 
     Args:
-        context: ``strategy``, ``tokenizer``, ``nodes``, ``gpus_per_node`` and ``placement_group``.
+        context: ``strategy``, ``tokenizer``, ``nodes``, ``gpus_per_node`` and ``placement_group``, the last
+            None where models do not share GPUs.
 
     Raises:
         CostError: a constraint without a cost.
@@ -30,6 +32,8 @@ def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, CostSource]:
             f"profile {profile.name} has no cost for {', '.join(lacking)};"
             " add cost: {model: …}, {function: …} or {remote_url: …}"
         )
+    if context.get("placement_group") is not None:
+        context["share"] = share_of_gpu(context["strategy"].args, cost_models(profile) or 1)
     return {
         name: VaryingCosts(_source(named, context)) for named, name in cost_names(profile).items() if named
     }

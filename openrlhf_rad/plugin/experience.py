@@ -13,6 +13,7 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.costs import CostSource
+from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
 
 
 class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
@@ -22,18 +23,23 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         cost_sources: where costs come from, by name.
         constraints: of the profile; None until the reference costs are known.
         seconds_cost: how long the last batch waited for its costs.
+        weight_syncs: how often the engines have been handed the policy's weights.
+        staleness: how many of those the oldest answer of the last batch had not seen when it was begun.
         last_metrics, last_experiences: of the last batch; costs in their own units.
     """
 
     cost_sources: Mapping[str, CostSource]
     constraints: ConstraintSet | None = None
     seconds_cost: float
+    weight_syncs = 0
+    staleness: int | None = None
     last_metrics: dict[str, float]
     last_experiences: list[Any]
 
     def make_experience(self, samples_list: list[Any]) -> list[Any]:
         """Forward all models, the cost sources beside them; attach_costs() says where the costs are then."""
         started = time.perf_counter()
+        self.staleness = self._staleness(samples_list)
         handles = {name: source.begin(samples_list) for name, source in self.cost_sources.items()}
         begun = time.perf_counter()
         experiences: list[Any] = super().make_experience(samples_list)
@@ -48,6 +54,13 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         handles = {name: source.begin(samples_list) for name, source in self.cost_sources.items()}
         attach_costs(samples_list, self._finish(handles))
 
+    def _staleness(self, samples_list: list[Any]) -> int | None:
+        """Updates since the weights of the oldest answer; None where no engine of RAD's has answered."""
+        seen = [samples.info.pop(WEIGHT_SYNCS, None) for samples in samples_list]
+        if any(syncs is None for syncs in seen):
+            return None
+        return self.weight_syncs - int(min(syncs.min() for syncs in seen))
+
     def _finish(self, handles: Mapping[str, Any]) -> dict[str, list[float]]:
         return {name: self.cost_sources[name].finish(handle) for name, handle in handles.items()}
 
@@ -61,6 +74,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             **result.metrics,
             "seconds_rad": time.perf_counter() - started,
             "seconds_cost": self.seconds_cost,
+            **({} if self.staleness is None else {"staleness": self.staleness}),
         }
         self.last_experiences = experiences
         return self._with_bonus(experiences, torch.as_tensor(result.bonus_b, dtype=torch.float32))
@@ -75,8 +89,10 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         apply_length_penalties(experiences, self.args)
         logged = [experience.info["reward"] for experience in experiences]
         sizes = [len(experience.rewards) for experience in experiences]
-        for experience, bonus in zip(experiences, torch.split(bonus_b, sizes), strict=True):
-            experience.rewards = experience.rewards + bonus
+        within_groups = self.advantage_estimator == "group_norm"
+        if not within_groups:
+            for experience, bonus in zip(experiences, torch.split(bonus_b, sizes), strict=True):
+                experience.rewards = experience.rewards + bonus
         buffer, self.args.reward.overlong_buffer_len = self.args.reward.overlong_buffer_len, None
         try:
             experiences = super().compute_advantages_and_returns(experiences)
@@ -84,7 +100,26 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             self.args.reward.overlong_buffer_len = buffer
         for experience, reward in zip(experiences, logged, strict=True):
             experience.info["reward"] = reward
+        if within_groups:
+            self._add_centred(experiences, bonus_b, sizes)
         return experiences
+
+    def _add_centred(self, experiences: list[Any], bonus_b: torch.Tensor, sizes: list[int]) -> None:
+        """Add λs − mean over the prompt's answers to advantages that were made of the reward alone.
+
+        ``group_norm`` divides by the spread within a prompt's answers. Of r + λs it would give each prompt a
+        λ of its own, the smaller the more its answers differ in harm; so it sees r, and λs stays as it is.
+        """
+        index = torch.tensor([place for experience in experiences for place in experience.index])
+        centred_b = torch.empty_like(bonus_b)
+        centred_b[index] = bonus_b
+        groups = centred_b.reshape(-1, self.args.rollout.n_samples_per_prompt)
+        centred_b = (groups - groups.mean(-1, keepdim=True)).reshape(-1)[index]
+        for experience, bonus in zip(experiences, torch.split(centred_b, sizes), strict=True):
+            token_bonus = bonus[:, None] * experience.action_mask
+            experience.advantages = experience.advantages + token_bonus
+            experience.returns = experience.returns + token_bonus
+            experience.info["return"] = experience.info["return"] + bonus
 
 
 def cost_columns(sources: Sequence[str]) -> dict[str, str]:

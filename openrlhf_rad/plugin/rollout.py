@@ -40,8 +40,14 @@ class SharedTokenizer:
         return cls(ray.put(tokenizer))
 
 
+#: In the logs of an answer: how many weight syncs the engine had seen when it began the answer.
+WEIGHT_SYNCS = "rad_weight_syncs"
+
+
 class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: ignore[misc]
     """OpenRLHF's vLLM worker; each answer comes back with a reward, or the run stops with the cause."""
+
+    _weight_syncs = 0
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as OpenRLHF's
         await super().__init__(*args, **kwargs)
@@ -52,13 +58,14 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
     async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:
         """Generate and score; a missing reward is asked for once more, with its exception let through."""
         hf_tokenizer = await self._tokenizer(kwargs.pop("hf_tokenizer"))
-        kwargs["hf_tokenizer"] = hf_tokenizer
+        kwargs["hf_tokenizer"], syncs = hf_tokenizer, self._weight_syncs
         if ticket is None or ticket.seed is None:
             responses = await super().generate_responses(*args, **kwargs)
         else:
             responses = await self._seeded(ticket.seed, ticket.turn, *args, **kwargs)
         for response in responses:
             response[PLACE] = 0 if ticket is None else ticket.place
+            response["extra_logs"] = {**(response.get("extra_logs") or {}), WEIGHT_SYNCS: syncs}
         if getattr(self.executor, "reward_endpoints", None):
             for response in responses:
                 if response["reward"] is None:
@@ -102,6 +109,20 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         answers = await asyncio.gather(*(answer(number) for number in range(num_samples)))
         return [response for found in answers for response in found]
 
+    async def update_weight(self, name: str, dtype: Any, shape: Any, empty_cache: bool = False) -> Any:
+        """Receive one weight by broadcast; ``empty_cache`` marks the last one of a sync."""
+        result = await super().update_weight(name, dtype, shape, empty_cache)
+        self._weight_syncs += empty_cache
+        return result
+
+    async def update_weight_cuda_ipc(
+        self, name: str, dtype: Any, shape: Any, ipc_handles: Any, empty_cache: bool = False
+    ) -> Any:
+        """Receive one weight of a model on the same GPU."""
+        result = await super().update_weight_cuda_ipc(name, dtype, shape, ipc_handles, empty_cache)
+        self._weight_syncs += empty_cache
+        return result
+
     async def _tokenizer(self, given: Any) -> Any:
         if not isinstance(given, SharedTokenizer):
             return given
@@ -126,5 +147,5 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         response.update(
             reward=found["rewards"],
             scores=found["rewards"] if found.get("scores") is None else found["scores"],
-            extra_logs=found.get("extra_logs") or {},
+            extra_logs={**response["extra_logs"], **(found.get("extra_logs") or {})},
         )

@@ -74,8 +74,12 @@ class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: the batches made, and samples that were made ahead of the next one."""
-        buffer = getattr(self, "_sample_buffer", [])
-        return {"batches": self.batches, "buffer": buffer, "exhausted": self._dataloader_iter is None}
+        made = self.batches > 0  # else another process generates, or nothing was generated yet
+        return {
+            "batches": self.batches,
+            "buffer": self._sample_buffer if made else [],
+            "exhausted": made and self._dataloader_iter is None,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there; OpenRLHF restores the loader of the prompts itself, before the next batch."""
@@ -87,7 +91,7 @@ class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
     @property
     def episode_is_over(self) -> bool:
         """Whether the batch made last was the last one of its episode, as far as is known."""
-        return self._dataloader_iter is None and not self._sample_buffer
+        return self.batches > 0 and self._dataloader_iter is None and not self._sample_buffer
 
     def _generate_vllm(self, *args: Any, **kwargs: Any) -> Any:
         samples, consumed, exhausted = super()._generate_vllm(*args, **kwargs)

@@ -34,6 +34,8 @@ logger = init_logger(__name__)
 _OPENRLHF_METRICS = {
     "reward_mean": "rollout/reward_mean",
     "kl": "kl",
+    "rollout_kl": "vllm_kl",
+    "rollout_filtered": "is_filter_ratio",
     "response_length": "rollout/response_length_mean",
     "seconds_generation": "timing/generation",
     "seconds_experience": "timing/make_experience",
@@ -43,17 +45,22 @@ _OPENRLHF_METRICS = {
 }
 
 
-class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
-    """OpenRLHF's PPO trainer with the dominance constraint.
+#: Whichever of OpenRLHF's trainers follows in a class's bases.
+_Trainer: Any = object
+
+
+class RadTraining(_Trainer):  # type: ignore[misc]
+    """The dominance constraint on one of OpenRLHF's trainers: of synchronous training, or of asynchronous.
+
+    Put before a class with OpenRLHF's training step, a ``samples_generator``, ``generate_kwargs`` and
+    ``prompts_dataloader``.
 
     Args:
         options: RAD's options; the rest are the arguments of OpenRLHF's trainer.
     """
 
-    def __init__(self, options: RadOptions, pretrain: str, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        # The order of the prompts is drawn while OpenRLHF's trainer is built, without a seed of its own.
-        reseed(seed_of(strategy.args.train.seed, "trainer"))
-        super().__init__(pretrain, strategy, *args, **kwargs)
+    def __init__(self, options: RadOptions, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.options = options
         os.environ.update(options.variables)  # a worker of a cluster has not the driver's environment
         self.folder = RunFolder(options.out)
@@ -85,8 +92,11 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         )
         return maker
 
-    def fit(self, global_step: int = 0) -> None:
-        """Learn the reference costs, train as OpenRLHF does, answer the held-out prompts before and after."""
+    def begin(self) -> None:
+        """Learn the reference costs, answer the held-out prompts; or go on from a checkpoint.
+
+        Before any update: the engines hold π_ref, also where a checkpoint is gone on from.
+        """
         self.states: dict[str, Any] = super().init_checkpoint_states()
         state = self._own_state()
         self.folder.rewind(self.states["global_step"])
@@ -104,7 +114,9 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
             self._answer_heldout("before")
         else:
             restore(self, state)
-        super().fit(global_step)
+
+    def end(self) -> None:
+        """Answer the held-out prompts again, after the last update."""
         self._answer_heldout("after")
 
     def init_checkpoint_states(self) -> dict[str, Any]:
@@ -185,6 +197,11 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         maker.last_metrics["seconds_record"] = time.perf_counter() - started
         return status, next_step
 
+    def broadcast_to_vllm(self) -> None:
+        """Hand the weights to the engines, and count it: how old an answer's weights are is measured so."""
+        super().broadcast_to_vllm()
+        self.experience_maker.weight_syncs += 1
+
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: Any = None, client_states: Any = None
     ) -> None:
@@ -217,3 +234,18 @@ class RadTrainer(plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
         stops = [alarm.message for alarm in alarms if alarm.severity == "stop"]
         if stops:
             raise WatchStop("\n".join(stops))
+
+
+class RadTrainer(RadTraining, plain_class(ppo_trainer, "PPOTrainer")):  # type: ignore[misc]
+    """OpenRLHF's PPO trainer with the constraint."""
+
+    def __init__(self, options: RadOptions, pretrain: str, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        # The order of the prompts is drawn while OpenRLHF's trainer is built, without a seed of its own.
+        reseed(seed_of(strategy.args.train.seed, "trainer"))
+        super().__init__(options, pretrain, strategy, *args, **kwargs)
+
+    def fit(self, global_step: int = 0) -> None:
+        """Learn the reference costs, train as OpenRLHF does, answer the held-out prompts before and after."""
+        self.begin()
+        super().fit(global_step)
+        self.end()

@@ -7,29 +7,37 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
-from openrlhf_rad.plugin import compatibility
+from openrlhf_rad.plugin import compatibility, modes
 from openrlhf_rad.plugin.compatibility import WIDE_CLIP, adapt, check_arguments, check_clip, check_versions
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.step import RadStep
 
-WHITENS = (
-    "--algo.advantage.estimator {} rescales advantages by their spread, and so λ with them, differently at"
-    " each step; use --algo.advantage.estimator rloo"
+NOT_WHOLE = (
+    "--ds.lora.rank 8 with {}: on their way to vLLM adapters are merged into whole weights of 16 bits, and"
+    " those are not whole here; {}"
 )
 REFUSED = {
-    "gae": (("--algo.advantage.estimator", "gae"), WHITENS.format("gae")),
-    "group_norm": (("--algo.advantage.estimator", "group_norm"), WHITENS.format("group_norm")),
-    "group_norm without std": (
-        ("--algo.advantage.estimator", "group_norm", "--algo.advantage.no_std_norm"),
-        WHITENS.format("group_norm"),
+    "gae below 1": (
+        ("--algo.advantage.estimator", "gae", "--algo.advantage.lambd", "0.95"),
+        "--algo.advantage.lambd 0.95 takes a part of λ·s from the critic, which learnt it under the λ of"
+        " earlier steps; use --algo.advantage.lambd 1",
     ),
-    "reinforce": (
-        ("--algo.advantage.estimator", "reinforce"),
-        WHITENS.format("reinforce") + ", or add --algo.advantage.no_std_norm",
+    "frozen policy": (
+        ("--algo.advantage.estimator", "gae", "--critic.freezing_steps", "10"),
+        "--critic.freezing_steps 10 keeps the policy as it is while λ rises for violations that it cannot"
+        " answer; leave it out",
     ),
-    "reinforce_baseline": (
-        ("--algo.advantage.estimator", "reinforce_baseline"),
-        WHITENS.format("reinforce_baseline") + ", or add --algo.advantage.no_std_norm",
+    "lora under ZeRO-3": (
+        ("--ds.lora.rank", "8", "--ds.zero_stage", "3"),
+        NOT_WHOLE.format("--ds.zero_stage 3", "use --ds.zero_stage 2"),
+    ),
+    "lora under tensor parallelism": (
+        ("--ds.lora.rank", "8", "--ds.tensor_parallel_size", "2"),
+        NOT_WHOLE.format("--ds.tensor_parallel_size", "leave it out"),
+    ),
+    "lora in 4 bits": (
+        ("--ds.lora.rank", "8", "--ds.load_in_4bit"),
+        NOT_WHOLE.format("--ds.load_in_4bit", "leave it out"),
     ),
     "discount": (
         ("--algo.advantage.gamma", "0.9"),
@@ -68,8 +76,9 @@ REFUSED = {
     ),
     "async": (
         ("--train.async_enable",),
-        "--train.async_enable is not supported together with --rad.profile: its trainer is built in another"
-        " process, where the hooks would not act; leave it out",
+        "--train.async_enable trains on answers of earlier weights, which both losses would take for the"
+        " policy's own; add --algo.advantage.is_correction_level token"
+        " --algo.advantage.is_correction_mode clip",
     ),
     "no engine": (
         ("--vllm.num_engines", "0"),
@@ -77,6 +86,9 @@ REFUSED = {
         " more",
     ),
 }
+
+
+ESTIMATORS = ["rloo", "dr_grpo", "flash_reinforce", "reinforce", "reinforce_baseline", "group_norm", "gae"]
 
 
 @pytest.mark.parametrize(("flags", "message"), REFUSED.values(), ids=REFUSED)
@@ -91,7 +103,6 @@ def test_flags_left_at_openrlhf_s_defaults_are_refused_too(good_args, rad_option
     with pytest.raises(ConfigError) as error:
         check_arguments(args, rad_options())
     assert str(error.value).splitlines() == [
-        WHITENS.format("gae"),
         "2 updates a rollout (256 samples, --train.batch_size 128, --train.max_epochs 1): REINFORCE is"
         " unbiased for the first only; use --train.batch_size 256 --train.max_epochs 1, or --rad.loss ppo",
         REFUSED["no engine"][1],
@@ -102,10 +113,13 @@ def test_flags_left_at_openrlhf_s_defaults_are_refused_too(good_args, rad_option
     "flags",
     [
         (),
-        ("--algo.advantage.estimator", "dr_grpo"),
-        ("--algo.advantage.estimator", "flash_reinforce"),
+        *(("--algo.advantage.estimator", name) for name in ESTIMATORS),
         ("--algo.advantage.estimator", "reinforce", "--algo.advantage.no_std_norm"),
-        ("--algo.advantage.estimator", "reinforce_baseline", "--algo.advantage.no_std_norm"),
+        ("--train.async_enable", "--algo.advantage.is_correction_level", "token"),
+        ("--train.async_enable", "--algo.advantage.is_correction_level", "seq"),
+        ("--train.colocate_all",),
+        ("--ds.lora.rank", "8", "--ds.zero_stage", "2"),
+        ("--ds.zero_stage", "3"),
         ("--reward.overlong_buffer_len", "8"),
         ("--train.batch_size", "16"),
         ("--algo.advantage.is_correction_level", "token", "--algo.advantage.is_correction_mode", "clip"),
@@ -116,12 +130,65 @@ def test_accepted(flags, good_args, rad_options):
     check_arguments(good_args(*flags, settled=True), rad_options())
 
 
+def test_an_estimator_that_nobody_has_looked_at_is_refused(good_args, rad_options):
+    args = good_args()
+    args.algo.advantage.estimator = "new"
+    message = (
+        "--algo.advantage.estimator new is not known to RAD, which cannot say what it does to λ; use one of "
+        + ", ".join(ESTIMATORS)
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check_arguments(args, rad_options())
+
+
+COST_MODEL = ("--rad.set", "cost.model=cost")
+FULL = (
+    *("--train.colocate_all", "--algo.advantage.estimator", "gae"),
+    *("--reward.model_name_or_path", "reward"),
+)
+
+
+def test_no_room_for_a_cost_model_on_a_gpu_of_five_models(good_args, rad_options):
+    args = good_args(*FULL, without=["--reward.remote_url"])
+    message = (
+        "--train.colocate_all with actor, reference, critic, reward model and engine leaves no room for"
+        " cost.model on a GPU, of which OpenRLHF gives each a fifth; serve the cost by cost.remote_url or"
+        " cost.function, or leave out --train.colocate_all"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check_arguments(args, rad_options(*COST_MODEL))
+    check_arguments(args, rad_options("--rad.set", "cost.function=cost.py"))
+    args.train.colocate_all = False
+    check_arguments(args, rad_options(*COST_MODEL))
+
+
+def test_a_cost_model_on_more_gpus_than_it_may_share_is_refused(good_args, rad_options):
+    args = good_args("--train.colocate_all")
+    message = (
+        "--rad.cost_num_nodes times --rad.cost_num_gpus_per_node is 2; with --train.colocate_all the cost"
+        " model shares the actor's GPUs, of which there are 1; use at most 1"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check_arguments(args, rad_options(*COST_MODEL, "--rad.cost_num_gpus_per_node", "2"))
+
+
+@pytest.mark.parametrize("costs", [1, 2, 3, 7])
+@pytest.mark.parametrize("flags", [(), ("--algo.kl.init_coef", "0"), ("--algo.advantage.estimator", "gae")])
+def test_all_models_of_a_shared_gpu_fit_on_it(flags, costs, good_args):
+    args = good_args("--train.colocate_all", *flags)
+    share = modes.share_of_gpu(args, costs)
+    total = 0.2 * modes.shared_models(args) + share * costs
+    assert 0 < share <= 0.2
+    assert total <= 1 + 1e-12
+    assert share == round(share, 4)  # Ray counts in ten-thousandths
+
+
 @pytest.mark.parametrize("name", ["small batches", "epochs", "gspo"])
 def test_openrlhf_s_own_loss_may_be_kept(name, good_args, rad_options):
     check_arguments(good_args(*REFUSED[name][0]), rad_options("--rad.loss", "ppo"))
 
 
-@pytest.mark.parametrize("name", ["gae", "aggregation", "async"])
+@pytest.mark.parametrize("name", ["gae below 1", "aggregation", "async"])
 def test_keeping_openrlhf_s_loss_excuses_nothing_else(name, good_args, rad_options):
     with pytest.raises(ConfigError, match=re.escape(REFUSED[name][1])):
         check_arguments(good_args(*REFUSED[name][0]), rad_options("--rad.loss", "ppo"))

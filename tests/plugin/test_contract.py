@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from openrlhf.models.loss import PolicyLoss
-from openrlhf.trainer import ppo_trainer
+from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
@@ -126,6 +126,9 @@ def test_the_worker_of_a_cpu_is_called_as_openrlhf_s_is(name):
     ("module", "name"),
     [
         (ppo_trainer, "PPOTrainer"),
+        (ppo_trainer_async, "PPOTrainerAsync"),
+        (ppo_trainer_async, "GenerateSamplesActor"),
+        (ppo_trainer_async, "TrainingActor"),
         (ppo_actor, "PolicyModelActor"),
         (vllm_engine, "RolloutRayActor"),
         (launcher, "RewardModelActor"),
@@ -201,7 +204,7 @@ def test_the_trainer_s_steps_are_called_as_methods():
 def test_metrics_that_are_copied_are_written_by_openrlhf():
     from openrlhf_rad.plugin.trainer import _OPENRLHF_METRICS
 
-    text = inspect.getsource(ppo_trainer) + inspect.getsource(RemoteExperienceMaker)
+    text = "".join(map(inspect.getsource, (ppo_trainer, RemoteExperienceMaker, ppo_actor)))
     for name in _OPENRLHF_METRICS.values():
         assert f'"{name}"' in text
 
@@ -244,3 +247,24 @@ def test_the_engine_s_responses_hold_what_is_scored_again():
     made = SingleTurnAgentExecutor(["http://127.0.0.1:1/"])
     assert made.reward_endpoints == ["http://127.0.0.1:1/"]
     assert made.reward_func is None
+
+
+def test_both_loops_of_asynchronous_training_start_after_the_trainer_s_checkpoint():
+    """RAD samples its reference in that call: no loop runs yet, the engines hold the start's weights."""
+    fit = source(ppo_trainer_async, "fit", last=True)
+    text = ast.unparse(fit)
+    order = ["init_checkpoint_states.remote", "generator_actor.fit.remote", "trainer_actor.fit.remote"]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    # One ray.get for both, which raises as soon as either has failed.
+    (both,) = [call for call in calls(fit, "get") if "generator_actor.fit.remote" in ast.unparse(call)]
+    assert "trainer_actor.fit.remote" in ast.unparse(both)
+
+
+def test_an_adapted_layer_of_peft_shows_its_base_and_its_change():
+    from peft.tuners.lora import Linear, LoraLayer
+
+    assert set(LoraLayer.adapter_layer_names) >= {"lora_A", "lora_B"}
+    assert parameters(Linear.get_delta_weight) == "self adapter"
+    assert parameters(LoraLayer.get_base_layer) == "self"
+    assert isinstance(inspect.getattr_static(LoraLayer, "active_adapters"), property)

@@ -150,3 +150,33 @@ def test_the_correction_for_the_engine_still_acts(batch):
     assert vllm_kl.item() == pytest.approx((-shift)[mask].mean().item())
     weighed = {**batch, "advantages": batch["advantages"] * weights}
     torch.testing.assert_close(gradient(loss, batch), gradient(objective(weighed), batch))
+
+
+@pytest.mark.parametrize("level", ["token", "seq", "off"])
+def test_answers_of_earlier_weights_need_the_correction(level):
+    """All six answers of one token under μ, enumerated: with the weights π/μ the gradient is that of E_π[A].
+
+    What ``--train.async_enable`` without a correction would follow instead is another direction.
+    """
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(6, generator=generator, dtype=torch.float64, requires_grad=True)
+    earlier = torch.log_softmax(logits.detach() + 0.5 * torch.randn(6, generator=generator), 0)
+    gains = torch.randn(6, generator=generator, dtype=torch.float64)
+    log_probs = torch.log_softmax(logits, 0)
+    (truth,) = torch.autograd.grad((log_probs.exp() * gains).sum(), logits, retain_graph=True)
+
+    loss = ReinforceLoss(PolicyLoss(is_correction_level=level, is_correction_threshold=[0.01, 100.0]))
+    one = torch.ones(6, 1)
+    share = 6 * earlier.exp() * gains  # the mean over six answers is then the mean under μ
+    found = loss(
+        log_probs[:, None],
+        log_probs[:, None],
+        share[:, None],
+        action_mask=one,
+        rollout_log_probs=earlier[:, None],
+    )
+    (gradient,) = torch.autograd.grad(-found[0], logits)
+    agrees = torch.allclose(gradient, truth, atol=1e-9)
+    assert agrees == (level != "off")
+    if level == "off":
+        assert torch.cosine_similarity(gradient, truth, 0) < 0.95

@@ -9,7 +9,7 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.plugin.rollout import FailClosedRollout, SharedTokenizer
+from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS, FailClosedRollout, SharedTokenizer
 
 
 @pytest.fixture
@@ -83,7 +83,11 @@ def test_a_failure_that_passes_is_made_good(answers):
         "    return {'rewards': 0.25}\n",
         samples=1,
     )
-    assert (found[0]["reward"], found[0]["scores"], found[0]["extra_logs"]) == (0.25, 0.25, {})
+    assert (found[0]["reward"], found[0]["scores"], found[0]["extra_logs"]) == (
+        0.25,
+        0.25,
+        {WEIGHT_SYNCS: 0},
+    )
 
 
 def test_a_failure_that_lasts_stops_the_run_with_its_cause(answers, tmp_path):

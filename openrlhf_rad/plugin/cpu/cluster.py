@@ -10,7 +10,7 @@ import ray
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin.cpu.backend import environment
-from openrlhf_rad.profile import cost_names
+from openrlhf_rad.plugin.modes import cost_models
 
 #: OpenRLHF's default number of GPUs a node: not a choice of the user's.
 _DEFAULT_GPUS = 8
@@ -70,10 +70,8 @@ def virtual_gpus(args: Any, options: Any) -> int:
         groups.append(args.reward)
     count = sum(group.num_nodes * group.num_gpus_per_node for group in groups)
     count += (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
-    costs = cost_names(options.profile) if options is not None else {}
-    models = sum(cost is not None and cost.kind == "model" for cost in costs)
-    if models:
-        count += models * options.cost_nodes * options.cost_gpus_per_node
+    if options is not None:
+        count += cost_models(options.profile) * options.cost_nodes * options.cost_gpus_per_node
     return int(count)
 
 
