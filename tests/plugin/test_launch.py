@@ -22,6 +22,7 @@ from openrlhf_rad.errors import (
 from openrlhf_rad.plugin import compatibility, launch
 from openrlhf_rad.plugin.cpu import cluster
 from openrlhf_rad.plugin.launch import main, rad_error
+from openrlhf_rad.runs import RunFolder, checkpoints
 
 
 def raised(error, cause=None):
@@ -146,15 +147,16 @@ def test_a_mistyped_flag_ends_with_2(run_main):
 
 
 def test_refused_flags_end_with_2_and_are_written_down(run_main, tmp_path):
-    code, shown = run_main("--rad.profile", "medical", "--rad.out", "out", "--vllm.num_engines", "1")
+    flags = ("--vllm.num_engines", "1", "--algo.advantage.lambd", "0.9")
+    code, shown = run_main("--rad.profile", "medical", "--rad.out", "out", *flags)
     assert code == 2
     (line,) = [line for line in shown.splitlines() if line.startswith("ConfigError: ")]
-    assert line.startswith("ConfigError: --algo.advantage.estimator gae rescales advantages")
+    assert line.startswith("ConfigError: --algo.advantage.lambd 0.9 takes a part of λ·s from the critic")
     written = (tmp_path / "out" / "error.txt").read_text()
     assert written.startswith(line.removeprefix("ConfigError: "))
     assert written.splitlines()[1].startswith("8 updates a rollout")
     command = (tmp_path / "out" / "command.txt").read_text()
-    assert command == "python -m openrlhf_rad --rad.profile medical --rad.out out --vllm.num_engines 1\n"
+    assert command == f"python -m openrlhf_rad --rad.profile medical --rad.out out {' '.join(flags)}\n"
     assert "name: medical" in (tmp_path / "out" / "profile.resolved.yaml").read_text()
 
 
@@ -206,8 +208,38 @@ def test_an_error_in_the_run_is_printed_and_written_down(run_main, tmp_path, mon
 
     monkeypatch.setattr(launch, "run", fail)
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "out", "--vllm.num_engines", "1")
-    assert (code, shown) == (1, "\nCostError: cost server http://h/ failed\n")
-    assert (tmp_path / "out" / "error.txt").read_text() == "cost server http://h/ failed\n"
+    text = "cost server http://h/ failed\nno checkpoint was finished yet: the same command begins anew\n"
+    assert (code, shown) == (1, f"\nCostError: {text}")
+    assert (tmp_path / "out" / "error.txt").read_text() == text
+
+
+def test_the_last_whole_checkpoint_is_named(run_main, tmp_path, monkeypatch):
+    def die(options, rest):
+        raise ActorDiedError
+
+    monkeypatch.setattr(launch, "run", die)
+    held = tmp_path / "saved" / "_actor" / "global_step40"
+    held.mkdir(parents=True)
+    checkpoints.seal(held.parent, held.name, "profile")
+    code, shown = run_main(
+        "--rad.profile", "medical", "--rad.out", "out", "--ckpt.path", str(tmp_path / "saved")
+    )
+    assert code == 3
+    assert shown.startswith("\nEnvironmentProblem: a process of the run has died: ")
+    assert shown.endswith(
+        f"\nthe last whole checkpoint is of step 40 in {tmp_path / 'saved'}: the same command with"
+        " --ckpt.load_enable goes on from it\n"
+    )
+
+
+def test_a_folder_with_a_run_is_not_written_over(run_main, tmp_path):
+    folder = RunFolder.create(tmp_path / "out")
+    folder.append_metrics({"step": 1})
+    code, shown = run_main("--rad.profile", "medical", "--rad.out", "out")
+    assert code == 2
+    assert shown.startswith(
+        f"\nConfigError: {tmp_path / 'out'} holds a run; name another folder by --rad.out"
+    )
 
 
 def test_other_errors_keep_their_traceback(run_main, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """λ in OpenRLHF's checkpoints, through OpenRLHF's own code for them; no actor is started."""
 
-import json
+import pickle
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 import ray
 
 from openrlhf_rad.constraint_set import ConstraintSet, Scored
-from openrlhf_rad.errors import ConfigError, WatchStop
-from openrlhf_rad.plugin.trainer import RadTrainer
+from openrlhf_rad.errors import ConfigError, CostError, WatchStop
+from openrlhf_rad.plugin.costs import VaryingCosts
+from openrlhf_rad.plugin.resume import identity, prepare, reference_of, restore
+from openrlhf_rad.plugin.trainer import RadTrainer, RadTraining
 from openrlhf_rad.profile import WatchSettings, load_profile
-from openrlhf_rad.runs.folder import RunFolder
+from openrlhf_rad.runs import checkpoints
+from openrlhf_rad.runs.folder import Reference, RunFolder
 from openrlhf_rad.watches import Watches
 
 
@@ -25,24 +29,44 @@ class Actors:
         if method_name == "get_checkpoint_states":
             return [self.saved["latest"]]
         assert method_name == "save_checkpoint"
-        self.saved[kwargs["tag"]] = self.saved["latest"] = json.loads(json.dumps(kwargs["client_states"]))
+        self.saved[kwargs["tag"]] = self.saved["latest"] = pickle.loads(pickle.dumps(kwargs["client_states"]))
         return []
+
+
+class Samples:
+    """What a trainer asks of its sample generator besides samples."""
+
+    def __init__(self):
+        self.state, self.episode_is_over = {"batches": 0, "buffer": [], "exhausted": False}, False
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        self.state = state
 
 
 @pytest.fixture
 def trainer(good_args, tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "get", lambda found: found)
 
-    def make(folder="run"):
+    def make(folder="run", profile="medical"):
         args = good_args("--ckpt.save_steps", "1", "--ckpt.load_enable", "--ckpt.path", str(tmp_path))
         (tmp_path / "_actor").mkdir(exist_ok=True)
         made = object.__new__(RadTrainer)
         made.args = args
         costs = np.random.default_rng(0).lognormal(size=64)
-        made.constraints = ConstraintSet(load_profile("medical"), Scored({"cost": costs}, [""] * 64))
+        profile = load_profile(profile).with_overrides({"cost.function": "cost.py"})
+        made.options = SimpleNamespace(profile=profile, fixed_dual=None, heldout=None)
+        made.reference = Reference({"cost": costs}, costs, [""] * 64, [""] * 64)
+        made.constraints = ConstraintSet(profile, Scored({"cost": costs}, [""] * 64))
         made.watches = Watches({"cost": 10.0}, WatchSettings(window=5))
         made.folder = RunFolder.create(tmp_path / folder)
-        made.experience_maker = SimpleNamespace(last_metrics={"lambda": 0.5, "cost_mean": 2.0})
+        made.experience_maker = SimpleNamespace(
+            last_metrics={"lambda": 0.5, "cost_mean": 2.0}, cost_sources={"cost": VaryingCosts(Zero())}
+        )
+        made.kl_ctl = SimpleNamespace(value=0.1)
+        made.samples_generator = Samples()
         made.actor_model_group, made.critic_model_group = Actors(), None
         made.wandb_logger = made.tensorboard_logger = None
         made.best_eval_metric_key, made.best_eval_metric_value = "", float("-inf")
@@ -50,6 +74,31 @@ def trainer(good_args, tmp_path, monkeypatch):
         return made
 
     return make
+
+
+class Zero:
+    """A source that gives 0 to everything."""
+
+    name = "zero"
+
+    def begin(self, samples):
+        return samples
+
+    def finish(self, handle):
+        return [0.0] * len(handle)
+
+
+def resume(made):
+    """What a trainer does before its first step, but for the answers."""
+    states = made.states = plain_states(made)
+    state = made._own_state()
+    reference = reference_of(made.options.profile, state)
+    restore(made, state)
+    return states, reference
+
+
+def plain_states(made):
+    return super(RadTraining, made).init_checkpoint_states()
 
 
 DEAD = {"violation": 1.0, "lambda": 0.5, "lambda_next": 0.6, "score_std": 0.0}
@@ -68,9 +117,76 @@ def test_a_checkpoint_restores_the_dual_variable(trainer):
     second = trainer("resumed")
     assert second.constraints.parts[0].step.dual.value != moved
     second.actor_model_group = first.actor_model_group
-    states = second.init_checkpoint_states()
+    states, _ = resume(second)
     assert second.constraints.parts[0].step.dual.value == moved
     assert states["global_step"] == 1
+    assert second.init_checkpoint_states() is states
+
+
+def test_a_checkpoint_restores_all_that_the_next_step_depends_on(trainer):
+    """KL coefficient, costs seen, samples made ahead, the reference itself."""
+    first, second = trainer(), trainer("resumed")
+    first.best_eval_metric_value, first.kl_ctl.value = 0.0, 0.25
+    first.samples_generator.state = {"batches": 7, "buffer": [], "exhausted": False}
+    source = first.experience_maker.cost_sources["cost"]
+    for _ in range(2):
+        source.finish(source.begin([1, 2, 3]))
+    first.save_logs_and_checkpoints(1, {}, client_states(1))
+    second.actor_model_group = first.actor_model_group
+    _, reference = resume(second)
+    assert second.kl_ctl.value == 0.25
+    assert second.samples_generator.state["batches"] == 7
+    assert np.array_equal(reference.costs["cost"], first.reference.costs["cost"])
+    again = second.experience_maker.cost_sources["cost"]
+    with pytest.raises(CostError, match="all samples of 3 batches in a row"):
+        again.finish([1, 2, 3])
+
+
+def test_an_accepted_change_of_profile_keeps_the_dual_variables_alone(trainer):
+    first, second = trainer(), trainer("resumed", "cvar")
+    first.best_eval_metric_value = 0.0
+    dual = first.constraints.parts[0].step.dual
+    dual.update(1.0)
+    first.watches._speaking = {"inert"}
+    first.save_logs_and_checkpoints(1, {}, client_states(1))
+    second.actor_model_group = first.actor_model_group
+    name = second.constraints.parts[0].constraint.name
+    saved = first.actor_model_group.saved["latest"]["rad"]["constraints"]
+    _, reference = resume(second)
+    assert reference is not None  # the costs are the same
+    assert (second.constraints.parts[0].step.dual.value == dual.value) == (name in saved)
+    assert second.watches._speaking == set()
+
+
+def test_a_reference_of_other_costs_is_sampled_again(trainer):
+    first = trainer()
+    first.best_eval_metric_value = 0.0
+    first.save_logs_and_checkpoints(1, {}, client_states(1))
+    state = first.actor_model_group.saved["latest"]["rad"]
+    other = first.options.profile.with_overrides({"cost.function": "other.py"})
+    assert reference_of(other, state) is None
+    assert identity(other) != identity(first.options.profile)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cost.function": "other.py"}, "the costs of profile medical come from another source than those"),
+        ({"dual.step": "0.7"}, "profile medical has the hash "),
+    ],
+)
+def test_a_changed_profile_is_refused_before_anything_starts(trainer, tmp_path, changes, message):
+    made = trainer()
+    held = tmp_path / "_actor" / "global_step8"
+    held.mkdir(parents=True)
+    checkpoints.seal(held.parent, held.name, identity(made.options.profile))
+    options = SimpleNamespace(profile=made.options.profile, accept_profile_change=False)
+    assert prepare(made.args, options).step == 8
+    options.profile = made.options.profile.with_overrides(changes)
+    with pytest.raises(ConfigError, match=re.escape(f"step 8 in {tmp_path}: {message}")):
+        prepare(made.args, options)
+    options.accept_profile_change = True
+    assert prepare(made.args, options).step == 8
 
 
 def test_the_best_checkpoint_holds_the_dual_variable_too(trainer):
@@ -82,7 +198,8 @@ def test_the_best_checkpoint_holds_the_dual_variable_too(trainer):
     made.save_best_checkpoint({"eval_default_pass1": 0.5}, 1, states)
     saved = made.actor_model_group.saved
     assert saved.keys() == {"global_step1", "best_global_step1", "latest"}
-    assert saved["best_global_step1"]["rad"] == saved["global_step1"]["rad"]
+    best, regular = (saved[tag]["rad"]["constraints"] for tag in ("best_global_step1", "global_step1"))
+    assert best == regular
     assert saved["latest"]["rad"]["constraints"] == made.constraints.state_dict()
 
 
@@ -92,8 +209,9 @@ def test_a_checkpoint_of_another_run_is_refused(trainer, tmp_path):
     message = (
         f"the checkpoint in {tmp_path} holds no λ: it is of a run without RAD; start a new run, or leave out"
     )
+    made.states = plain_states(made)
     with pytest.raises(ConfigError) as error:
-        made.init_checkpoint_states()
+        made._own_state()
     assert str(error.value).startswith(message)
 
 
@@ -120,7 +238,7 @@ def test_watches_go_on_from_a_checkpoint(trainer):
     for step in range(1, 5):
         first.save_logs_and_checkpoints(step, {}, client_states(step))
     second.actor_model_group = first.actor_model_group
-    second.init_checkpoint_states()
+    resume(second)
     with pytest.raises(WatchStop):
         second.save_logs_and_checkpoints(5, {}, client_states(5))
 
@@ -128,7 +246,8 @@ def test_watches_go_on_from_a_checkpoint(trainer):
 def test_a_new_run_starts_with_the_profile_s_dual_variable(trainer):
     made = trainer()
     made.args.ckpt.load_enable = False
-    assert made.init_checkpoint_states()["global_step"] == 0
+    made.states = plain_states(made)
+    assert made._own_state() is None
     assert made.constraints.parts[0].step.dual.value == load_profile("medical").dual.initial
 
 
