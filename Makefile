@@ -10,7 +10,7 @@ PINS := requirements/cpu.txt requirements/no-deps.txt requirements/dev.txt pypro
 STAMP := $(VENV)/.installed-$(shell cat $(PINS) | sha256sum | cut -c1-16)
 SOURCES := openrlhf_rad cli tests $(wildcard benchmarks)
 
-.PHONY: install train test test-all check format lint types bench modes
+.PHONY: install train test test-all faults soak modes check format lint types bench
 
 install: $(STAMP)
 
@@ -31,6 +31,12 @@ test: $(STAMP)  ## all but the slow tests
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(STAMP)  ## kills a tiny run 20 times and compares it with one left alone; about half an hour
+	$(BIN)/python benchmarks/faults.py $(ARGS)
+
+soak: $(STAMP)  ## 300 tiny steps: memory and file handles of every process
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 modes: $(STAMP)  ## trains in every mode of OpenRLHF, a minute or two each, and writes the tables
 	$(BIN)/python benchmarks/modes.py $(ARGS)

@@ -235,6 +235,14 @@ def run_faults(kills: int, seed: int, folder: Path, words: list[str]) -> tuple[C
     return counts, differences(alone.folder, killed.folder)
 
 
+def command(seed: int, episodes: int) -> list[str]:
+    """The words of the run that is killed, but for its folder."""
+    return [
+        *("--preset", "tiny", "--profile", "medical", "--seed", str(seed)),
+        *("--", "--train.num_episodes", str(episodes), "--ckpt.save_steps", "3"),
+    ]
+
+
 def report(counts: Counts, found: list[str], steps: int) -> str:
     """The counts as text."""
 
@@ -262,8 +270,7 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=24, help="of 8 steps each")
     parser.add_argument("--folder", type=Path, default=None, help="kept; a temporary one by default")
     options = parser.parse_args()
-    words = ["--preset", "tiny", "--profile", "medical", "--seed", str(options.seed), "--"]
-    words += ["--train.num_episodes", str(options.episodes), "--ckpt.save_steps", "3"]
+    words = command(options.seed, options.episodes)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,10 @@ def sealed(profile: RiskProfile) -> tuple[RiskProfile, dict[str, str]]:
 def _sealed(address: str, name_of: Callable[[str], str]) -> str:
     try:
         parts = urlsplit(address)
+        whole = urlunsplit(parts) == address
     except ValueError:
+        whole = False
+    if not whole:  # an address with odd parts, such as an empty query, would not come back as it was
         scheme, _, rest = address.partition("://")
         return f"{scheme}://{name_of(rest)}"
     user, at, host = parts.netloc.rpartition("@")
