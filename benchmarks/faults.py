@@ -103,10 +103,10 @@ def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> bool
     moment = rng.choice(("start", "step", "step", "save"))
     if not _reach(run, moment, begun, rng):
         return False
-    victims = [process for process in run.processes() if _is(process, TARGETS[target])]
+    victims = [process for process in run.processes() if shows(process, TARGETS[target])]
     if not victims:
         target = "training process"
-        victims = [process for process in run.processes() if _is(process, TARGETS[target])]
+        victims = [process for process in run.processes() if shows(process, TARGETS[target])]
     ports = _ports(run)
     for victim in victims[:1]:
         victim.kill()
@@ -139,7 +139,8 @@ def _reach(run: Run, moment: str, begun: int, rng: random.Random) -> bool:
     return False
 
 
-def _is(process: psutil.Process, shown: str) -> bool:
+def shows(process: psutil.Process, shown: str) -> bool:
+    """Whether a process shows itself by this text."""
     try:
         return shown in " ".join(process.cmdline())
     except psutil.Error:
