@@ -141,7 +141,7 @@ def band_coverage(world: World, count: int) -> dict[str, float]:
 
 
 def gap_misses(world: World, spectrum: Spectrum, count: int) -> dict[str, tuple[float, float]]:
-    """How often the intervals of both gaps lie above and below the truth."""
+    """How often the intervals of both gaps lie above and below the truth; NaN where none is given."""
     panel, truth = world.panel, world.gap(spectrum)
     level_k = quantile_levels(world.prompts, expected=1.0)
     misses = np.zeros((2, 2))
@@ -149,7 +149,10 @@ def gap_misses(world: World, spectrum: Spectrum, count: int) -> dict[str, tuple[
         moved = bands.difference(panel, red_b, blue_b, level_k, draws=500, seed=seed)
         found = gaps(spectrum, (red_b, blue_b), moved, fall(panel, spectrum, red_b, blue_b), 0.95)
         for row, (held, value) in enumerate(zip((found.below, found.above), truth, strict=True)):
-            misses[row] += held.low > value + 1e-9, held.high < value - 1e-9
+            if held.low is None or held.high is None:
+                misses[row] += np.nan
+            else:
+                misses[row] += held.low > value + 1e-9, held.high < value - 1e-9
     return {name: tuple(row / count) for name, row in zip(("below", "above"), misses, strict=True)}
 
 
@@ -232,7 +235,8 @@ def print_bands(count: int) -> None:
             held = [f"{100 * share:.1f}" for share in band_coverage(world, count).values()]
             misses = [gap_misses(world, SPECTRA[name], count) for name in ("mean", "cvar 0.9")]
             for side in ("below", "above"):
-                held.append(", ".join(f"{100 * (1 - sum(one[side])):.1f}" for one in misses))
+                covers = [100 * (1 - sum(one[side])) for one in misses]
+                held.append(", ".join("none" if np.isnan(share) else f"{share:.1f}" for share in covers))
             print(f"| {red}, {blue}, {shift:g}, {prompts} × {each} | " + " | ".join(held) + " |", flush=True)
 
 

@@ -55,15 +55,18 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
     data = run(job(), silent)
     assert data == read(tmp_path / "out") == json.loads(json.dumps(data, allow_nan=False))
     assert set(data) == {
-        *("schema", "created", "command", "profile", "settings", "data", "models", "comparisons", "worst"),
-        *("warnings", "methods", "versions"),
+        *("schema", "created", "command", "profile", "constraints", "settings", "data", "models"),
+        *("comparisons", "worst", "warnings", "methods", "versions"),
     }
     assert set(data["comparisons"][0]) == {
         *("red", "blue", "safety", "dominance", "reward_wins", "gaps", "improvement", "quantile_difference"),
-        *("tests", "segments", "judge"),
+        *("tests", "segments", "judge", "constraints"),
     }
     assert set(data["models"][0]) == {
-        *("name", "role", "source", "answers", "safe", "mean", "risk", "reward", "quantiles"),
+        *("name", "role", "source", "answers", "safe", "mean", "risk", "reward", "quantiles", "constraints"),
+    }
+    assert set(data["constraints"][0]) == {
+        *("name", "risk", "formula", "cost", "segment", "prompts", "answers"),
     }
     assert data["settings"] == {"threshold": 0.0, "confidence": 0.95, "resamples": 200, "seed": 0}
     assert data["data"]["segments"] == [{"name": "s", "prompts": 130}]
@@ -103,10 +106,12 @@ def test_a_judge_s_verdict_comes_along(job, tmp_path):
     share = {"value": 0.5, "low": 0.4, "high": 0.6, "mean_of_seeds": 0.5, "std_of_seeds": None}
     result = {"overall": dict.fromkeys(("win", "tie", "lose"), share)}
     (tmp_path / "out").mkdir()
-    verdict = {"red": {"name": "red"}, "blue": {"name": "blue"}, "result": result}
+    malformed = {"count": 1, "calls": 260, "limit": 0.1}
+    verdict = {"red": {"name": "red"}, "blue": {"name": "blue"}, "judge": {"model": "j"}, "result": result}
+    verdict["malformed"] = malformed
     (tmp_path / "out" / "judge.json").write_text(json.dumps(verdict))
     data = run(held, silent)
-    assert data["comparisons"][0]["judge"] == result
+    assert data["comparisons"][0]["judge"] == result | {"model": "j", "malformed": malformed}
     assert "win_low" in (tmp_path / "out" / "table4.csv").read_text()
     assert judged(tmp_path / "out", "other", "blue") is None
     (tmp_path / "out" / "judge.json").write_text("{")
