@@ -146,13 +146,13 @@ def check_critic(folder: RunFolder, actors: Any) -> None:
 
 
 def check_placement(folder: RunFolder, actors: Any) -> None:
-    """Node ids, from Ray's own table of actors."""
+    """Node ids, from Ray's own table of actors, which names a class by the first of its bases that was one."""
     found = actors()
-    models = ["FailClosedRollout", "ReferenceModelActor", *["ReinforcePolicyActor"] * 2, "RewardModelActor"]
+    models = [*["PolicyModelActor"] * 2, "ReferenceModelActor", "RewardModelActor", "RolloutRayActor"]
     placed = [actor for actor in found if actor["name"] in models]
     assert sorted(actor["name"] for actor in placed) == models
     assert len({actor["node"] for actor in placed}) == len(models)
-    (trainer,) = [actor for actor in found if actor["name"] == "RadTrainer"]
+    (trainer,) = [actor for actor in found if actor["name"] == "PPOTrainer"]
     assert trainer["node"] == trainer["owner"]
 
 
