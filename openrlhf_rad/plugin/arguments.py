@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.plugin.patience import Patience
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import variables
 
@@ -27,6 +29,7 @@ class RadOptions:
         loss: ``reinforce`` (the paper's) or ``ppo`` (OpenRLHF's clipped loss).
         fixed_dual: hold λ at this value; 0 is the control run without a constraint.
         cost_nodes, cost_gpus_per_node: placement of a cost model.
+        patience: with servers that give costs or rewards.
         any_version: run on versions of the stack that were not tested.
         accept_profile_change: go on from a checkpoint that was trained under another profile.
         trust_remote_code: run Python code that comes with models and tokenizers.
@@ -41,6 +44,7 @@ class RadOptions:
     fixed_dual: float | None = None
     cost_nodes: int = 1
     cost_gpus_per_node: int = 1
+    patience: Patience = field(default_factory=Patience)
     any_version: bool = False
     accept_profile_change: bool = False
     trust_remote_code: bool = False
@@ -68,6 +72,21 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--rad.cost_num_nodes", type=int, default=1)
     flags.add_argument("--rad.cost_num_gpus_per_node", type=int, default=1)
+    usual = Patience()
+    flags.add_argument(
+        "--rad.server_timeout",
+        type=_seconds,
+        default=usual.answer,
+        metavar="SECONDS",
+        help="for one answer of a cost or reward server",
+    )
+    flags.add_argument(
+        "--rad.server_deadline",
+        type=_seconds,
+        default=usual.deadline,
+        metavar="SECONDS",
+        help="for all attempts together; then the run stops",
+    )
     flags.add_argument("--rad.any_version", action="store_true", help="run on versions that were not tested")
     flags.add_argument(
         "--rad.accept_profile_change",
@@ -109,6 +128,7 @@ def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
             fixed_dual=values["rad.fixed_dual"],
             cost_nodes=values["rad.cost_num_nodes"],
             cost_gpus_per_node=values["rad.cost_num_gpus_per_node"],
+            patience=Patience(answer=values["rad.server_timeout"], deadline=values["rad.server_deadline"]),
             any_version=values["rad.any_version"],
             accept_profile_change=values["rad.accept_profile_change"],
             trust_remote_code=values["rad.trust_remote_code"],
@@ -122,6 +142,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is {text}; it must be a whole number of at least 1")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"it is {text}; it must be a number of seconds above 0")
+    return value
 
 
 def overrides(pairs: list[str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ def attach(options: RadOptions) -> None:
     """Register the hooks; call it in the driver before OpenRLHF's ``train()`` runs."""
     register(ppo_trainer, "PPOTrainer", RadTrainer, options, here=True)
     register(ppo_trainer_async, "PPOTrainerAsync", RadTrainerAsync, options, here=True)
-    register(vllm_engine, "RolloutRayActor", FailClosedRollout)
+    register(vllm_engine, "RolloutRayActor", FailClosedRollout, options.patience)
     profile = identity(options.profile)
     policy = ReinforcePolicyActor if options.loss == "reinforce" else PolicyActor
     register(ppo_actor, "PolicyModelActor", policy, profile, num_gpus=1)

@@ -10,18 +10,19 @@ from openrlhf_rad.plugin.cost_server import RemoteCost
 from openrlhf_rad.plugin.cost_texts import FunctionCost
 from openrlhf_rad.plugin.costs import CostSource, VaryingCosts
 from openrlhf_rad.plugin.modes import cost_models, share_of_gpu
+from openrlhf_rad.plugin.patience import Patience
 from openrlhf_rad.profile import CostSource as Named
 from openrlhf_rad.profile import RiskProfile, cost_names
 
 
-def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, CostSource]:
+def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, VaryingCosts]:
     """The sources of the profile by name, each once however many constraints share it.
 
     A source whose costs no longer vary stops the run.
 
     Args:
-        context: ``strategy``, ``tokenizer``, ``nodes``, ``gpus_per_node`` and ``placement_group``, the last
-            None where models do not share GPUs.
+        context: ``strategy``, ``tokenizer``, ``patience``, ``nodes``, ``gpus_per_node`` and
+            ``placement_group``, the last None where models do not share GPUs.
 
     Raises:
         CostError: a constraint without a cost.
@@ -34,13 +35,13 @@ def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, CostSource]:
         )
     if context.get("placement_group") is not None:
         context["share"] = share_of_gpu(context["strategy"].args, cost_models(profile) or 1)
-    return {
-        name: VaryingCosts(_source(named, context)) for named, name in cost_names(profile).items() if named
-    }
+    named = {name: source for source, name in cost_names(profile).items() if source}
+    return {name: VaryingCosts(_source(source, **context)) for name, source in named.items()}
 
 
-def _source(named: Named, context: dict[str, Any]) -> CostSource:
+def _source(named: Named, patience: Patience | None = None, **context: Any) -> CostSource:
     if named.kind == "model":
         return CostModel(named.location, **context)
-    text_source = FunctionCost if named.kind == "function" else RemoteCost
-    return text_source(named.location, context["tokenizer"])
+    if named.kind == "function":
+        return FunctionCost(named.location, context["tokenizer"])
+    return RemoteCost(named.location, context["tokenizer"], patience)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from openrlhf_rad.errors import CostError
+from openrlhf_rad.plugin.variety import Variety
 
 
 class CostSource(Protocol):
@@ -25,25 +26,13 @@ class CostSource(Protocol):
         """
 
 
-#: Constant batches in a row that stop the run. One may be chance where answers are few.
-CONSTANT_BATCHES = 3
-# So few different values in so many samples are a cost with steps, such as 0 and 1, not a scale.
-_STEPS, _ENOUGH = 4, 32
-
-
 class VaryingCosts:
-    """A source whose costs must differ within a batch, now and then.
-
-    A scorer that is broken but alive often gives the same number to everything: an empty input, a default, a
-    model that was not loaded. Such a batch says nothing about the policy, and λ would move by it. A cost that
-    has a few values only, such as 0 and 1, may well give one of them to a whole batch, and is let be.
-    """
+    """A source whose costs must differ within a batch, now and then: by costs that do not, λ would move."""
 
     def __init__(self, source: CostSource) -> None:
         self.source = source
         self.name = source.name
-        self._seen: set[float] = set()
-        self._samples = self._constant = 0
+        self.variety = Variety()
 
     def begin(self, samples_list: Sequence[Any]) -> Any:
         """As the source does."""
@@ -52,28 +41,13 @@ class VaryingCosts:
     def finish(self, handle: Any) -> list[float]:
         """The source's costs. Raises CostError at the third constant batch in a row, and what it raises."""
         costs = self.source.finish(handle)
-        self._samples += len(costs)
-        if len(self._seen) <= _STEPS:
-            self._seen.update(costs)
-        constant = len(costs) > 1 and len(set(costs)) == 1
-        has_steps = 1 < len(self._seen) <= _STEPS and self._samples >= _ENOUGH
-        self._constant = self._constant + 1 if constant and not has_steps else 0
-        if self._constant >= CONSTANT_BATCHES:
+        if batches := self.variety.constant(costs):
             raise CostError(
-                f"{self.name} gave the cost {costs[0]:g} to all samples of {self._constant} batches in a row"
+                f"{self.name} gave the cost {costs[0]:g} to all samples of {batches} batches in a row"
                 f" ({len(costs)} in the last); a cost must tell answers apart; check that it sees the answers"
                 " and that its model is loaded"
             )
         return costs
-
-    def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: what was seen of the costs."""
-        return {"seen": sorted(self._seen), "samples": self._samples, "constant": self._constant}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self._seen, self._samples = set(state["seen"]), int(state["samples"])
-        self._constant = int(state["constant"])
 
 
 def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
@@ -100,7 +74,7 @@ def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
             f"{source} gave {len(values)} costs for {len(prompts)} samples; it must give one each"
         )
     for position, (value, prompt) in enumerate(zip(values, prompts, strict=True)):
-        if not _is_finite_number(value):
+        if not is_finite_number(value):
             raise CostError(
                 f"{source} gave the cost {value!r} for sample {position}, prompt {prompt[:200]!r};"
                 " a cost must be a finite number; the run stops rather than train on it"
@@ -108,7 +82,8 @@ def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
     return [float(value) for value in values]
 
 
-def _is_finite_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
+    """Whether it is one; neither True nor False is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

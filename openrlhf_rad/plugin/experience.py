@@ -12,8 +12,9 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.plugin.costs import CostSource
+from openrlhf_rad.plugin.costs import VaryingCosts
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
+from openrlhf_rad.plugin.variety import Variety
 
 
 class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
@@ -21,6 +22,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
 
     Attributes:
         cost_sources: where costs come from, by name.
+        rewards: whether rewards differ.
         constraints: of the profile; None until the reference costs are known.
         seconds_cost: how long the last batch waited for its costs.
         weight_syncs: how often the engines have been handed the policy's weights.
@@ -28,13 +30,17 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         last_metrics, last_experiences: of the last batch; costs in their own units.
     """
 
-    cost_sources: Mapping[str, CostSource]
+    cost_sources: Mapping[str, VaryingCosts]
     constraints: ConstraintSet | None = None
     seconds_cost: float
     weight_syncs = 0
     staleness: int | None = None
     last_metrics: dict[str, float]
     last_experiences: list[Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rewards = Variety()
 
     def make_experience(self, samples_list: list[Any]) -> list[Any]:
         """Forward all models, the cost sources beside them; attach_costs() says where the costs are then."""
@@ -43,7 +49,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         handles = {name: source.begin(samples_list) for name, source in self.cost_sources.items()}
         begun = time.perf_counter()
         experiences: list[Any] = super().make_experience(samples_list)
-        _check_rewards(experiences)
+        self._check_rewards(experiences)
         forwarded = time.perf_counter()
         attach_costs(experiences, self._finish(handles))
         self.seconds_cost = begun - started + time.perf_counter() - forwarded
@@ -53,6 +59,24 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         """Attach the costs of samples that no model has to see beside them."""
         handles = {name: source.begin(samples_list) for name, source in self.cost_sources.items()}
         attach_costs(samples_list, self._finish(handles))
+
+    def _check_rewards(self, experiences: Sequence[Any]) -> None:
+        """Raises RewardError for one that is no finite number, or when they no longer differ."""
+        for experience in experiences:
+            bad = ~torch.isfinite(experience.rewards.float())
+            if bad.any():
+                position = int(bad.nonzero()[0])
+                raise RewardError(
+                    f"the reward is {experience.rewards[position].item()} for the prompt"
+                    f" {experience.prompts[position][:200]!r}; a reward must be a finite number"
+                )
+        rewards = torch.cat([experience.rewards for experience in experiences]).tolist()
+        if batches := self.rewards.constant(rewards):
+            raise RewardError(
+                f"the reward is {rewards[0]:g} for all samples of {batches} batches in a row ({len(rewards)}"
+                " in the last); a reward must tell answers apart; check that its source sees the answers and"
+                " that its model is loaded"
+            )
 
     def _staleness(self, samples_list: list[Any]) -> int | None:
         """Updates since the weights of the oldest answer; None where no engine of RAD's has answered."""
@@ -145,14 +169,3 @@ def scored(experiences: Sequence[Any], sources: Sequence[str]) -> Scored:
     labels = [label or "" for experience in experiences for label in experience.labels]
     prompts = [prompt for experience in experiences for prompt in experience.prompts]
     return Scored(costs, labels, prompts)
-
-
-def _check_rewards(experiences: Sequence[Any]) -> None:
-    for experience in experiences:
-        bad = ~torch.isfinite(experience.rewards.float())
-        if bad.any():
-            position = int(bad.nonzero()[0])
-            raise RewardError(
-                f"the reward is {experience.rewards[position].item()} for the prompt"
-                f" {experience.prompts[position][:200]!r}; a reward must be a finite number"
-            )

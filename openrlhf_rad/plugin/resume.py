@@ -63,7 +63,7 @@ def capture(trainer: Any) -> dict[str, Any]:
         "reference": trainer.reference._asdict(),
         "constraints": trainer.constraints.state_dict(),
         "watches": trainer.watches.state_dict(),
-        "costs": {name: one.state_dict() for name, one in trainer.experience_maker.cost_sources.items()},
+        "varieties": {name: one.state_dict() for name, one in _varieties(trainer).items()},
         "kl_coefficient": trainer.kl_ctl.value,
         "samples": trainer.samples_generator.state_dict(),
     }
@@ -83,8 +83,14 @@ def restore(trainer: Any, state: dict[str, Any]) -> None:
         return
     trainer.constraints.load_state_dict(state["constraints"])
     trainer.watches.load_state_dict(state["watches"])
-    for name, source in trainer.experience_maker.cost_sources.items():
-        source.load_state_dict(state["costs"][name])
+    for name, variety in _varieties(trainer).items():
+        variety.load_state_dict(state["varieties"][name])
+
+
+def _varieties(trainer: Any) -> dict[str, Any]:
+    """What is known of each rating's values, by name; the reward's is nameless, as no cost is."""
+    maker = trainer.experience_maker
+    return {"": maker.rewards, **{name: one.variety for name, one in maker.cost_sources.items()}}
 
 
 def _sources(profile: RiskProfile) -> list[str]:

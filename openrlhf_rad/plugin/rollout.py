@@ -12,7 +12,9 @@ import ray
 from openrlhf.trainer.ray import vllm_engine
 
 from openrlhf_rad.errors import RewardError
+from openrlhf_rad.plugin.patience import Patience
 from openrlhf_rad.plugin.registry import plain_class
+from openrlhf_rad.plugin.rewards import FAILURE, RemoteRewards, settle_reward
 from openrlhf_rad.plugin.samples import PLACE, Ticket
 from openrlhf_rad.plugin.seeding import seed_of
 from openrlhf_rad.processes import end_with_parent
@@ -49,14 +51,15 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
 
     _weight_syncs = 0
 
-    async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as OpenRLHF's
+    async def __init__(self, patience: Patience, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
         await super().__init__(*args, **kwargs)
+        self._watch_rewards(patience)
         self._turns: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
         # vLLM's engine is a process that would outlive this one, and leave the trainer waiting for it.
         await self.llm.collective_rpc(end_with_parent)
 
     async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:
-        """Generate and score; a missing reward is asked for once more, with its exception let through."""
+        """Generate and score; each answer has a reward, or the cause of its lack is raised."""
         hf_tokenizer = await self._tokenizer(kwargs.pop("hf_tokenizer"))
         kwargs["hf_tokenizer"], syncs = hf_tokenizer, self._weight_syncs
         if ticket is None or ticket.seed is None:
@@ -66,11 +69,21 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         for response in responses:
             response[PLACE] = 0 if ticket is None else ticket.place
             response["extra_logs"] = {**(response.get("extra_logs") or {}), WEIGHT_SYNCS: syncs}
-        if getattr(self.executor, "reward_endpoints", None):
-            for response in responses:
-                if response["reward"] is None:
-                    await self._score_again(response, hf_tokenizer)
+        for response in responses if self._reward_source else ():
+            failure = response["extra_logs"].pop(FAILURE, None)
+            if failure is not None:
+                raise failure
+            if response["reward"] is None:
+                await self._score_again(response, hf_tokenizer)
+            settle_reward(response, self._reward_source)
         return responses
+
+    def _watch_rewards(self, patience: Patience) -> None:
+        """Know the executor's source of rewards; an agent has none, and the reward model is not here."""
+        endpoints = getattr(self.executor, "reward_endpoints", None) or [""]
+        self._reward_source = redact_text(endpoints[0])
+        if self._reward_source and not self.executor.reward_func:
+            RemoteRewards(self.executor, patience)
 
     async def generate(self, prompt_token_ids: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
         """As OpenRLHF's; each turn of a conversation draws anew, from the answer's seed and what was said."""
@@ -131,16 +144,16 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         return self._shared_tokenizer
 
     async def _score_again(self, response: dict[str, Any], hf_tokenizer: Any) -> None:
-        executor, source = self.executor, self.executor.reward_endpoints[0]
+        """Call the reward function once more, with its exception let through."""
+        source = self._reward_source
         query = hf_tokenizer.decode(response["observation_tokens"], skip_special_tokens=False)
-        fetch = executor._fetch_rewards_via_func if executor.reward_func else executor._fetch_rewards_via_http
         where = f"for the prompt {response['prompt'][:200]!r}"
+        fetch = self.executor._fetch_rewards_via_func
         try:
             found = (await fetch([query], [response["prompt"]], [response["label"]]))[0]
         except Exception as cause:
             text = redact_text(f"{source} failed {where}: {type(cause).__name__}: {cause}")
-            # Nothing is chained: the library's text may hold the address with its secrets.
-            raise RewardError(text) from (cause if executor.reward_func else None)
+            raise RewardError(text) from cause
         if not isinstance(found, dict) or found.get("rewards") is None:
             text = f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}"
             raise RewardError(redact_text(text))

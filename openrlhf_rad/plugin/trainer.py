@@ -86,6 +86,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
             self.options.profile,
             strategy=self.strategy,
             tokenizer=self.tokenizer,
+            patience=self.options.patience,
             nodes=self.options.cost_nodes,
             gpus_per_node=self.options.cost_gpus_per_node,
             placement_group=plain.actor_model_group.placement_group if colocated else None,

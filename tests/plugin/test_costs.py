@@ -9,10 +9,8 @@ import re
 import socket
 import ssl
 import struct
-import threading
 import time
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -22,10 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.cost_server import Patience, RemoteCost
+from openrlhf_rad.plugin.cost_server import RemoteCost
 from openrlhf_rad.plugin.cost_sources import cost_sources
 from openrlhf_rad.plugin.cost_texts import FunctionCost
 from openrlhf_rad.plugin.costs import VaryingCosts, checked_costs
+from openrlhf_rad.plugin.patience import Patience
+from openrlhf_rad.plugin.rating_server import RatingServer
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.redact import redact_text, redact_url
 
@@ -207,48 +207,6 @@ def test_the_cost_function_runs_beside_the_models(cost_file, tokenizer, samples)
     assert source.finish(handle) == [0.0, 1.0, 2.0]
 
 
-class Server(ThreadingHTTPServer):
-    """A cost server that plays a list of answers, the last one for ever.
-
-    An answer is (status, text, seconds to wait[, headers]), or a function of the handler.
-    """
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.plan = [GOOD]
-        self.requests = []
-        self.times = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/costs"
-
-    def handle_error(self, request, client_address):
-        """The client has gone; it is meant to."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        server = self.server
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        answer = server.plan[min(len(server.requests), len(server.plan) - 1)]
-        server.requests.append(json.loads(body))
-        server.times.append(time.monotonic())
-        if callable(answer):
-            answer(self)
-        else:
-            self.answer(*answer)
-
-    def answer(self, status, text, wait, headers=()):
-        time.sleep(wait)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text.encode())))
-        for name, value in dict(headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *args):
-        """Quiet."""
-
-
 GOOD = (200, json.dumps({"rewards": [0.5, 1.5, 2.5]}), 0.0)
 QUICK = Patience(pause=0.02, longest_pause=0.05, connect=1, answer=5, deadline=10)
 
@@ -280,15 +238,10 @@ def trickle(handler):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+def server(server):
+    """Answers well unless a test plans otherwise."""
+    server.plan = [GOOD]
+    return server
 
 
 @pytest.fixture
@@ -513,10 +466,10 @@ def certificate_of_127_0_0_1(folder):
     return folder / "key.pem", folder / "certificate.pem"
 
 
-def test_pauses_grow_with_jitter_and_leave_the_training_s_random_numbers_alone(tokenizer):
+def test_pauses_grow_with_jitter_and_leave_the_training_s_random_numbers_alone():
     state = random.getstate()
-    source = RemoteCost("http://h/", tokenizer)
-    pauses = [[source._pause(attempt) for attempt in (1, 2, 3, 4, 5, 9)] for _ in range(200)]
+    server = RatingServer("http://h/", Patience())
+    pauses = [[server._pause(attempt) for attempt in (1, 2, 3, 4, 5, 9)] for _ in range(200)]
     assert random.getstate() == state
     assert np.max(pauses, axis=0) == pytest.approx([1, 2, 4, 8, 16, 30], rel=0.02)
     assert np.min(pauses, axis=0) == pytest.approx([0.5, 1, 2, 4, 8, 15], rel=0.02)
@@ -588,7 +541,8 @@ def test_the_profile_names_the_source(cost_file, tokenizer):
     assert type(source) is VaryingCosts
     assert (type(source.source), source.name) == (FunctionCost, f"cost function {path}")
     served = plain.with_overrides({"cost.remote_url": "http://h/"})
-    (source,) = cost_sources(served, tokenizer=tokenizer).values()
+    (source,) = cost_sources(served, tokenizer=tokenizer, patience=QUICK).values()
+    assert source.source._server._patience is QUICK
     assert (type(source.source), source.name) == (RemoteCost, "cost server http://h/")
     message = "profile medical has no cost for cost; add cost: {model: …}, {function: …} or {remote_url: …}"
     with pytest.raises(CostError, match=f"^{re.escape(message)}$"):

@@ -51,6 +51,9 @@ RECEIVER = """
     except RuntimeError as error:
         refused = str(error)
     torch.save({"syncs": syncs, "plain": plain, "refused": refused}, out)
+    # At the interpreter's end gloo's threads may outlive what they use.
+    worker._model_update_group = None
+    torch.distributed.destroy_process_group()
 """
 
 

@@ -1,6 +1,7 @@
 """The advantage hook on OpenRLHF's own experiences: advantages on r + λ·s, logs of r alone."""
 
 import copy
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -209,6 +210,20 @@ def test_a_reward_that_is_no_number_stops_the_run(value, whole, experiences):
     batch[1].rewards[1] = value
     message = rf"^the reward is {value} for the prompt 'plain-ba help-be'; a reward must be a finite number$"
     with pytest.raises(RewardError, match=message):
+        whole.make_experience(batch)
+
+
+def test_a_reward_that_no_longer_differs_stops_the_run(whole, experiences):
+    for rewards in (REWARDS, [1.0] * 8, [2.0] * 8):
+        batch = experiences((1, 3, 4))
+        for experience, mine in zip(batch, (rewards[:1], rewards[1:4], rewards[4:]), strict=True):
+            experience.rewards = torch.tensor(mine)
+        whole.make_experience(batch)
+    message = (
+        "the reward is 2 for all samples of 3 batches in a row (8 in the last); a reward must tell answers"
+        " apart; check that its source sees the answers and that its model is loaded"
+    )
+    with pytest.raises(RewardError, match=f"^{re.escape(message)}$"):
         whole.make_experience(batch)
 
 

@@ -13,6 +13,7 @@ from openrlhf_rad.errors import ConfigError, CostError, WatchStop
 from openrlhf_rad.plugin.costs import VaryingCosts
 from openrlhf_rad.plugin.resume import identity, prepare, reference_of, restore
 from openrlhf_rad.plugin.trainer import RadTrainer, RadTraining
+from openrlhf_rad.plugin.variety import Variety
 from openrlhf_rad.profile import WatchSettings, load_profile
 from openrlhf_rad.runs import checkpoints
 from openrlhf_rad.runs.folder import Reference, RunFolder
@@ -63,7 +64,9 @@ def trainer(good_args, tmp_path, monkeypatch):
         made.watches = Watches({"cost": 10.0}, WatchSettings(window=5))
         made.folder = RunFolder.create(tmp_path / folder)
         made.experience_maker = SimpleNamespace(
-            last_metrics={"lambda": 0.5, "cost_mean": 2.0}, cost_sources={"cost": VaryingCosts(Zero())}
+            last_metrics={"lambda": 0.5, "cost_mean": 2.0},
+            cost_sources={"cost": VaryingCosts(Zero())},
+            rewards=Variety(),
         )
         made.kl_ctl = SimpleNamespace(value=0.1)
         made.samples_generator = Samples()
@@ -131,6 +134,7 @@ def test_a_checkpoint_restores_all_that_the_next_step_depends_on(trainer):
     source = first.experience_maker.cost_sources["cost"]
     for _ in range(2):
         source.finish(source.begin([1, 2, 3]))
+        first.experience_maker.rewards.constant([5.0, 5.0])
     first.save_logs_and_checkpoints(1, {}, client_states(1))
     second.actor_model_group = first.actor_model_group
     _, reference = resume(second)
@@ -140,6 +144,7 @@ def test_a_checkpoint_restores_all_that_the_next_step_depends_on(trainer):
     again = second.experience_maker.cost_sources["cost"]
     with pytest.raises(CostError, match="all samples of 3 batches in a row"):
         again.finish([1, 2, 3])
+    assert second.experience_maker.rewards.constant([5.0, 5.0]) == 3
 
 
 def test_an_accepted_change_of_profile_keeps_the_dual_variables_alone(trainer):

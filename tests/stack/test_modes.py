@@ -146,7 +146,7 @@ def check_critic(folder: RunFolder, actors: Any) -> None:
 
 
 def check_placement(folder: RunFolder, actors: Any) -> None:
-    """Node ids, from Ray's own table of actors, which names a class by the first of its bases that was one."""
+    """Node ids, from Ray's own table of actors, which names them by OpenRLHF's classes."""
     found = actors()
     models = [*["PolicyModelActor"] * 2, "ReferenceModelActor", "RewardModelActor", "RolloutRayActor"]
     placed = [actor for actor in found if actor["name"] in models]

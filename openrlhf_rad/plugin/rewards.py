@@ -1,0 +1,78 @@
+"""Rewards as a rollout worker gets them: servers asked with patience, one finite number an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from typing import Any
+
+from openrlhf_rad.errors import RewardError
+from openrlhf_rad.plugin.costs import is_finite_number
+from openrlhf_rad.plugin.patience import Patience
+from openrlhf_rad.plugin.rating_server import RatingServer
+
+#: Where a failure travels in an answer's logs: OpenRLHF's executor logs an exception and forgets it.
+FAILURE = "rad_reward_failure"
+#: Requests under way at a time, of one rollout worker.
+_AT_A_TIME = 256
+
+
+class RemoteRewards:
+    """Takes the place of the executor's call of its servers, which may hang or hammer a server.
+
+    Args:
+        executor: OpenRLHF's, with ``reward_endpoints`` that are addresses.
+    """
+
+    def __init__(self, executor: Any, patience: Patience) -> None:
+        self._servers = cycle([RatingServer(url, patience) for url in executor.reward_endpoints])
+        self._threads = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="reward")
+        executor._fetch_rewards_via_http = self.fetch
+
+    async def fetch(self, queries: list[str], prompts: list[str], labels: list[Any]) -> list[Any]:
+        """What the next server says, in a list of one; a failure under :data:`FAILURE` of its logs."""
+        server, payload = next(self._servers), {"query": queries, "prompts": prompts, "labels": labels}
+
+        where = f"reward server {server.shown} failed for the prompt {prompts[0][:200]!r}"
+
+        def failed(what: str) -> RewardError:
+            return RewardError(
+                f"{where}: {what}; the run stops rather than train without rewards; mend the server, then go"
+                " on from the last checkpoint"
+            )
+
+        call = asyncio.get_running_loop().run_in_executor(self._threads, server.ask, payload, failed)
+        try:
+            found = await call
+            if not isinstance(found, dict) or found.get("rewards") is None:
+                raise failed(f"it gave no 'rewards': {str(found)[:200]}")
+        except RewardError as failure:
+            found = {"rewards": None, "extra_logs": {FAILURE: failure}}
+        return [found]
+
+
+def settle_reward(response: dict[str, Any], source: str) -> None:
+    """Make reward, score and logs of an answer plain numbers; servers give lists of one as well.
+
+    Raises:
+        RewardError: a reward that is not one finite number.
+    """
+    for key in ("reward", "scores"):
+        value = _single(response[key])
+        if not is_finite_number(value):
+            raise RewardError(
+                f"{source} gave the reward {value!r} for the prompt {response['prompt'][:200]!r};"
+                " a reward must be one finite number; the run stops rather than train on it"
+            )
+        response[key] = float(value)
+    response["extra_logs"] = {name: _single(value) for name, value in response["extra_logs"].items()}
+
+
+def _single(value: Any) -> Any:
+    """What a tensor, an array or a list of one holds."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    return value
