@@ -112,7 +112,7 @@ def _installed(package: str) -> str | None:
 
 
 def _contract() -> Iterator[Finding]:
-    for package in ("openrlhf", "ray"):
+    for package in contract.PACKAGES:
         folder = contract.package_folder(package)
         if folder is None:
             continue

@@ -1,4 +1,4 @@
-"""What the plugin takes for granted in OpenRLHF and Ray, checked on their source files, without imports.
+"""What the plugin takes for granted in OpenRLHF and under it, checked on their source files, without imports.
 
 A package is read by its syntax tree, so that the check takes a second, needs no GPU, and works on an unpacked
 archive as on an installed version. tests/plugin/test_contract.py compares it with the imported modules.
@@ -19,6 +19,9 @@ _UTILS = "openrlhf.trainer.ppo_utils"
 _RAY = "openrlhf.trainer.ray"
 _ASYNC = "openrlhf.trainer.ppo_trainer_async"
 
+#: Packages that the contract is about.
+PACKAGES = ("openrlhf", "ray", "deepspeed", "vllm")
+
 #: Module:function → its parameters in order; an optional one is marked by "=", the rest by * and **.
 SIGNATURES = {
     # trainer
@@ -36,6 +39,7 @@ SIGNATURES = {
     ),
     "openrlhf.trainer.ppo_trainer:PPOTrainer.init_checkpoint_states": "self",
     "openrlhf.trainer.ppo_trainer:PPOTrainer.broadcast_to_vllm": "self",
+    "openrlhf.trainer.ppo_trainer:PPOTrainer.ppo_train": "self global_steps",
     "openrlhf.trainer.ppo_trainer:prepare_datasets": "strategy tokenizer",
     # asynchronous trainer
     f"{_ASYNC}:PPOTrainerAsync.__init__": (
@@ -68,6 +72,10 @@ SIGNATURES = {
     f"{_UTILS}.samples_generator:SamplesGenerator.__init__": (
         "self strategy prompts_dataloader eval_dataloader tokenizer vllm_engines"
     ),
+    f"{_UTILS}.samples_generator:SamplesGenerator.generate_samples": "self **generate_kwargs",
+    f"{_UTILS}.samples_generator:SamplesGenerator._dispatch_prompts_to_vllm": (
+        "self prompts labels images= **generate_kwargs"
+    ),
     f"{_UTILS}.samples_generator:SamplesGenerator._generate_vllm": (
         "self dataloader_iter num_prompts dynamic_filtering **generate_kwargs"
     ),
@@ -87,6 +95,10 @@ SIGNATURES = {
         "self strategy pretrain max_steps= vllm_engines="
     ),
     f"{_RAY}.ppo_actor:PolicyModelActor.broadcast_to_vllm": "self",
+    f"{_RAY}.ppo_actor:PolicyModelActor.save_checkpoint": "self tag client_states= metric_value= metric_key=",
+    f"{_RAY}.ppo_critic:CriticModelActor.init_model_from_pretrained": "self strategy pretrain max_steps",
+    f"{_RAY}.ppo_critic:CriticModelActor.save_checkpoint": "self tag metric_value= metric_key=",
+    "openrlhf.utils.distributed_util:torch_dist_barrier_and_cuda_sync": "",
     f"{_RAY}.ppo_actor:ActorPPOTrainer.broadcast_to_vllm": "self",
     f"{_RAY}.launcher:RewardModelActor.init_model_from_pretrained": "self strategy pretrain",
     f"{_RAY}.launcher:RewardModelActor.forward": (
@@ -112,6 +124,10 @@ SIGNATURES = {
     f"{_RAY}.vllm_engine:RolloutRayActor.generate_responses": (
         "self prompt label sampling_params max_length hf_tokenizer num_samples= images="
     ),
+    f"{_RAY}.vllm_engine:RolloutRayActor.generate": "self prompt_token_ids sampling_params multi_modal_data=",
+    f"{_RAY}.vllm_engine:RolloutRayActor.pause_generation": "self",
+    f"{_RAY}.vllm_engine:RolloutRayActor.resume_generation": "self",
+    f"{_RAY}.vllm_engine:RolloutRayActor.get_num_unfinished_requests": "self",
     f"{_RAY}.vllm_engine:RolloutRayActor.update_weight": "self name dtype shape empty_cache=",
     f"{_RAY}.vllm_engine:RolloutRayActor.update_weight_cuda_ipc": (
         "self name dtype shape ipc_handles empty_cache="
@@ -125,6 +141,8 @@ SIGNATURES = {
     ),
     # command
     "openrlhf.utils.config:hierarchize": "args",
+    # engine
+    "vllm.v1.engine.async_llm:AsyncLLM.collective_rpc": "self method timeout= args= kwargs=",
     # CPU backend
     f"{_RAY}.vllm_engine:RolloutRayActor.init_process_group": SYNC,
     f"{_RAY}.vllm_worker_wrap:WorkerWrap.init_process_group": SYNC.replace(
@@ -178,14 +196,32 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "self.actor_loss_fn = PolicyLoss(",
         "model = self.actor.model.module",
         "model.named_parameters()",
+        "self.disable_ds_ckpt = ",
         'experience.info["vllm_kl"] = ',
     ),
     "openrlhf.models.actor": ("self.model = get_peft_model(self.model, lora_config)",),
-    f"{_RAY}.vllm_engine": ("RolloutRayActor.options(",),
-    f"{_UTILS}.samples_generator": ("self.tokenizer = tokenizer", "hf_tokenizer=self.tokenizer,"),
-    "openrlhf.utils.agent": ('"observation_tokens": ', '"scores": ', '"extra_logs": '),
+    f"{_RAY}.ppo_critic": ("self.disable_ds_ckpt = ",),
+    f"{_RAY}.vllm_engine": ("RolloutRayActor.options(", "self.llm = ", "self.executor = "),
+    f"{_UTILS}.samples_generator": (
+        "self.tokenizer = tokenizer",
+        "hf_tokenizer=self.tokenizer,",
+        "self._dataloader_iter = iter(self.prompts_dataloader)",
+        "self._sample_buffer",
+    ),
+    "openrlhf.utils.agent": (
+        '"observation_tokens": ',
+        '"scores": ',
+        '"extra_logs": ',
+        "self.reward_endpoints = ",
+        "if self.reward_func:",
+    ),
     "openrlhf.utils.deepspeed.deepspeed": ("init_device_mesh",),
     "ray.actor": ("class ActorClass", "modified_class"),
+    "ray.exceptions": ("class ActorDiedError", "class ActorUnavailableError", "class WorkerCrashedError"),
+    "deepspeed.ops.adam.cpu_adam": (
+        "self.ds_opt_adam = ",
+        "adam_update(self.opt_id, state['step'], group['lr'], beta1, beta2, group['eps'],",
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
-from openrlhf.trainer.ray import launcher, ppo_actor, vllm_engine
+from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic, vllm_engine
 from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from openrlhf.utils.deepspeed import deepspeed
@@ -93,7 +93,7 @@ def test_the_device_mesh_of_torch():
 
 def test_the_check_of_the_doctor_passes_too():
     """It reads the files alone, so that it can be asked about a version that cannot be imported."""
-    for package in ("openrlhf", "ray"):
+    for package in contract.PACKAGES:
         assert contract.broken(package, contract.package_folder(package)) == []
         assert contract.size(package) > 0
 
@@ -103,8 +103,8 @@ def test_the_check_of_the_doctor_notices_each_change(entry, tmp_path):
     """Of a copy in which the function has another name, then another parameter."""
     module, path = entry.split(":")
     name = path.rpartition(".")[2]
-    places = module.split(".")[1:]
-    folder = contract.package_folder("openrlhf")
+    package, *places = module.split(".")
+    folder = contract.package_folder(package)
     text = folder.joinpath(*places).with_suffix(".py").read_text()
     for found, word in ((f"def {name}(", "is missing"), (f"def {name}(", "takes (")):
         changed = f"def {name}_(" if word == "is missing" else f"def {name}(added, "
@@ -112,7 +112,7 @@ def test_the_check_of_the_doctor_notices_each_change(entry, tmp_path):
         file = copy.joinpath(*places).with_suffix(".py")
         file.parent.mkdir(parents=True)
         file.write_text(text.replace(found, changed))
-        mine = [line for line in contract.broken("openrlhf", copy) if line.startswith(f"{module}.{path} ")]
+        mine = [line for line in contract.broken(package, copy) if line.startswith(f"{module}.{path} ")]
         assert mine
         assert word in mine[0]
 
@@ -130,6 +130,7 @@ def test_the_worker_of_a_cpu_is_called_as_openrlhf_s_is(name):
         (ppo_trainer_async, "GenerateSamplesActor"),
         (ppo_trainer_async, "TrainingActor"),
         (ppo_actor, "PolicyModelActor"),
+        (ppo_critic, "CriticModelActor"),
         (vllm_engine, "RolloutRayActor"),
         (launcher, "RewardModelActor"),
     ],
