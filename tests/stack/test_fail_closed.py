@@ -84,6 +84,6 @@ def test_a_server_that_fails_stops_the_run(role, failure, server, run, tmp_path)
     assert re.search(FAILURES[failure].replace("{role}", role), text), text
     steps = len(RunFolder(out).read_metrics())
     assert steps == (4 if failure is constant else 2)
-    assert f"the last whole checkpoint is of step {steps}: the same command" in text
+    assert f"the last whole checkpoint is of step {steps} in {out}" in text
     assert not (out / "model").exists()
     assert not (out / "summary.json").exists()
