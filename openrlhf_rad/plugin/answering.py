@@ -16,7 +16,7 @@ from typing import Any
 
 from openrlhf_rad.errors import CostError, RadError
 from openrlhf_rad.plugin import cpu, remote_code, workers
-from openrlhf_rad.plugin.costs import checked_costs
+from openrlhf_rad.plugin.ratings.costs import checked_costs
 from openrlhf_rad.runs.storage import write_atomically
 
 Row = dict[str, Any]
@@ -133,7 +133,7 @@ def _rater(request: Row) -> Callable[[list[Row]], Any]:
     if kind == "function":
         rate = _function(location, "reward_func" if request["role"] == "reward" else "cost_func")
     else:
-        from openrlhf_rad.plugin.cost_server import RemoteCost  # noqa: PLC0415
+        from openrlhf_rad.plugin.ratings.cost_server import RemoteCost  # noqa: PLC0415
 
         rate = RemoteCost(location, None).score
 

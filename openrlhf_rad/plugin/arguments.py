@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.plugin.patience import Patience
+from openrlhf_rad.plugin.ratings.patience import Patience
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import variables
 

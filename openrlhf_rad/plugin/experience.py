@@ -12,9 +12,9 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.plugin.costs import VaryingCosts
+from openrlhf_rad.plugin.ratings.costs import VaryingCosts
+from openrlhf_rad.plugin.ratings.variety import Variety
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
-from openrlhf_rad.plugin.variety import Variety
 
 
 class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]

@@ -12,9 +12,9 @@ import ray
 from openrlhf.trainer.ray import vllm_engine
 
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.plugin.patience import Patience
+from openrlhf_rad.plugin.ratings.patience import Patience
+from openrlhf_rad.plugin.ratings.rewards import FAILURE, RemoteRewards, settle_reward
 from openrlhf_rad.plugin.registry import plain_class
-from openrlhf_rad.plugin.rewards import FAILURE, RemoteRewards, settle_reward
 from openrlhf_rad.plugin.samples import PLACE, Ticket
 from openrlhf_rad.plugin.seeding import seed_of
 from openrlhf_rad.processes import end_with_parent

@@ -16,8 +16,8 @@ from openrlhf_rad.errors import ConfigError, WatchStop
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.batch import batch_metrics
 from openrlhf_rad.plugin.compatibility import check_clip
-from openrlhf_rad.plugin.cost_sources import cost_sources
 from openrlhf_rad.plugin.experience import RadExperienceMaker
+from openrlhf_rad.plugin.ratings.cost_sources import cost_sources
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.resume import capture, reference_of, restore
 from openrlhf_rad.plugin.rollout import SharedTokenizer

@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.cost_server import RemoteCost
-from openrlhf_rad.plugin.cost_sources import cost_sources
-from openrlhf_rad.plugin.cost_texts import FunctionCost
-from openrlhf_rad.plugin.costs import VaryingCosts, checked_costs
-from openrlhf_rad.plugin.patience import Patience
-from openrlhf_rad.plugin.rating_server import RatingServer
+from openrlhf_rad.plugin.ratings.cost_server import RemoteCost
+from openrlhf_rad.plugin.ratings.cost_sources import cost_sources
+from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
+from openrlhf_rad.plugin.ratings.costs import VaryingCosts, checked_costs
+from openrlhf_rad.plugin.ratings.patience import Patience
+from openrlhf_rad.plugin.ratings.server import RatingServer
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.redact import redact_text, redact_url
 
@@ -469,7 +469,7 @@ def certificate_of_127_0_0_1(folder):
 def test_pauses_grow_with_jitter_and_leave_the_training_s_random_numbers_alone():
     state = random.getstate()
     server = RatingServer("http://h/", Patience())
-    pauses = [[server._pause(attempt) for attempt in (1, 2, 3, 4, 5, 9)] for _ in range(200)]
+    pauses = [[server._pause(attempt) for attempt in (1, 2, 3, 4, 5, 9)] for _ in range(2000)]
     assert random.getstate() == state
     assert np.max(pauses, axis=0) == pytest.approx([1, 2, 4, 8, 16, 30], rel=0.02)
     assert np.min(pauses, axis=0) == pytest.approx([0.5, 1, 2, 4, 8, 15], rel=0.02)

@@ -8,9 +8,9 @@ from itertools import cycle
 from typing import Any
 
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.plugin.costs import is_finite_number
-from openrlhf_rad.plugin.patience import Patience
-from openrlhf_rad.plugin.rating_server import RatingServer
+from openrlhf_rad.plugin.ratings.costs import is_finite_number
+from openrlhf_rad.plugin.ratings.patience import Patience
+from openrlhf_rad.plugin.ratings.server import RatingServer
 
 #: Where a failure travels in an answer's logs: OpenRLHF's executor logs an exception and forgets it.
 FAILURE = "rad_reward_failure"

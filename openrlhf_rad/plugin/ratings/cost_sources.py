@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.cost_model import CostModel
-from openrlhf_rad.plugin.cost_server import RemoteCost
-from openrlhf_rad.plugin.cost_texts import FunctionCost
-from openrlhf_rad.plugin.costs import CostSource, VaryingCosts
 from openrlhf_rad.plugin.modes import cost_models, share_of_gpu
-from openrlhf_rad.plugin.patience import Patience
+from openrlhf_rad.plugin.ratings.cost_model import CostModel
+from openrlhf_rad.plugin.ratings.cost_server import RemoteCost
+from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
+from openrlhf_rad.plugin.ratings.costs import CostSource, VaryingCosts
+from openrlhf_rad.plugin.ratings.patience import Patience
 from openrlhf_rad.profile import CostSource as Named
 from openrlhf_rad.profile import RiskProfile, cost_names
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.variety import Variety
+from openrlhf_rad.plugin.ratings.variety import Variety
 
 
 class CostSource(Protocol):

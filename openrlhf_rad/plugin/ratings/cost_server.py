@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.cost_texts import TextCost
-from openrlhf_rad.plugin.patience import Patience
-from openrlhf_rad.plugin.rating_server import RatingServer
+from openrlhf_rad.plugin.ratings.cost_texts import TextCost
+from openrlhf_rad.plugin.ratings.patience import Patience
+from openrlhf_rad.plugin.ratings.server import RatingServer
 
 
 class RemoteCost(TextCost):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.costs import checked_costs
+from openrlhf_rad.plugin.ratings.costs import checked_costs
 
 Texts = tuple[list[str], list[str], list[Any]]
 

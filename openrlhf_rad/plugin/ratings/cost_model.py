@@ -10,7 +10,7 @@ import ray
 from openrlhf.trainer.ray.launcher import RayActorGroup, RewardModelActor
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.costs import checked_costs
+from openrlhf_rad.plugin.ratings.costs import checked_costs
 
 
 class CostModel:
