@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ TARGETS = {
 MARK = "OPENRLHF_RAD_FAULTS"
 #: Seconds that a run gets to end by itself once a part of it is killed.
 PATIENCE = 240.0
+#: Seconds that the processes of a run get to follow it.
+ENDING = 30.0
 
 
 @dataclass
@@ -81,33 +84,49 @@ class Run:
             return None
 
     def processes(self) -> list[psutil.Process]:
-        """All processes of the run."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        """All processes of the run: those with the mark, and descendants, some of which lose it."""
+        found = {process for process in psutil.process_iter() if _is_marked(process, self.mark)}
+        with suppress(psutil.NoSuchProcess):
+            if self.process is not None:
+                found.update(psutil.Process(self.process.pid).children(recursive=True))
+        return [process for process in found if _runs(process)]
 
     def steps(self) -> int:
         """How many steps are on record."""
         return len(self.folder.read_metrics()) if self.out.exists() else 0
 
 
-def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> bool:
-    """Start the run, kill a part of it at a random moment, look around; False where it came to its end."""
+def _is_marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return bool(process.environ().get(MARK) == mark)
+    except psutil.Error:
+        return False
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> str | None:
+    """Start the run, kill a part of it at a random moment, look around.
+
+    Returns what was killed, the training process where the target was not there yet; None where the run came
+    to its end before.
+    """
     begun = run.steps()
     run.start()
     moment = rng.choice(("start", "step", "step", "save"))
     if not _reach(run, moment, begun, rng):
-        return False
-    victims = [process for process in run.processes() if shows(process, TARGETS[target])]
+        return None
+    family = run.processes()
+    victims = [process for process in family if shows(process, TARGETS[target])]
     if not victims:
         target = "training process"
-        victims = [process for process in run.processes() if shows(process, TARGETS[target])]
-    ports = _ports(run)
+        victims = [process for process in family if shows(process, TARGETS[target])]
+    ports = _ports(family)
     for victim in victims[:1]:
         victim.kill()
     counts.kills[target] += 1
@@ -118,9 +137,9 @@ def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> bool
         counts.problems.append(f"{where}: the run did not end within {PATIENCE:.0f} s")
     elif code == 0:
         counts.problems.append(f"{where}: the run ended as if all were well")
-    counts.problems += [f"{where}: {problem}" for problem in _left_over(run, ports)]
+    counts.problems += [f"{where}: {problem}" for problem in _left_over(run, family, ports)]
     counts.problems += [f"{where}: {problem}" for problem in _torn(run)]
-    return True
+    return target
 
 
 def _reach(run: Run, moment: str, begun: int, rng: random.Random) -> bool:
@@ -147,10 +166,10 @@ def shows(process: psutil.Process, shown: str) -> bool:
         return False
 
 
-def _ports(run: Run) -> set[int]:
-    """Ports on which the run's processes listen."""
+def _ports(family: list[psutil.Process]) -> set[int]:
+    """Ports on which these processes listen."""
     found = set()
-    for process in run.processes():
+    for process in family:
         try:
             connections = process.net_connections("tcp")
         except psutil.Error:
@@ -159,14 +178,16 @@ def _ports(run: Run) -> set[int]:
     return found
 
 
-def _left_over(run: Run, ports: set[int]) -> Iterator[str]:
-    deadline = time.monotonic() + 15
-    while (left := run.processes()) and time.monotonic() < deadline:
+def _left_over(run: Run, family: list[psutil.Process], ports: set[int]) -> Iterator[str]:
+    deadline = time.monotonic() + ENDING
+    while (left := {*filter(_runs, family), *run.processes()}) and time.monotonic() < deadline:
         time.sleep(0.2)
     for process in left:
-        yield f"process {process.pid} is left: {' '.join(process.cmdline())[:80]}"
-        process.kill()
-    used = {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+        with suppress(psutil.NoSuchProcess):  # it may end at this moment
+            yield f"process {process.pid} is left: {' '.join(process.cmdline())[:80]}"
+            process.kill()
+    listening = psutil.net_connections("tcp")
+    used = {one.laddr.port for one in listening if one.status == psutil.CONN_LISTEN}
     yield from (f"port {port} is still listened on" for port in sorted(ports & used))
 
 
@@ -221,14 +242,16 @@ def run_faults(kills: int, seed: int, folder: Path, words: list[str]) -> tuple[C
         raise RuntimeError(f"the run left alone failed; see {alone.out.with_suffix('.log')}")
     targets = list(TARGETS)
     rng.shuffle(targets)
-    while counts.kills.total() < kills:
-        target = targets[counts.kills.total() % len(targets)]
-        if not kill_once(killed, target, rng, counts):
+    while (done := counts.kills.total()) < kills:
+        target, seen = targets[done % len(targets)], len(counts.problems)
+        victim = kill_once(killed, target, rng, counts)
+        if victim is None:
             counts.problems.append(f"the run ended after {counts.kills.total()} kills; give it more steps")
             break
         last = newest(killed.out / "checkpoints")
         at = f"goes on from step {last.step}" if last else "begins anew"
-        print(f"kill {counts.kills.total()}: {target}, {killed.steps()} steps on record; {at}", flush=True)
+        print(f"kill {done + 1}: {victim}, {killed.steps()} steps on record; {at}", flush=True)
+        print("".join(f"    {problem}\n" for problem in counts.problems[seen:]), end="", flush=True)
     if killed.process is None or killed.process.returncode != 0:
         killed.start()
         if killed.wait(3600) != 0:
@@ -268,7 +291,7 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--episodes", type=int, default=24, help="of 8 steps each")
+    parser.add_argument("--episodes", type=int, default=20, help="of 8 steps each")
     parser.add_argument("--folder", type=Path, default=None, help="kept; a temporary one by default")
     options = parser.parse_args()
     words = command(options.seed, options.episodes)

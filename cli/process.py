@@ -1,6 +1,7 @@
 """The training process and all that it starts, Ray and vLLM included, ended together.
 
-What belongs to a run is known by a variable that every process inherits, see openrlhf_rad.processes.
+What belongs to a run is known by a variable that every process inherits, and by descent, see
+openrlhf_rad.processes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from openrlhf_rad.processes import MARK, STOP_SECONDS, alive, kill, marked
+from openrlhf_rad.processes import MARK, STOP_SECONDS, adopt_orphans, alive, descendants, kill, marked
 
 #: Seconds for Ray's daemons to follow a driver that has ended.
 LINGER_SECONDS = 5.0
@@ -33,6 +34,8 @@ class TrainingProcess:
     def __init__(
         self, command: Sequence[str], log: Path | None, environment: Mapping[str, str] | None = None
     ) -> None:
+        adopt_orphans()
+        self._others = set(descendants())
         self.mark = uuid.uuid4().hex
         variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {}), MARK: self.mark}
         output = open(log, "ab") if log else None  # noqa: SIM115 - closed below, the process has its own
@@ -94,11 +97,5 @@ class TrainingProcess:
             self._popen.stdin.close()
 
     def family(self) -> list[psutil.Process]:
-        """The process, its descendants, and every other process that carries the run's mark."""
-        found = set(marked(self.mark))
-        try:
-            root = psutil.Process(self.pid)
-            found.update([root, *root.children(recursive=True)] if self.poll() is None else [])
-        except psutil.NoSuchProcess:
-            pass
-        return list(found)
+        """The process, its descendants, its orphans, and every other process with the run's mark."""
+        return list({*marked(self.mark), *descendants()} - self._others)

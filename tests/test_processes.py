@@ -6,6 +6,9 @@ import subprocess
 import sys
 import time
 
+import psutil
+import pytest
+
 from openrlhf_rad.processes import alive, kill, marked
 
 #: A training process that hangs in a child of its own session, as Ray's daemons do.
@@ -51,6 +54,59 @@ def test_a_command_that_is_killed_takes_its_run_along(tmp_path) -> None:
         command.kill()
         kill(marked(mark))
         command.stdout.close()
+
+
+#: Leaves a daemon behind that has neither its parent nor the environment of the run.
+ORPHANING = """
+import subprocess, sys
+subprocess.Popen(["sleep", "300"], start_new_session=True, env={}, stdin=subprocess.DEVNULL)
+"""
+SWEEPS = """
+import sys
+from openrlhf_rad.cli.process import TrainingProcess
+process = TrainingProcess([sys.executable, "-c", {orphaning!r}], None)
+process.wait(20)
+print(*(each.pid for each in process.family() if each.name() == "sleep"), flush=True)
+process.sweep(0.0)
+print(len(process.family()), flush=True)
+"""
+VITAL = """
+import os, signal, subprocess, time
+from openrlhf_rad.processes import Vital
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+store = Vital("sleep")
+store.watch()
+child = subprocess.Popen(["sleep", "300"])
+try:
+    time.sleep(3)
+    assert not store.lost
+    {ending}
+    time.sleep(20)
+except KeyboardInterrupt:
+    pass
+print(store.lost, flush=True)
+"""
+
+
+def test_an_orphan_without_mark_is_found_and_ended() -> None:
+    words = [sys.executable, "-c", SWEEPS.format(orphaning=ORPHANING)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    orphans, left = done.stdout.splitlines()
+    assert len(orphans.split()) == 1
+    assert left == "0"
+    with pytest.raises(psutil.NoSuchProcess):
+        psutil.Process(int(orphans))
+
+
+@pytest.mark.parametrize(
+    ("ending", "lost"),
+    [("child.kill()", "True"), ("store.release(); child.kill(); time.sleep(5); 1 / 0", "")],
+)
+def test_the_end_of_a_vital_process_ends_this_one_unless_it_may(ending, lost) -> None:
+    words = [sys.executable, "-c", VITAL.format(ending=ending)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == lost, done.stderr
+    assert ("ZeroDivisionError" in done.stderr) == (not lost)
 
 
 def wait_for(condition, seconds: float = 30.0) -> None:

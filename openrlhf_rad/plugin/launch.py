@@ -15,7 +15,7 @@ from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
 from openrlhf_rad.plugin import compatibility, cpu, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
 from openrlhf_rad.plugin.concealed import conceal
-from openrlhf_rad.processes import Parent
+from openrlhf_rad.processes import Parent, Vital
 from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.runs.checkpoints import newest
 from openrlhf_rad.runs.folder import RunFolder
@@ -24,6 +24,10 @@ from openrlhf_rad.runs.storage import keep_from_others, write_atomically
 COMMAND = "openrlhf.cli.train_ppo_ray"
 #: What stopped the run, in the run's folder.
 ERROR = "error.txt"
+_LOST = EnvironmentProblem(
+    "a process of the run has died: Ray's GCS, which knows all others\n"
+    "most often the machine has run out of memory; the log says what it did last"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +37,8 @@ def main(argv: list[str]) -> int:
     keep_from_others()
     parent = Parent()
     parent.follow()
+    store = Vital("gcs_server")  # of a Ray that the run starts; workers go on for a while without
+    store.watch()
     try:
         options, rest = parse(argv)
         if options is not None:
@@ -40,7 +46,7 @@ def main(argv: list[str]) -> int:
             folder = _open_folder(options, argv, resumes=saved.load)
         run(options, rest)
     except BaseException as error:
-        cause = rad_error(error) or died(error)
+        cause = rad_error(error) or died(error) or (_LOST if store.lost else None)
         if cause is None:
             raise
         text = "\n".join([redact(str(cause)), *([_way_on(Path(saved.path))] if folder and saved else [])])
@@ -49,6 +55,7 @@ def main(argv: list[str]) -> int:
             write_atomically(folder.path / ERROR, f"{text}\n")
         return cause.exit_code
     finally:
+        store.release()
         parent.sweep()
     return 0
 
