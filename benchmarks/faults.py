@@ -110,25 +110,19 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> str | None:
-    """Start the run, kill a part of it at a random moment, look around.
-
-    Returns what was killed, the training process where the target was not there yet; None where the run came
-    to its end before.
-    """
+def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> bool:
+    """Start the run, kill a part of it at a random moment, look around; False where it came to its end."""
     begun = run.steps()
     run.start()
     moment = rng.choice(("start", "step", "step", "save"))
     if not _reach(run, moment, begun, rng):
-        return None
+        return False
+    while not (victims := [one for one in run.processes() if shows(one, TARGETS[target])]):
+        if run.wait(0.1) is not None:  # else it is still to be started
+            return False
     family = run.processes()
-    victims = [process for process in family if shows(process, TARGETS[target])]
-    if not victims:
-        target = "training process"
-        victims = [process for process in family if shows(process, TARGETS[target])]
     ports = _ports(family)
-    for victim in victims[:1]:
-        victim.kill()
+    victims[0].kill()
     counts.kills[target] += 1
     counts.moments[moment] += 1
     code = run.wait(PATIENCE)
@@ -139,12 +133,12 @@ def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> str 
         counts.problems.append(f"{where}: the run ended as if all were well")
     counts.problems += [f"{where}: {problem}" for problem in _left_over(run, family, ports)]
     counts.problems += [f"{where}: {problem}" for problem in _torn(run)]
-    return target
+    return True
 
 
 def _reach(run: Run, moment: str, begun: int, rng: random.Random) -> bool:
     """Wait for a moment of the run; False where the run ended before."""
-    delay, steps = rng.uniform(2, 25), rng.randint(1, 12)
+    delay, steps = rng.uniform(2, 25), rng.randint(1, 8)
     started = time.monotonic()
     while run.wait(0.02) is None:
         if moment == "start" and time.monotonic() - started > delay:
@@ -244,13 +238,12 @@ def run_faults(kills: int, seed: int, folder: Path, words: list[str]) -> tuple[C
     rng.shuffle(targets)
     while (done := counts.kills.total()) < kills:
         target, seen = targets[done % len(targets)], len(counts.problems)
-        victim = kill_once(killed, target, rng, counts)
-        if victim is None:
+        if not kill_once(killed, target, rng, counts):
             counts.problems.append(f"the run ended after {counts.kills.total()} kills; give it more steps")
             break
         last = newest(killed.out / "checkpoints")
         at = f"goes on from step {last.step}" if last else "begins anew"
-        print(f"kill {done + 1}: {victim}, {killed.steps()} steps on record; {at}", flush=True)
+        print(f"kill {done + 1}: {target}, {killed.steps()} steps on record; {at}", flush=True)
         print("".join(f"    {problem}\n" for problem in counts.problems[seen:]), end="", flush=True)
     if killed.process is None or killed.process.returncode != 0:
         killed.start()
@@ -291,7 +284,7 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--episodes", type=int, default=20, help="of 8 steps each")
+    parser.add_argument("--episodes", type=int, default=14, help="of 8 steps each")
     parser.add_argument("--folder", type=Path, default=None, help="kept; a temporary one by default")
     options = parser.parse_args()
     words = command(options.seed, options.episodes)
