@@ -7,9 +7,11 @@ import runpy
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import wrapt
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
 from openrlhf_rad.plugin import compatibility, cpu, resume, workers
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> int:
         if options is not None:
             saved, _ = _saving().parse_known_args(rest)
             folder = _open_folder(options, argv, resumes=saved.load)
-        run(options, rest)
+        run(options, rest, store.release)
     except BaseException as error:
         cause = rad_error(error) or died(error) or (_LOST if store.lost else None)
         if cause is None:
@@ -88,8 +90,12 @@ def _way_on(path: Path) -> str:
     return f"the last whole checkpoint is of {last}: the same command with --ckpt.load_enable goes on from it"
 
 
-def run(options: RadOptions | None, arguments: list[str]) -> None:
-    """Adapt this process and OpenRLHF's modules, then run OpenRLHF's command on ``arguments``."""
+def run(options: RadOptions | None, arguments: list[str], before_shutdown: Callable[[], None]) -> None:
+    """Adapt this process and OpenRLHF's modules, then run OpenRLHF's command on ``arguments``.
+
+    Args:
+        before_shutdown: called before Ray is told to end, by whomever.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a Ctrl-C: Ray ends its children
     if options is not None:
         compatibility.check_versions(options.any_version)
@@ -103,12 +109,21 @@ def run(options: RadOptions | None, arguments: list[str]) -> None:
 
         attach(options)
     sys.argv = [COMMAND, *arguments]
+    import ray  # noqa: PLC0415 - after the workers' hook
+
+    wrapt.wrap_function_wrapper(ray, "shutdown", _calling(before_shutdown))
     try:
         runpy.run_module(COMMAND, run_name="__main__", alter_sys=True)
     finally:
-        import ray  # noqa: PLC0415
-
         ray.shutdown()
+
+
+def _calling(before: Callable[[], None]) -> Callable[..., Any]:
+    def wrapper(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        before()
+        return wrapped(*args, **kwargs)
+
+    return wrapper
 
 
 def _intercept_arguments(options: RadOptions | None, on_cpu: bool) -> None:

@@ -96,7 +96,7 @@ def test_the_engine_joins_by_ray_only_with_a_gpu():
         weights.CpuWorkerExtension().init_process_group("h", 1, 1, 2, "openrlhf", use_ray=True)
 
 
-def test_engines_get_the_cpu_s_worker_and_no_share_of_gpu_memory():
+def test_engines_get_the_cpu_s_worker_whole_prompts_and_no_share_of_gpu_memory():
     import asyncio
 
     class Engine:
@@ -107,7 +107,8 @@ def test_engines_get_the_cpu_s_worker_and_no_share_of_gpu_memory():
     weights.patch_engine(SimpleNamespace(RolloutRayActor=actor_class))
     engine = Engine.__new__(Engine)
     asyncio.run(engine.__init__("a", worker_extension_cls="their.Worker", gpu_memory_utilization=0.9, seed=3))
-    assert engine.given == (("a",), {"worker_extension_cls": weights.WORKER_EXTENSION, "seed": 3})
+    expected = {"worker_extension_cls": weights.WORKER_EXTENSION, "seed": 3, "enable_chunked_prefill": False}
+    assert engine.given == (("a",), expected)
     module, _, name = weights.WORKER_EXTENSION.rpartition(".")
     assert getattr(sys.modules[module], name) is weights.CpuWorkerExtension
 

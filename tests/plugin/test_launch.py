@@ -187,7 +187,7 @@ def test_a_mistake_in_openrlhf_s_flags_is_openrlhf_s(run_main, capsys):
 def test_the_error_of_an_earlier_start_does_not_stay(run_main, tmp_path, monkeypatch):
     run_main("--rad.profile", "medical", "--rad.out", "out")
     assert (tmp_path / "out" / "error.txt").is_file()
-    monkeypatch.setattr(launch, "run", lambda options, rest: None)
+    monkeypatch.setattr(launch, "run", lambda options, rest, release: None)
     assert run_main("--rad.profile", "medical", "--rad.out", "out")[0] == 0
     assert not (tmp_path / "out" / "error.txt").exists()
 
@@ -202,7 +202,7 @@ def test_a_folder_of_another_s_is_left_as_it_was(run_main, tmp_path):
 
 
 def test_an_error_in_the_run_is_printed_and_written_down(run_main, tmp_path, monkeypatch):
-    def fail(options, rest):
+    def fail(options, rest, release):
         assert rest == ["--vllm.num_engines", "1"]
         raise wrapped(raised(COST)).as_instanceof_cause()
 
@@ -214,7 +214,7 @@ def test_an_error_in_the_run_is_printed_and_written_down(run_main, tmp_path, mon
 
 
 def test_the_last_whole_checkpoint_is_named(run_main, tmp_path, monkeypatch):
-    def die(options, rest):
+    def die(options, rest, release):
         raise ActorDiedError
 
     monkeypatch.setattr(launch, "run", die)
@@ -243,7 +243,7 @@ def test_a_folder_with_a_run_is_not_written_over(run_main, tmp_path):
 
 
 def test_other_errors_keep_their_traceback(run_main, tmp_path, monkeypatch):
-    def fail(options, rest):
+    def fail(options, rest, release):
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(launch, "run", fail)

@@ -52,9 +52,7 @@ def engine_arguments() -> dict[str, Any]:
     """What a vLLM engine of our own must be told on a CPU; nothing where there is a GPU."""
     if not is_needed():
         return {}
-    # A prompt that is cut in two draws a token too many, which vLLM takes back by the generator's offset; a
-    # CPU's generator has none, so requests with a seed need whole prompts.
-    return {"enforce_eager": True, "enable_chunked_prefill": False}
+    return {"enforce_eager": True, **weights.WHOLE_PROMPTS}
 
 
 def activate() -> None:

@@ -27,19 +27,24 @@ class GlooCommunicator:
         self._group.broadcast(tensor.view(torch.uint8) if tensor.dim() else tensor, src).wait()
 
 
+#: A prompt that is cut in two draws a token too many, which vLLM takes back by the generator's offset. On a
+#: CPU a generator has none, so requests with a seed need whole prompts.
+WHOLE_PROMPTS = {"enable_chunked_prefill": False}
+
+
 def patch_process_group(module: Any) -> None:
     """Replace the NCCL group between the trainer and the engines."""
     module.stateless_init_process_group = _gloo_group
 
 
 def patch_engine(module: Any) -> None:
-    """Give vLLM's workers :class:`CpuWorkerExtension` and no share of GPU memory."""
+    """Give vLLM's workers :class:`CpuWorkerExtension`, whole prompts, and no share of GPU memory."""
     rollout_class = module.RolloutRayActor.__ray_metadata__.modified_class
     original = rollout_class.__init__
 
     async def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs.pop("gpu_memory_utilization", None)
-        await original(self, *args, **{**kwargs, "worker_extension_cls": WORKER_EXTENSION})
+        await original(self, *args, **{**kwargs, **WHOLE_PROMPTS, "worker_extension_cls": WORKER_EXTENSION})
 
     rollout_class.__init__ = initialise
 
