@@ -48,6 +48,9 @@ class TrainingProcess:
                 stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,
             )
+        except BaseException:  # a Ctrl-C while it starts: it may be there, though nobody holds it
+            kill(self.family())
+            raise
         finally:
             if output:
                 output.close()
