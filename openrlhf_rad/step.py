@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,7 +143,11 @@ class RadStep:
 
     def minimum_batch(self) -> int:
         """The least number of samples with which more than the most costly one counts."""
-        return next(n for n in range(2, 10**6) if self._has_signal(n))
+        # The weight below the top particle, G(1 − 1/n), grows with n: double, then bisect.
+        high = 2
+        while not self._has_signal(high):
+            high *= 2
+        return bisect_left(range(high + 1), True, lo=2, key=self._has_signal)
 
     def _has_signal(self, n: int) -> bool:
         return bool(self.profile.weights(n)[:-1].sum() > 1e-9 * n)

@@ -212,3 +212,16 @@ def test_a_rollout_without_a_gradient_is_refused() -> None:
     step.check_batch(11)
     assert step(np.random.default_rng(1).normal(size=8)).score_b.std() == 0
     assert step(np.random.default_rng(1).normal(size=11)).score_b.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("risk", "least"),
+    [("mean", 2), ("cvar α=0.9", 11), ("cvar α=0.99", 101), ("cvar α=0.99999", 100_001), ("var α=0.99", 4)],
+)
+def test_the_least_batch_is_found_without_trying_each(risk, least):
+    """CVaR α needs a second sample within the worst 1 − α."""
+    profile = load_profile("medical").with_overrides({"risk": risk})
+    step = RadStep(profile, np.random.default_rng(0).normal(size=256))
+    assert step.minimum_batch() == least
+    assert profile.weights(least)[:-1].sum() > 0
+    assert least == 2 or profile.weights(least - 1)[:-1].sum() < 1e-6

@@ -12,6 +12,7 @@ from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.experience import RadExperienceMaker, cost_columns
+from openrlhf_rad.plugin.tokens import token_lists
 
 Row = dict[str, Any]
 
@@ -68,20 +69,21 @@ def rows(experiences: Sequence[Any], tokenizer: Any, sources: Sequence[str]) -> 
     records = []
     columns = cost_columns(sources)
     for experience in experiences:
+        # action_mask[t] marks token t + 1 of the sequence.
+        answers = token_lists(experience.sequences[:, 1:], experience.action_mask)
+        reward = experience.info["reward"].tolist()
+        costs = {name: experience.info[column].tolist() for name, column in columns.items()}
+        first = next(iter(costs.values()))
         for i, prompt in enumerate(experience.prompts):
-            # action_mask[t] marks token t + 1 of the sequence.
-            answer = experience.sequences[i][1:][experience.action_mask[i].bool()]
             record = {
                 "prompt": prompt,
-                "answer": tokenizer.decode(answer, skip_special_tokens=True),
+                "answer": tokenizer.decode(answers[i], skip_special_tokens=True),
                 "label": experience.labels[i],
-                "reward": float(experience.info["reward"][i]),
-                "cost": float(experience.info["cost"][i]),
+                "reward": reward[i],
+                "cost": first[i],
             }
-            if len(columns) > 1:
-                record["costs"] = {
-                    name: float(experience.info[column][i]) for name, column in columns.items()
-                }
+            if len(costs) > 1:
+                record["costs"] = {name: cost[i] for name, cost in costs.items()}
             records.append(record)
     return records
 

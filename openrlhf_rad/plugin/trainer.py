@@ -192,7 +192,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         started = time.perf_counter()
         status.update({f"rad/{name}": value for name, value in maker.last_metrics.items()})
         answers = rows(maker.last_experiences, self.tokenizer, list(maker.cost_sources))
-        self.folder.append_samples([{"step": next_step, **row} for row in answers])
+        self.folder.append_samples({"step": next_step, **row} for row in answers)
         maker.last_metrics.update(batch_metrics(self.options.profile, answers, maker.last_experiences))
         maker.last_experiences = []
         maker.last_metrics["seconds_record"] = time.perf_counter() - started

@@ -131,7 +131,7 @@ class RunFolder:
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add one step, columns as in records.COLUMNS. Raises RadError for values that are not finite."""
-        append_lines(self.path / METRICS, records.metrics_line(metrics))
+        append_lines(self.path / METRICS, [records.metrics_line(metrics)])
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The steps in order, none if there are none. A torn last line is passed over.
@@ -169,7 +169,7 @@ class RunFolder:
     def append_alarm(self, step: int, watch: str, message: str) -> None:
         """Add what a watch said."""
         line = json.dumps({"step": step, "watch": watch, "message": message}, ensure_ascii=False)
-        append_lines(self.path / ALARMS, line + "\n")
+        append_lines(self.path / ALARMS, [line + "\n"])
 
     def read_alarms(self) -> list[str]:
         """What the watches said, in order."""
@@ -177,8 +177,10 @@ class RunFolder:
 
     def append_samples(self, samples: Iterable[Mapping[str, Any]]) -> None:
         """Add answers seen in training: step, prompt, answer, label, reward, cost."""
-        lines = [records.answer_line(row, f"sample {index}") for index, row in enumerate(samples, 1)]
-        append_lines(self.path / SAMPLES, "".join(lines))
+        append_lines(
+            self.path / SAMPLES,
+            (records.answer_line(row, f"sample {index}") for index, row in enumerate(samples, 1)),
+        )
 
     def write_answers(self, kind: Kind, rows: Iterable[Mapping[str, Any]]) -> None:
         """Record the held-out answers from before or after training: prompt, answer, label, reward, cost."""

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from openrlhf_rad.errors import EnvironmentProblem
@@ -56,13 +56,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         sync_folder(path.parent)
 
 
-def append_lines(path: Path, lines: str) -> None:
+def append_lines(path: Path, lines: Iterable[str]) -> None:
     """Add whole lines to a log and hand them to the system, so that a kill loses none that were added.
 
-    A torn last line, left by a kill in the midst of writing, is cut off first.
+    A torn last line, left by a kill in the midst of writing, is cut off first. Lines that are made as they are
+    asked for never stand in memory all at once.
 
     Raises:
-        EnvironmentProblem: the disk is full; the lines before stand, the new ones are not written.
+        EnvironmentProblem: the disk is full; the lines before stand, the new ones are not written. Whatever
+            making a line raises: likewise.
     """
     with (
         explained(path, "the lines written before are intact"),
@@ -73,11 +75,23 @@ def append_lines(path: Path, lines: str) -> None:
         if end < os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, end)
         try:
-            _write_all(descriptor, lines.encode(errors="replace"))
-        except OSError:
+            for block in _blocks(lines):
+                _write_all(descriptor, block)
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, end)
             raise
+
+
+def _blocks(lines: Iterable[str], size: int = 2**20) -> Iterator[bytes]:
+    """Whole lines, encoded, some ``size`` bytes at a time."""
+    block = bytearray()
+    for line in lines:
+        block += line.encode(errors="replace")
+        if len(block) >= size:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
 
 
 def cut_lines(path: Path, kept: Callable[[str], bool]) -> None:

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +142,24 @@ def test_samples_are_added(run: RunFolder) -> None:
     run.append_samples([{**ROW, "step": 2}])
     lines = (run.path / "samples.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     assert [json.loads(line)["step"] for line in lines] == [1, 1, 2]
+
+
+def test_a_bad_sample_among_many_adds_none_of_them(run: RunFolder) -> None:
+    """Samples are written as they are made, megabytes before the bad one comes."""
+    run.append_samples([{**ROW, "step": 1}])
+    before = (run.path / "samples.jsonl").read_bytes()
+    long = {**ROW, "step": 2, "answer": "é" * 100_000}
+    seen: list[int] = []
+
+    def samples() -> Iterator[dict[str, Any]]:
+        for number in range(20):
+            seen.append((run.path / "samples.jsonl").stat().st_size)
+            yield {**long, "cost": float("nan") if number == 19 else 1.0}
+
+    with pytest.raises(RadError, match="sample 20: cost is nan"):
+        run.append_samples(samples())
+    assert max(seen) > len(before) + 2**20
+    assert (run.path / "samples.jsonl").read_bytes() == before
 
 
 def test_reference_round_trip_and_its_errors(run: RunFolder) -> None:

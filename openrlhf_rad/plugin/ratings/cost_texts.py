@@ -11,6 +11,7 @@ from typing import Any
 
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.plugin.ratings.costs import checked_costs
+from openrlhf_rad.plugin.tokens import token_lists
 
 Texts = tuple[list[str], list[str], list[Any]]
 
@@ -52,8 +53,8 @@ class TextCost(ABC):
         prompts: list[str] = []
         labels: list[Any] = []
         for samples in samples_list:
-            for sequence, mask in zip(samples.sequences, samples.attention_mask, strict=True):
-                queries.append(self._tokenizer.decode(sequence[mask.bool()], skip_special_tokens=False))
+            for tokens in token_lists(samples.sequences, samples.attention_mask):
+                queries.append(self._tokenizer.decode(tokens, skip_special_tokens=False))
             prompts.extend(samples.prompts)
             labels.extend(samples.labels)
         return queries, prompts, labels

@@ -1,0 +1,169 @@
+"""What RAD adds to a rollout at scale: ``python benchmarks/scale.py`` (about ten minutes on one core).
+
+Prints three Markdown tables. Measured on this machine: RAD's work in the controller by batch size, each in a
+process of its own, least seconds and peak memory. Computed from named inputs, each a flag: forward passes,
+bytes and memory by number of GPUs. Computed from both: the controller's share of a rollout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from scale_computed import Setting, duration, percent, rollout_flops, seconds, size, table
+
+SIZES = [10**3, 10**4, 10**5, 10**6]
+GPUS = [8, 64, 1024]
+#: Lengths of an answer between which the time of the parts that see tokens is interpolated.
+SHORT, LONG = 32, 512
+#: The batch size at which that is measured.
+FITTED = 2_000
+#: Parts in the controller with a cost model: one after another, each rollout.
+SERIAL = (
+    "costs checked and attached",
+    "costs gathered from experiences",
+    "answers decoded for the log",
+    "watches' metrics of the answers",
+    "samples.jsonl written",
+)
+WHOLE = "all of it with the dual step"
+PLAIN, BONUS = "OpenRLHF's own advantages", "the same with the bonus"
+
+
+def measured(count: int, options: argparse.Namespace, answer_tokens: int) -> dict[str, Any]:
+    """One batch size, in a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("scale_measured.py")), str(count)]
+    command += ["--reference", str(options.reference), "--prompt-tokens", str(options.short_prompt)]
+    command += ["--answer-tokens", str(answer_tokens)]
+    command += ["--tokenizer", options.tokenizer] if options.tokenizer else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measured_table(found: dict[int, dict[str, Any]], reference: int) -> str:
+    """Seconds and MiB of every part by batch size, and how the last size compares with the one before."""
+    counts = list(found)
+    heads = [f"B = {count:,}" for count in counts]
+    titles = {
+        "usual": f"against {reference} reference costs",
+        "full": "against as many reference costs as answers",
+        "rollout": f"on OpenRLHF's experiences, {SHORT} tokens an answer",
+    }
+    lines = ["| measured here | " + " | ".join(heads) + " | growth |", "|---" * (len(counts) + 2) + "|"]
+    for kind, title in titles.items():
+        lines.append(f"| *{title}* |" + " |" * (len(counts) + 1))
+        for name in found[counts[0]][kind]:
+            parts = [found[count][kind][name] for count in counts]
+            cells = [f"{duration(part['seconds'])}, {size(part['mib'] * 2**20)}" for part in parts]
+            lines.append(f"| {name} | {' | '.join(cells)} | {growth(counts, parts)} |")
+    return "\n".join(lines)
+
+
+def growth(counts: list[int], parts: list[dict[str, float]]) -> str:
+    """How many times longer the last size took than the one before, beside how many times larger it is."""
+    if len(counts) < 2:
+        return ""
+    times = parts[-1]["seconds"] / parts[-2]["seconds"]
+    return f"×{times:.1f} for ×{counts[-1] / counts[-2]:g}"
+
+
+def controller_seconds(
+    given: Setting, largest: dict[str, Any], count: int, short: dict[str, Any], long: dict[str, Any]
+) -> float:
+    """RAD's serial time of one rollout: per sample as at the largest size measured, longer by its tokens.
+
+    seconds = B · Σ_parts (t_part/B_measured + (answer − 32) · slope_part), slope_part from answers of 32 and of
+    512 tokens.
+    """
+    each = largest["usual"][WHOLE]["seconds"] / count
+    each += max(0.0, difference(largest)) / count
+    for name in SERIAL:
+        slope = (long["rollout"][name]["seconds"] - short["rollout"][name]["seconds"]) / FITTED / (LONG - SHORT)
+        beyond = given.answer_tokens - SHORT
+        each += largest["rollout"][name]["seconds"] / count + max(0.0, slope) * beyond
+    return each * given.samples
+
+
+def difference(found: dict[str, Any]) -> float:
+    """The bonus's part of the advantages."""
+    parts = found["rollout"]
+    return float(parts[BONUS]["seconds"] - parts[PLAIN]["seconds"])
+
+
+def main() -> None:
+    """Print the tables that were asked for."""
+    given, options = read()
+    more = {}
+    if not options.computed_only:
+        found = {count: measured(count, options, SHORT) for count in options.sizes}
+        short, long = (measured(FITTED, options, length) for length in (SHORT, LONG))
+        print(f"{machine()}; {options.tokenizer_name}; least of up to 5 runs; seconds, and MiB at the peak\n")
+        print(measured_table(found, options.reference))
+        sizes = short["sizes"]
+        print(
+            f"\nMeasured too: {sizes['chunk']:.0f} bytes a sample of {options.short_prompt + SHORT} tokens as Ray"
+            f" pickles them, {size(sizes['state'])} of RAD's state in a checkpoint,"
+            f" {short['line']:.0f} bytes a line of samples.jsonl at {SHORT} tokens,"
+            f" {long['line']:.0f} at {LONG}.\n"
+        )
+        largest = max(options.sizes)
+
+        def own(one: Setting) -> float:
+            return controller_seconds(one, found[largest], largest, short, long)
+
+        more = {
+            "controller's own time, from the measured": lambda one: duration(own(one)),
+            "share of the rollout at its shortest": lambda one: percent(
+                own(one) / seconds(rollout_flops(one), one)
+            ),
+        }
+    print(inputs(given) + "\n")
+    print(table(given, options.gpus, more))
+
+
+def inputs(given: Setting) -> str:
+    """The assumptions, as flags with their values."""
+    values = (f"`--{name} {value:g}`" for name, value in options_of(given).items())
+    return "Computed with " + " ".join(values)
+
+
+def options_of(given: Setting) -> dict[str, float]:
+    """Flag → value of all inputs but the number of GPUs."""
+    return {one.name.replace("_", "-"): getattr(given, one.name) for one in fields(given) if one.name != "gpus"}
+
+
+def machine() -> str:
+    """What it was measured on, in the kernel's words."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "a CPU")
+    return f"One core of {os.cpu_count()}, {model}"
+
+
+def read(words: list[str] | None = None) -> tuple[Setting, argparse.Namespace]:
+    """The flags: inputs of the computed table, and what to measure."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--gpus", type=int, nargs="+", default=GPUS)
+    for name, value in options_of(Setting()).items():
+        flags.add_argument(f"--{name}", type=type(value), default=value)
+    flags.add_argument("--computed-only", action="store_true", help="measure nothing")
+    flags.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="B")
+    flags.add_argument("--reference", type=int, default=256, help="reference costs")
+    flags.add_argument("--short-prompt", type=int, default=16, help="tokens of a prompt where measured")
+    flags.add_argument("--tokenizer", help="folder; the tiny preset's where absent")
+    options = flags.parse_args(words)
+    options.tokenizer_name = "tokenizer given" if options.tokenizer else "the tiny preset's tokenizer"
+    names = {one.name for one in fields(Setting)} - {"gpus"}
+    return Setting(**{name: getattr(options, name) for name in names}), options
+
+
+if __name__ == "__main__":
+    main()
