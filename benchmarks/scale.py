@@ -81,15 +81,14 @@ def controller_seconds(
 ) -> float:
     """RAD's serial time of one rollout: per sample as at the largest size measured, longer by its tokens.
 
-    seconds = B · Σ_parts (t_part/B_measured + (answer − 32) · slope_part), slope_part from answers of 32 and of
-    512 tokens.
+    B · Σ (t/B_measured + (answer − 32) · slope) over the parts; slopes from answers of 32 and 512 tokens.
     """
     each = largest["usual"][WHOLE]["seconds"] / count
     each += max(0.0, difference(largest)) / count
     for name in SERIAL:
-        slope = (long["rollout"][name]["seconds"] - short["rollout"][name]["seconds"]) / FITTED / (LONG - SHORT)
-        beyond = given.answer_tokens - SHORT
-        each += largest["rollout"][name]["seconds"] / count + max(0.0, slope) * beyond
+        rise = long["rollout"][name]["seconds"] - short["rollout"][name]["seconds"]
+        slope = max(0.0, rise) / FITTED / (LONG - SHORT)
+        each += largest["rollout"][name]["seconds"] / count + slope * (given.answer_tokens - SHORT)
     return each * given.samples
 
 
@@ -106,12 +105,13 @@ def main() -> None:
     if not options.computed_only:
         found = {count: measured(count, options, SHORT) for count in options.sizes}
         short, long = (measured(FITTED, options, length) for length in (SHORT, LONG))
-        print(f"{machine()}; {options.tokenizer_name}; least of up to 5 runs; seconds, and MiB at the peak\n")
+        how = f"a tokenizer of {short['words']:,} words; least time of two to five runs, and peak memory"
+        print(f"{machine()}; {how}\n")
         print(measured_table(found, options.reference))
         sizes = short["sizes"]
         print(
-            f"\nMeasured too: {sizes['chunk']:.0f} bytes a sample of {options.short_prompt + SHORT} tokens as Ray"
-            f" pickles them, {size(sizes['state'])} of RAD's state in a checkpoint,"
+            f"\nMeasured too: {sizes['chunk']:.0f} bytes a sample of {options.short_prompt + SHORT} tokens as"
+            f" Ray pickles them, {size(sizes['state'])} of RAD's state in a checkpoint,"
             f" {short['line']:.0f} bytes a line of samples.jsonl at {SHORT} tokens,"
             f" {long['line']:.0f} at {LONG}.\n"
         )
@@ -122,7 +122,7 @@ def main() -> None:
 
         more = {
             "controller's own time, from the measured": lambda one: duration(own(one)),
-            "share of the rollout at its shortest": lambda one: percent(
+            "its share of the rollout at its shortest": lambda one: percent(
                 own(one) / seconds(rollout_flops(one), one)
             ),
         }
@@ -138,7 +138,8 @@ def inputs(given: Setting) -> str:
 
 def options_of(given: Setting) -> dict[str, float]:
     """Flag → value of all inputs but the number of GPUs."""
-    return {one.name.replace("_", "-"): getattr(given, one.name) for one in fields(given) if one.name != "gpus"}
+    names = [one.name for one in fields(given) if one.name != "gpus"]
+    return {name.replace("_", "-"): getattr(given, name) for name in names}
 
 
 def machine() -> str:
@@ -160,7 +161,6 @@ def read(words: list[str] | None = None) -> tuple[Setting, argparse.Namespace]:
     flags.add_argument("--short-prompt", type=int, default=16, help="tokens of a prompt where measured")
     flags.add_argument("--tokenizer", help="folder; the tiny preset's where absent")
     options = flags.parse_args(words)
-    options.tokenizer_name = "tokenizer given" if options.tokenizer else "the tiny preset's tokenizer"
     names = {one.name for one in fields(Setting)} - {"gpus"}
     return Setting(**{name: getattr(options, name) for name in names}), options
 

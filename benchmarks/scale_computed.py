@@ -1,7 +1,7 @@
 """What RAD adds at sizes that are not at hand: arithmetic with named inputs. Every number here is computed.
 
 The rollout is taken at its shortest, arithmetic alone at the given utilisation: no waiting, no padding, no
-transfer of weights, and generation as fast as a forward pass. Shares of it are therefore upper bounds.
+transfer of weights, and generation as fast as a forward pass. Real ones are longer, shares of them smaller.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def cost_flops(given: Setting) -> float:
 
 
 def rollout_flops(given: Setting) -> float:
-    """(2N + 2N + 2N + 2N_r + 6N·E)·L·B: generation, log-probabilities, reference, reward, E training passes."""
+    """(2N + 2N + 2N + 2N_r + 6N·E)·L·B: generation, log-probabilities, reference, reward, E passes."""
     forward = 3 * 2 * given.policy + 2 * given.reward
     return (forward + 6 * given.policy * given.passes) * given.tokens * given.samples
 
@@ -121,7 +121,7 @@ ROWS: dict[str, Callable[[Setting], str]] = {
     "samples of a rollout, B": lambda s: f"{s.samples:,}",
     "rollout at its shortest": lambda s: duration(seconds(rollout_flops(s), s)),
     "cost model's forward pass": lambda s: duration(seconds(cost_flops(s), s)),
-    "share of the rollout": lambda s: percent(cost_flops(s) / rollout_flops(s)),
+    "its share of the rollout": lambda s: percent(cost_flops(s) / rollout_flops(s)),
     "cost model in a GPU's memory": lambda s: size(model_bytes(s)),
     "the same with ZeRO-3": lambda s: size(model_bytes(s) / s.gpus),
     "tokens into Ray's object store": lambda s: size(tokens_bytes(s)),

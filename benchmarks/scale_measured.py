@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import itertools
 import json
 import pickle
 import tempfile
@@ -49,7 +50,7 @@ from openrlhf_rad.scores import score
 #: A cost file as a user writes it, of the least work.
 COST_FILE = "def cost_func(queries, prompts, labels):\n    return [float(len(query)) for query in queries]\n"
 MICRO_BATCH, ANSWERS_A_PROMPT = 32, 8
-#: Repeated at most so often, and not once so many seconds are spent.
+#: Repeated at most so often, and no third time once so many seconds are spent.
 REPEATS, SECONDS = 5, 4.0
 
 Part = Callable[[], object]
@@ -63,7 +64,7 @@ def timed(part: Part) -> dict[str, float]:
     before = _status("VmRSS")
     found, started = [], time.perf_counter()
     peak = 0.0
-    while len(found) < REPEATS and (not found or time.perf_counter() - started < SECONDS):
+    while len(found) < 2 or (len(found) < REPEATS and time.perf_counter() - started < SECONDS):
         begun = time.perf_counter()
         part()
         found.append(time.perf_counter() - begun)
@@ -115,7 +116,7 @@ def numeric_parts(size: int, reference: int) -> Iterator[tuple[str, Part]]:
     labels = [""] * size
     prompts = [f"prompt {place // ANSWERS_A_PROMPT}" for place in range(size)]
     constraints = ConstraintSet(profile, Scored({"cost": reference_r}, [""] * reference))
-    turns = iter(range(10**9))  # two batches in turn: the plan of the one is no start for itself
+    turns = itertools.count()  # two batches in turn: the plan of the one is no start for itself
     yield (
         "all of it with the dual step",
         lambda: constraints(Scored({"cost": batches[next(turns) % 2]}, labels, prompts)),
@@ -222,20 +223,22 @@ def sizes_of(experiences: list[Any], reference: int) -> dict[str, float]:
     }
 
 
-def measure(size: int, reference: int, prompt_tokens: int, answer_tokens: int, tokenizer: Any) -> dict[str, Any]:
+def measure(
+    size: int, reference: int, prompt_tokens: int, answer_tokens: int, tokenizer: Any
+) -> dict[str, Any]:
     """Every part at one batch size, against the usual reference and against one as large as the batch."""
-    found: dict[str, Any] = {"usual": {}, "full": {}, "rollout": {}}
+    found: dict[str, Any] = {"usual": {}, "full": {}, "rollout": {}, "words": len(tokenizer)}
     for kind, count in (("usual", reference), ("full", max(size, reference))):
         for name, part in numeric_parts(size, count):
             found[kind][name] = timed(part)
-    if prompt_tokens:
-        experiences = experiences_of(size, prompt_tokens, answer_tokens, tokenizer)
-        with tempfile.TemporaryDirectory() as folder:
-            for name, part in rollout_parts(experiences, tokenizer, Path(folder)):
-                found["rollout"][name] = timed(part)
-            lines = (Path(folder) / "run" / "samples.jsonl").read_bytes().splitlines(keepends=True)
-            found["line"] = sum(map(len, lines)) / len(lines)
-        found["sizes"] = sizes_of(experiences[:32], reference)
+    experiences = experiences_of(size, prompt_tokens, answer_tokens, tokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in rollout_parts(experiences, tokenizer, Path(folder)):
+            found["rollout"][name] = timed(part)
+        with open(Path(folder) / "run" / "samples.jsonl", "rb") as file:
+            lines = [len(line) for line in itertools.islice(file, size)]
+        found["line"] = sum(lines) / len(lines)
+    found["sizes"] = sizes_of(experiences[:32], reference)
     return found
 
 

@@ -46,7 +46,7 @@ def small(computed):
 def test_formulas_give_what_is_reckoned_by_hand(computed, small):
     assert (small.samples, small.tokens) == (6, 30)
     assert computed.cost_flops(small) == 2 * 10 * 180 == 3_600
-    # 200 each for generation, log-probabilities and reference, 100 for the reward, 600 for each training pass.
+    # 200 each for generation, log-probabilities and reference, 100 for the reward, 600 for each pass trained.
     assert computed.rollout_flops(small) == (200 + 200 + 200 + 100 + 600 + 600) * 180 == 342_000
     assert computed.seconds(342_000, small) == pytest.approx(0.342)
     assert computed.tokens_bytes(small) == 2_880
@@ -71,7 +71,10 @@ def test_the_table_holds_every_row_for_every_number_of_gpus(computed, small):
 @pytest.mark.parametrize(
     ("made", "text"),
     [
-        ("duration", {0: "0 s", 3.2e-5: "32 µs", 0.0123: "12 ms", 0.9996: "1 s", 37.4: "37 s", 1234: "1234 s"}),
+        (
+            "duration",
+            {0: "0 s", 3.2e-5: "32 µs", 0.0123: "12 ms", 0.9996: "1 s", 37.4: "37 s"},
+        ),
         ("size", {0: "0 KiB", 1536: "1.5 KiB", 2**20: "1 MiB", 2.5 * 2**30: "2.5 GiB"}),
         ("percent", {0.14286: "14 %", 0.00012: "0.012 %"}),
     ],
@@ -81,7 +84,7 @@ def test_units(computed, made, text):
 
 
 def test_the_controllers_time_adds_its_parts_and_grows_with_tokens(computed, scale, small):
-    """1 µs a sample for each part, of which two grow by 480 µs over 480 tokens: 12 tokens less than 32 save 24."""
+    """1 µs a sample for each part, and in two of them 1 µs a token: 12 tokens fewer than 32 save 24 µs."""
 
     def found(count, **longer):
         names = [*scale.SERIAL, scale.PLAIN, scale.BONUS]
@@ -95,7 +98,8 @@ def test_the_controllers_time_adds_its_parts_and_grows_with_tokens(computed, sca
 
 
 def test_every_input_is_a_flag(scale):
-    given, options = scale.read(["--gpus", "16", "--cost", "1e9", "--samples-per-gpu", "4", "--computed-only"])
+    words = ["--gpus", "16", "--cost", "1e9", "--samples-per-gpu", "4", "--computed-only"]
+    given, options = scale.read(words)
     assert (options.gpus, given.cost, given.samples_per_gpu) == ([16], 1e9, 4)
     assert set(scale.options_of(given)) == {
         "samples-per-gpu",

@@ -59,8 +59,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def append_lines(path: Path, lines: Iterable[str]) -> None:
     """Add whole lines to a log and hand them to the system, so that a kill loses none that were added.
 
-    A torn last line, left by a kill in the midst of writing, is cut off first. Lines that are made as they are
-    asked for never stand in memory all at once.
+    A torn last line, left by a kill in the midst of writing, is cut off first. Lines that are made when they
+    are asked for never stand in memory all at once.
 
     Raises:
         EnvironmentProblem: the disk is full; the lines before stand, the new ones are not written. Whatever
