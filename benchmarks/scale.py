@@ -1,7 +1,7 @@
 """What RAD adds to a rollout at scale: ``python benchmarks/scale.py`` (about ten minutes on one core).
 
 Prints three Markdown tables. Measured on this machine: RAD's work in the controller by batch size, each in a
-process of its own, least seconds and peak memory. Computed from named inputs, each a flag: forward passes,
+process of its own, CPU seconds and peak memory. Computed from named inputs, each a flag: forward passes,
 bytes and memory by number of GPUs. Computed from both: the controller's share of a rollout.
 """
 
@@ -50,7 +50,7 @@ def measured(count: int, options: argparse.Namespace, answer_tokens: int) -> dic
 
 
 def measured_table(found: dict[int, dict[str, Any]], reference: int) -> str:
-    """Seconds and MiB of every part by batch size, and how the last size compares with the one before."""
+    """CPU time and peak memory of every part by batch size, and how the last size grew from the one before."""
     counts = list(found)
     heads = [f"B = {count:,}" for count in counts]
     titles = {
@@ -105,7 +105,7 @@ def main() -> None:
     if not options.computed_only:
         found = {count: measured(count, options, SHORT) for count in options.sizes}
         short, long = (measured(FITTED, options, length) for length in (SHORT, LONG))
-        how = f"a tokenizer of {short['words']:,} words; least time of two to five runs, and peak memory"
+        how = f"a tokenizer of {short['words']:,} words; least CPU time of one to five runs, and peak memory"
         print(f"{machine()}; {how}\n")
         print(measured_table(found, options.reference))
         sizes = short["sizes"]
