@@ -50,7 +50,7 @@ def measured(count: int, options: argparse.Namespace, answer_tokens: int) -> dic
 
 
 def measured_table(found: dict[int, dict[str, Any]], reference: int) -> str:
-    """CPU time and peak memory of every part by batch size, and how the last size grew from the one before."""
+    """CPU time and peak memory of every part by batch size, and how the last grew from the one before."""
     counts = list(found)
     heads = [f"B = {count:,}" for count in counts]
     titles = {
