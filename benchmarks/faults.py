@@ -42,6 +42,8 @@ TARGETS = {
     "Ray's raylet": "raylet/raylet",
     "Ray's GCS": "gcs_server",
 }
+#: When: some seconds after the start, some steps later (twice as often), or while a checkpoint is written.
+MOMENTS = ("start", "step", "step", "save")
 #: Marks the processes of these runs, whatever they do to their own environment.
 MARK = "OPENRLHF_RAD_FAULTS"
 #: Seconds that a run gets to end by itself once a part of it is killed.
@@ -110,11 +112,10 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def kill_once(run: Run, target: str, rng: random.Random, counts: Counts) -> bool:
-    """Start the run, kill a part of it at a random moment, look around; False where it came to its end."""
+def kill_once(run: Run, target: str, moment: str, rng: random.Random, counts: Counts) -> bool:
+    """Start the run, kill a part of it at a moment, look around; False where it came to its end."""
     begun = run.steps()
     run.start()
-    moment = rng.choice(("start", "step", "step", "save"))
     if not _reach(run, moment, begun, rng):
         return False
     while not (victims := [one for one in run.processes() if shows(one, TARGETS[target])]):
@@ -238,7 +239,7 @@ def run_faults(kills: int, seed: int, folder: Path, words: list[str]) -> tuple[C
     rng.shuffle(targets)
     while (done := counts.kills.total()) < kills:
         target, seen = targets[done % len(targets)], len(counts.problems)
-        if not kill_once(killed, target, rng, counts):
+        if not kill_once(killed, target, rng.choice(MOMENTS), rng, counts):
             counts.problems.append(f"the run ended after {counts.kills.total()} kills; give it more steps")
             break
         last = newest(killed.out / "checkpoints")

@@ -118,6 +118,8 @@ class _Lines:
         self._total, self._phase, self._shown, self._began = total, "", 0, time.monotonic()
 
     def __call__(self, state: State) -> None:
+        # A run that goes on has steps on record, less those since its last checkpoint.
+        self._shown = state.step if state.phase == STARTING else min(self._shown, state.step)
         fresh = [row for row in state.steps if row["step"] > self._shown]
         if fresh and self._phase != TRAINING:
             self._say(TRAINING)

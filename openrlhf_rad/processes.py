@@ -122,11 +122,16 @@ class Vital:
         while not self._done.wait(2.0):
             if found and not alive(found):
                 self.lost = True
-                os.kill(os.getpid(), signal.SIGTERM)
-                if not self._done.wait(STOP_SECONDS):
-                    os._exit(3)  # what waits for it may do so for ever
+                interrupt(self._done)
                 return
             found = found or [one for one in descendants() if _named(one, self.name)]
+
+
+def interrupt(done: threading.Event) -> None:
+    """End this process as by a Ctrl-C, and by force where that is not ``done`` in time."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    if not done.wait(STOP_SECONDS):
+        os._exit(3)  # what waits for the dead may do so for ever
 
 
 def _named(process: psutil.Process, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+from openrlhf.trainer import ray as trainer_ray
 from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic, vllm_engine
 
 from openrlhf_rad.plugin.actor import CriticActor, PolicyActor, ReinforcePolicyActor
@@ -14,6 +15,7 @@ from openrlhf_rad.plugin.resume import identity
 from openrlhf_rad.plugin.rollout import FailClosedRollout
 from openrlhf_rad.plugin.trainer import RadTrainer
 from openrlhf_rad.plugin.trainer_async import RadTrainerAsync
+from openrlhf_rad.plugin.vigil import Vigil
 
 
 class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
@@ -24,11 +26,12 @@ class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
         super().__init__(*args, pg=pg, **kwargs)
 
 
-def attach(options: RadOptions) -> None:
+def attach(options: RadOptions, vigil: Vigil) -> None:
     """Register the hooks; call it in the driver before OpenRLHF's ``train()`` runs."""
     register(ppo_trainer, "PPOTrainer", RadTrainer, options, here=True)
     register(ppo_trainer_async, "PPOTrainerAsync", RadTrainerAsync, options, here=True)
     register(vllm_engine, "RolloutRayActor", FailClosedRollout, options.patience)
+    vigil.attach(trainer_ray)
     profile = identity(options.profile)
     policy = ReinforcePolicyActor if options.loss == "reinforce" else PolicyActor
     register(ppo_actor, "PolicyModelActor", policy, profile, num_gpus=1)

@@ -162,6 +162,7 @@ SIGNATURES = {
 
 #: Module → texts that its file must hold: names that are looked up, and keys that are read.
 TEXTS: dict[str, tuple[str, ...]] = {
+    "openrlhf.trainer.ray": ("import batch_vllm_engine_call, create_vllm_engines",),
     "openrlhf.cli.train_ppo_ray": (
         "args = hierarchize(args)",
         "from openrlhf.trainer.ppo_trainer import PPOTrainer",
@@ -222,6 +223,8 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "self.ds_opt_adam = ",
         "adam_update(self.opt_id, state['step'], group['lr'], beta1, beta2, group['eps'],",
     ),
+    "vllm.v1.engine.async_llm": ("def errored(self)", "def dead_error(self)"),
+    "vllm.v1.engine.exceptions": ("class EngineDeadError(",),
 }
 
 

@@ -7,17 +7,19 @@ import runpy
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import wrapt
 
-from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
+from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin import compatibility, cpu, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
 from openrlhf_rad.plugin.concealed import conceal
-from openrlhf_rad.processes import Parent, Vital
+from openrlhf_rad.plugin.failures import died, rad_error
+from openrlhf_rad.plugin.vigil import Vigil
+from openrlhf_rad.processes import Parent
 from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.runs.checkpoints import newest
 from openrlhf_rad.runs.folder import RunFolder
@@ -26,10 +28,6 @@ from openrlhf_rad.runs.storage import keep_from_others, write_atomically
 COMMAND = "openrlhf.cli.train_ppo_ray"
 #: What stopped the run, in the run's folder.
 ERROR = "error.txt"
-_LOST = EnvironmentProblem(
-    "a process of the run has died: Ray's GCS, which knows all others\n"
-    "most often the machine has run out of memory; the log says what it did last"
-)
 
 
 def main(argv: list[str]) -> int:
@@ -39,25 +37,25 @@ def main(argv: list[str]) -> int:
     keep_from_others()
     parent = Parent()
     parent.follow()
-    store = Vital("gcs_server")  # of a Ray that the run starts; workers go on for a while without
-    store.watch()
+    vigil = Vigil()
+    vigil.begin()
     try:
         options, rest = parse(argv)
         if options is not None:
             saved, _ = _saving().parse_known_args(rest)
             folder = _open_folder(options, argv, resumes=saved.load)
-        run(options, rest, store.release)
+        run(options, rest, vigil)
     except BaseException as error:
-        cause = rad_error(error) or died(error) or (_LOST if store.lost else None)
+        cause = rad_error(error) or died(error) or vigil.cause()
         if cause is None:
             raise
-        text = "\n".join([redact(str(cause)), *([_way_on(Path(saved.path))] if folder and saved else [])])
+        text = "\n".join([redact(str(cause)), *([_way_on(saved)] if folder and saved else [])])
         print(f"\n{type(cause).__name__}: {text}", file=sys.stderr)
         if folder is not None and folder.path.is_dir():
             write_atomically(folder.path / ERROR, f"{text}\n")
         return cause.exit_code
     finally:
-        store.release()
+        vigil.release()
         parent.sweep()
     return 0
 
@@ -83,18 +81,19 @@ def _open_folder(options: RadOptions, argv: list[str], *, resumes: bool) -> RunF
     return folder
 
 
-def _way_on(path: Path) -> str:
-    last = newest(path)
+def _way_on(saved: argparse.Namespace) -> str:
+    last = newest(Path(saved.path))
     if last is None:
         return "no checkpoint was finished yet: the same command begins anew"
-    return f"the last whole checkpoint is of {last}: the same command with --ckpt.load_enable goes on from it"
+    command = "the same command" if saved.load else "the same command with --ckpt.load_enable"
+    return f"the last whole checkpoint is of {last}: {command} goes on from it"
 
 
-def run(options: RadOptions | None, arguments: list[str], before_shutdown: Callable[[], None]) -> None:
+def run(options: RadOptions | None, arguments: list[str], vigil: Vigil) -> None:
     """Adapt this process and OpenRLHF's modules, then run OpenRLHF's command on ``arguments``.
 
     Args:
-        before_shutdown: called before Ray is told to end, by whomever.
+        vigil: released before Ray is told to end, by whomever.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a Ctrl-C: Ray ends its children
     if options is not None:
@@ -107,11 +106,11 @@ def run(options: RadOptions | None, arguments: list[str], before_shutdown: Calla
     if options is not None:
         from openrlhf_rad.plugin.attach import attach  # noqa: PLC0415 - imports the whole stack
 
-        attach(options)
+        attach(options, vigil)
     sys.argv = [COMMAND, *arguments]
     import ray  # noqa: PLC0415 - after the workers' hook
 
-    wrapt.wrap_function_wrapper(ray, "shutdown", _calling(before_shutdown))
+    wrapt.wrap_function_wrapper(ray, "shutdown", _calling(vigil.release))
     try:
         runpy.run_module(COMMAND, run_name="__main__", alter_sys=True)
     finally:
@@ -150,38 +149,3 @@ def _intercept_arguments(options: RadOptions | None, on_cpu: bool) -> None:
         return args
 
     config.hierarchize = check
-
-
-def rad_error(error: BaseException | None) -> RadError | None:
-    """The RadError that ``error`` is or carries; Ray wraps what its actors raise."""
-    return next(
-        (each for each in chain(error) if isinstance(each, RadError) and _carried(each) is None), None
-    )
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and one after the other what it carries or comes from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = _carried(error) or error.__cause__ or error.__context__
-
-
-def died(error: BaseException) -> EnvironmentProblem | None:
-    """What to say where a process of the run ended by itself; None for any other error."""
-    from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError  # noqa: PLC0415
-
-    for each in chain(error):
-        if isinstance(each, ActorDiedError | ActorUnavailableError | WorkerCrashedError):
-            return EnvironmentProblem(
-                f"a process of the run has died: {str(each).strip()}\n"
-                "most often the machine has run out of memory; the log says what it did last"
-            )
-    return None
-
-
-def _carried(error: BaseException) -> BaseException | None:
-    """What an exception of Ray's holds: of a task as ``cause``, of an actor's constructor as its argument."""
-    held = (getattr(error, "cause", None), *error.args[:1])
-    return next((each for each in held if isinstance(each, BaseException)), None)

@@ -24,6 +24,7 @@ from openrlhf_rad.redact import redact_text
 _ADMITTING_SECONDS = 20.0
 #: Ray runs a thousand calls of an actor at a time, so that a larger batch must begin before it is complete.
 _AT_A_TIME = 900
+_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         self._turns: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
         # vLLM's engine is a process that would outlive this one, and leave the trainer waiting for it.
         await self.llm.collective_rpc(end_with_parent)
+
+    async def stay_alive(self) -> None:
+        """Return never; raise where vLLM's engine has died, which nobody else may ask."""
+        while not self.llm.errored:
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise self.llm.dead_error
 
     async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:
         """Generate and score; each answer has a reward, or the cause of its lack is raised."""

@@ -71,7 +71,8 @@ def test_intervals_of_few_answers_cover(pair, coverage):
 @pytest.mark.parametrize("pair", [("log-normal", "t 3"), ("normal", "pareto 3")], ids="-".join)
 @pytest.mark.parametrize("name", ["mean", "cvar 0.9"])
 def test_intervals_of_clusters_cover(name, pair, coverage):
-    covers(coverage, coverage.World(*pair, 150, 4), name, 1000)
+    """With 150 prompts the tail of 1 draw in 100 comes from fewer than 30 of them: no interval."""
+    covers(coverage, coverage.World(*pair, 200, 4), name, 1000)
 
 
 def test_no_interval_where_none_would_cover(coverage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import sys
 from pathlib import Path
 
@@ -30,3 +31,20 @@ def test_three_kills_change_nothing(faults, tmp_path: Path) -> None:
     assert counts.kills.total() == 3
     assert counts.problems == []
     assert found == []
+
+
+class Soon(random.Random):
+    """The earliest moment of all that may be drawn."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The least number."""
+        return min(a, b)
+
+
+def test_a_run_whose_engine_dies_at_the_start_waits_not_for_it(faults, tmp_path: Path) -> None:
+    """The policy's first rank waits for the engine to join a process group; nobody calls the engine."""
+    run, counts = faults.Run(tmp_path / "killed", faults.command(1, 1)), faults.Counts()
+    assert faults.kill_once(run, "vLLM engine", "start", Soon(), counts)
+    assert counts.problems == []
+    assert run.steps() == 0
+    assert "a process of the run has died: " in run.out.with_suffix(".log").read_text()
