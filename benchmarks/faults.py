@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,23 +228,31 @@ def _bytes(run: RunFolder, name: str) -> bytes:
     return (run.path / name).read_bytes()
 
 
-def run_faults(kills: int, seed: int, folder: Path, words: list[str]) -> tuple[Counts, list[str]]:
-    """One run alone, one killed so many times; what was seen, and where they differ."""
-    rng, counts = random.Random(seed), Counts()
+def random_kills(kills: int, rng: random.Random) -> Iterator[tuple[str, str]]:
+    """What is killed and when: every target in turn, at a random moment."""
+    targets = list(TARGETS)
+    rng.shuffle(targets)
+    for number in range(kills):
+        yield targets[number % len(targets)], rng.choice(MOMENTS)
+
+
+def run_faults(
+    kills: Iterable[tuple[str, str]], rng: random.Random, folder: Path, words: list[str]
+) -> tuple[Counts, list[str]]:
+    """One run alone, one killed so often; what was seen, and where they differ."""
+    counts = Counts()
     alone, killed = Run(folder / "alone", words), Run(folder / "killed", words)
     alone.start()
     if alone.wait(3600) != 0:
         raise RuntimeError(f"the run left alone failed; see {alone.out.with_suffix('.log')}")
-    targets = list(TARGETS)
-    rng.shuffle(targets)
-    while (done := counts.kills.total()) < kills:
-        target, seen = targets[done % len(targets)], len(counts.problems)
-        if not kill_once(killed, target, rng.choice(MOMENTS), rng, counts):
+    for target, moment in kills:
+        seen = len(counts.problems)
+        if not kill_once(killed, target, moment, rng, counts):
             counts.problems.append(f"the run ended after {counts.kills.total()} kills; give it more steps")
             break
         last = newest(killed.out / "checkpoints")
         at = f"goes on from step {last.step}" if last else "begins anew"
-        print(f"kill {done + 1}: {target}, {killed.steps()} steps on record; {at}", flush=True)
+        print(f"kill {counts.kills.total()}: {target}, {killed.steps()} steps on record; {at}", flush=True)
         print("".join(f"    {problem}\n" for problem in counts.problems[seen:]), end="", flush=True)
     if killed.process is None or killed.process.returncode != 0:
         killed.start()
@@ -292,7 +300,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        counts, found = run_faults(options.kills, options.seed, folder, words)
+        rng = random.Random(options.seed)
+        counts, found = run_faults(random_kills(options.kills, rng), rng, folder, words)
         print(report(counts, found, 8 * options.episodes))
     return int(bool(found or counts.problems))
 

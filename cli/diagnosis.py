@@ -26,7 +26,7 @@ Status = Literal["ok", "warn", "stop"]
 MARKS: dict[Status, str] = {"ok": "✓", "warn": "!", "stop": "✗"}
 
 #: What runs beside OpenRLHF and vLLM, as pinned; another version is warned about, not refused.
-BESIDE = {"ray": "2.55.0", "deepspeed": "0.19.6", "transformers": "5.15.0"}
+BESIDE = {"ray": "2.55.0", "deepspeed": "0.19.6", "transformers": "5.15.0", "torch": "2.13.0"}
 #: Versions of OpenRLHF whose source files keep the contract, though no run was made with them.
 KEEPS_CONTRACT = ("0.11.0", "0.11.1")
 _GB = 1e9

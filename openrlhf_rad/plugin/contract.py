@@ -20,7 +20,7 @@ _RAY = "openrlhf.trainer.ray"
 _ASYNC = "openrlhf.trainer.ppo_trainer_async"
 
 #: Packages that the contract is about.
-PACKAGES = ("openrlhf", "ray", "deepspeed", "vllm")
+PACKAGES = ("openrlhf", "ray", "deepspeed", "vllm", "torch")
 
 #: Module:function → its parameters in order; an optional one is marked by "=", the rest by * and **.
 SIGNATURES = {
@@ -225,6 +225,13 @@ TEXTS: dict[str, tuple[str, ...]] = {
     ),
     "vllm.v1.engine.async_llm": ("def errored(self)", "def dead_error(self)"),
     "vllm.v1.engine.exceptions": ("class EngineDeadError(",),
+    "torch.utils.cpp_extension": (
+        "from .file_baton import FileBaton",
+        "baton = FileBaton(os.path.join(build_directory, 'lock'))",
+        "if baton.try_acquire():",
+        "baton.release()",
+        "baton.wait()",
+    ),
 }
 
 

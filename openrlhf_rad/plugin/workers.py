@@ -13,7 +13,7 @@ from typing import Any
 
 import wrapt
 
-from openrlhf_rad.plugin import remote_code
+from openrlhf_rad.plugin import build_lock, remote_code
 from openrlhf_rad.runs.storage import keep_from_others
 
 _HOOK = "worker_process_setup_hook"
@@ -39,6 +39,7 @@ def setup() -> None:
 
 def _settle() -> None:
     keep_from_others()
+    build_lock.prepare()
     if not remote_code.trusted():
         remote_code.deny()
 
