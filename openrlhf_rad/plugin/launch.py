@@ -114,7 +114,15 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil) -> None:
     try:
         runpy.run_module(COMMAND, run_name="__main__", alter_sys=True)
     finally:
-        ray.shutdown()
+        end_ray()
+
+
+def end_ray() -> None:
+    """End Ray, however long that takes: after a SIGTERM its own handler has set an alarm of three seconds."""
+    import ray  # noqa: PLC0415 - after the workers' hook
+
+    signal.alarm(0)
+    ray.shutdown()
 
 
 def _calling(before: Callable[[], None]) -> Callable[..., Any]:

@@ -66,6 +66,7 @@ class EngineWatch:
     def __init__(self) -> None:
         self.lost: BaseException | None = None
         self._done = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def watch(self, engines: list[Any]) -> None:
         """Look from now on.
@@ -73,11 +74,14 @@ class EngineWatch:
         Args:
             engines: Ray actors with a method ``stay_alive`` that ends by an exception alone.
         """
-        threading.Thread(target=self._watch, args=(engines,), daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, args=(engines,), daemon=True)
+        self._thread.start()
 
     def release(self) -> None:
-        """From now on engines may end."""
+        """From now on engines may end, and Ray: it ends the process of a thread that asks it later."""
         self._done.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _watch(self, engines: list[Any]) -> None:
         import ray  # noqa: PLC0415 - after the workers' hook
@@ -85,9 +89,9 @@ class EngineWatch:
         lives = [engine.stay_alive.remote() for engine in engines]
         ended: list[Any] = []
         while not ended:
-            if self._done.is_set():
+            if self._done.wait(_LOOK):
                 return
-            ended, _ = ray.wait(lives, timeout=_LOOK)
+            ended, _ = ray.wait(lives, timeout=0)
         try:
             ray.get(ended)
         except ray.exceptions.RayError as error:

@@ -13,6 +13,7 @@ SCRIPT = """
 import asyncio, os, signal, time
 import ray
 from openrlhf_rad.plugin import vigil
+from openrlhf_rad.plugin.launch import end_ray
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 vigil.GRACE = {grace}
 
@@ -38,7 +39,8 @@ try:
 except (KeyboardInterrupt, SystemExit):  # Ray's own handler of signals raises the latter
     print("interrupted")
 watch.release()
-ray.shutdown()
+end_ray()
+time.sleep(4)  # a thread that asks Ray now would end the process, and so would the alarm
 print(type(watch.lost).__name__, watch.lost)
 """
 
@@ -49,12 +51,6 @@ def outcome(ending: str, grace: float = 0.0, seconds: float = 600) -> list[str]:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=90)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.strip().splitlines() if "(raylet)" not in line]
-
-
-def test_an_engine_that_raises() -> None:
-    first, *rest = outcome("raise ValueError('engine is dead')")
-    assert first == "interrupted"
-    assert "engine is dead" in "\n".join(rest)
 
 
 def test_an_engine_whose_process_is_killed() -> None:
