@@ -216,7 +216,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "self.reward_endpoints = ",
         "if self.reward_func:",
     ),
-    "openrlhf.utils.deepspeed.deepspeed": ("init_device_mesh",),
+    "openrlhf.utils.deepspeed.deepspeed": ("init_device_mesh", "get_train_ds_config"),
     "ray.actor": ("class ActorClass", "modified_class"),
     "ray.exceptions": ("class ActorDiedError", "class ActorUnavailableError", "class WorkerCrashedError"),
     "deepspeed.ops.adam.cpu_adam": (

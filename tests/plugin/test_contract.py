@@ -55,7 +55,9 @@ def original(owner, name):
         if getattr(function, "__module__", "").startswith("openrlhf_rad."):
             cells = inspect.getclosurevars(function).nonlocals
             function = next(
-                cells[key] for key in ("original", "moving_average", "init_device_mesh") if key in cells
+                cells[key]
+                for key in ("original", "moving_average", "init_device_mesh", "train_config")
+                if key in cells
             )
     return function
 
@@ -89,6 +91,12 @@ def test_signatures(entry):
 def test_the_device_mesh_of_torch():
     expected = "device_type mesh_shape mesh_dim_names= backend_override="
     assert parameters(original(deepspeed, "init_device_mesh")) == expected
+
+
+def test_the_configuration_of_deepspeed_is_built_by_a_function_of_any_arguments():
+    """The CPU backend passes them on and changes one value of what comes back."""
+    built = original(deepspeed, "get_train_ds_config")(offload=False)
+    assert built["zero_optimization"]["reduce_bucket_size"] == "auto"
 
 
 def test_the_check_of_the_doctor_passes_too():

@@ -12,17 +12,18 @@ from types import SimpleNamespace
 import pytest
 import ray
 import torch
+from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 from openrlhf import utils
 from openrlhf.trainer import ppo_trainer
 from openrlhf.trainer import ray as openrlhf_ray
 from openrlhf.trainer.ppo_utils.replay_buffer import NaiveReplayBuffer
 from openrlhf.trainer.ray import launcher
 from openrlhf.utils import distributed_util
-from openrlhf.utils.deepspeed import deepspeed
+from openrlhf.utils.deepspeed import deepspeed, deepspeed_utils
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin import cpu
-from openrlhf_rad.plugin.cpu import backend, cluster, weights
+from openrlhf_rad.plugin.cpu import backend, cluster, device, weights
 
 RECEIVER = """
     import sys
@@ -165,6 +166,15 @@ def test_the_device_mesh_is_on_the_cpu():
         assert mesh.mesh_dim_names == ("dp", "sp", "tp")
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_gradients_are_reduced_in_buckets_that_a_cpu_can_fill(stage):
+    """DeepSpeed itself reads what the strategy builds; without the touch point it reads 5e8."""
+    built = deepspeed.get_train_ds_config(offload=False, stage=stage)["zero_optimization"]
+    assert DeepSpeedZeroConfig(**built).reduce_bucket_size == device.REDUCE_BUCKET_SIZE
+    upstream = deepspeed_utils.get_train_ds_config(offload=False, stage=stage)["zero_optimization"]
+    assert {**upstream, "reduce_bucket_size": device.REDUCE_BUCKET_SIZE} == built
 
 
 def test_the_moving_average_of_weights_is_on_the_cpu():

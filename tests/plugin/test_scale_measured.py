@@ -47,9 +47,9 @@ def test_the_meter_shows_time_and_peak_memory(measured):
         end = time.process_time() + 0.02
         while time.process_time() < end:
             held[0] += 1
-        time.sleep(0.2)  # waiting is no work
+        time.sleep(2)  # waiting is no work
         return float(held[0])
 
     found = measured.timed(part)
     assert 60 < found["mib"] < 80
-    assert 0.02 <= found["seconds"] < 0.15
+    assert 0.02 <= found["seconds"] < 2

@@ -1,9 +1,13 @@
-"""Touch points 2 and 3: calls of ``torch.cuda`` without a check, and the "cuda" device mesh."""
+"""Touch points 2 and 3: calls of ``torch.cuda`` without a check, the "cuda" device mesh, a GPU's buckets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+#: Gradient elements that DeepSpeed reduces at a time. Its own 5e8 are allocated anew at each optimiser step,
+#: and ``--train.full_determinism_enable`` has torch fill them: 1 GB, which takes a CPU longer than the step.
+REDUCE_BUCKET_SIZE = 10_000_000
 
 
 def patch_torch(torch: Any) -> None:
@@ -40,8 +44,9 @@ def patch_replay_buffer(module: Any) -> None:
 
 
 def patch_strategy(module: Any) -> None:
-    """Build DeepSpeed's device mesh, and the moving average of the weights, on the CPU."""
+    """Build DeepSpeed's device mesh, its buckets, and the moving average of the weights, for the CPU."""
     init_device_mesh = module.init_device_mesh
+    train_config = module.get_train_ds_config
     moving_average = module.DeepspeedStrategy.moving_average
 
     def on_cpu(_device_type: str, *args: Any, **kwargs: Any) -> Any:
@@ -50,5 +55,11 @@ def patch_strategy(module: Any) -> None:
     def average(self: Any, model: Any, model_ema: Any, beta: float = 0.992, _device: str = "cpu") -> None:
         moving_average(self, model, model_ema, beta, "cpu")
 
+    def small_buckets(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        config: dict[str, Any] = train_config(*args, **kwargs)
+        config["zero_optimization"]["reduce_bucket_size"] = REDUCE_BUCKET_SIZE
+        return config
+
     module.init_device_mesh = on_cpu
+    module.get_train_ds_config = small_buckets
     module.DeepspeedStrategy.moving_average = average
