@@ -20,6 +20,7 @@ from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Rating, parse_rating, parse_sources
 from openrlhf_rad.evaluation.work import Sampling
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
+from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.checks import did_you_mean
 
@@ -66,7 +67,7 @@ def main(options: Options) -> int:
             print(rehearsal(job))
             job.plan.check(job.sources)
             return 0
-        with progress() as show:
+        with stoppable(), progress() as show:
             data = run(job, show)
         # A window that opens by itself would hold the command up.
         os.environ.setdefault("MPLBACKEND", "Agg")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from openrlhf_rad.errors import EnvironmentProblem, RadError
+from openrlhf_rad.processes import MarkedProcess, stoppable
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.storage import keep_from_others
@@ -17,7 +16,6 @@ from . import machine, preflight, prompts, show
 from . import plan as planning
 from . import report as reporting
 from .plan import HELDOUT, Options, Plan
-from .process import TrainingProcess
 from .progress import Watch, display
 
 INTERRUPTED = 130
@@ -56,7 +54,7 @@ def rehearse(plan: Plan) -> int:
 def perform(plan: Plan) -> int:
     """Prepare, train, report; returns the exit code."""
     preflight.check(plan)
-    with _stoppable():
+    with stoppable():
         _prepare(plan)
         code = train(plan)
         if code == 0:
@@ -81,7 +79,7 @@ def train(plan: Plan) -> int:
         print(f"going on from {plan.checkpoint}", file=sys.stderr, flush=True)
     # The process reads the profile from the folder, where secrets have names, and them from its environment.
     _, secrets = sealed(plan.profile)
-    process = TrainingProcess(command(plan), folder.log, {**plan.environment, **secrets})
+    process = MarkedProcess(command(plan), folder.log, {**plan.environment, **secrets})
     try:
         with display(total) as present:
             while process.wait(_POLL_SECONDS) is None:
@@ -127,7 +125,7 @@ def _prepare(plan: Plan) -> None:
     if plan.preset is None or not plan.assets:
         return
     words = [sys.executable, "-m", "openrlhf_rad.jobs.prepare", "--preset", plan.preset.name]
-    process = TrainingProcess(words, log=None)
+    process = MarkedProcess(words, log=None)
     try:
         while process.wait(_POLL_SECONDS) is None:
             pass
@@ -140,20 +138,6 @@ def _prepare(plan: Plan) -> None:
             f"the files of preset {plan.preset.name} could not be prepared{what}; the reason stands above;"
             " mend it and run the command again"
         )
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Make a stop from outside (SIGTERM, a closed terminal) a Ctrl-C, so that it too ends the children."""
-    wanted = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup keeps a run alive
-        wanted.append(signal.SIGHUP)
-    earlier = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
 
 
 def _say(kind: str, lines: list[str] | tuple[str, ...]) -> None:

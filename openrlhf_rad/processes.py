@@ -1,9 +1,9 @@
-"""The processes of a run, found by a variable that each of them inherits and as descendants, and their end.
+"""The processes of a command, found by a variable that each inherits and as descendants, and their end.
 
-Ray's daemons leave their parent's process group and may outlive a driver that is killed. ``rad-train`` marks
-a run by :data:`MARK`; a process that writes its title over its environment loses the mark, so that
-``rad-train`` and the training process also adopt whatever of their descendants loses its parent. The training
-process has a pipe for its stdin, which closes when ``rad-train`` ends in whatever way.
+Ray's daemons leave their parent's process group and may outlive a driver that is killed. A command marks
+what it starts by :data:`MARK`; a process that writes its title over its environment loses the mark, so that
+the command and the process that it has started also adopt whatever of their descendants loses its parent.
+That process has a pipe for its stdin, which closes when the command ends in whatever way.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ import ctypes
 import os
 import signal
 import stat
+import subprocess
 import threading
 import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
 MARK = "OPENRLHF_RAD_RUN"
 #: Seconds that Ray gets to end its children.
 STOP_SECONDS = 20.0
+#: Seconds for Ray's daemons to follow a driver that has ended.
+LINGER_SECONDS = 5.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -72,8 +78,13 @@ class Parent:
         self.mark = os.environ.get(MARK)
         self.gone = False
 
-    def follow(self) -> None:
-        """End as by a Ctrl-C when the parent ends; Ray's processes that stay get no mercy."""
+    def follow(self, seconds: float = STOP_SECONDS) -> None:
+        """End when the parent ends: as by a Ctrl-C, and after some seconds with all others, by force.
+
+        Args:
+            seconds: 0 for a process that has nothing to put in order.
+        """
+        self._seconds = seconds
         adopt_orphans()
         if self.mark is not None and stat.S_ISFIFO(os.fstat(0).st_mode):
             threading.Thread(target=self._wait, daemon=True).start()
@@ -88,10 +99,110 @@ class Parent:
         while os.read(0, 1):
             pass
         self.gone = True
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(STOP_SECONDS)
+        if self._seconds:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(self._seconds)
         self.sweep()
         os._exit(1)
+
+
+class MarkedProcess:
+    """A command in a process group of its own, ended together with all that it starts, Ray and vLLM included.
+
+    Args:
+        command: the words of the command.
+        log: where stdout and stderr go, added to what is there; None for the terminal.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path | None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        adopt_orphans()
+        self._others = set(descendants())
+        self.mark = uuid.uuid4().hex
+        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {}), MARK: self.mark}
+        output = open(log, "ab") if log else None  # noqa: SIM115 - closed below, the process has its own
+        try:
+            self._popen = subprocess.Popen(
+                list(command),
+                env=variables,
+                stdin=subprocess.PIPE,  # closed by our end, whatever ends us: see Parent
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+            )
+        except BaseException:  # a Ctrl-C while it starts: it may be there, though nobody holds it
+            kill(self.family())
+            raise
+        finally:
+            if output:
+                output.close()
+
+    @property
+    def pid(self) -> int:
+        """The process, which leads its group."""
+        return self._popen.pid
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        return self._popen.poll()
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, None where it still runs after so many seconds."""
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Ask the group to end as by Ctrl-C, wait, then kill whatever of the run is left.
+
+        A second Ctrl-C while waiting kills at once.
+        """
+        family = self.family()
+        try:
+            if self.poll() is None:
+                os.killpg(self.pid, signal.SIGINT)
+                self.wait(seconds)
+        except (KeyboardInterrupt, ProcessLookupError):
+            pass
+        finally:
+            self.sweep(0.0, family)
+
+    def sweep(self, seconds: float = LINGER_SECONDS, family: Sequence[psutil.Process] = ()) -> None:
+        """Wait for what is left of the run, then kill it."""
+        deadline = time.monotonic() + seconds
+        while left := alive([*family, *self.family()]):
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            kill(left)
+            self.wait(1.0)  # also takes the exit code, so that no zombie stays
+            psutil.wait_procs(left, timeout=1.0)
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
+
+    def family(self) -> list[psutil.Process]:
+        """The process, its descendants, its orphans, and every other process with the run's mark."""
+        return list({*marked(self.mark), *descendants()} - self._others)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Make a stop from outside (SIGTERM, a closed terminal) a Ctrl-C, so that it too ends the children.
+
+    Also where a shell has started the command in the background, with SIGINT ignored.
+    """
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup keeps a run alive
+        wanted.append(signal.SIGHUP)
+    earlier = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 class Vital:

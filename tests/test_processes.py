@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 import time
@@ -30,8 +32,8 @@ finally:
 COMMAND = """
 import sys, time
 from pathlib import Path
-from openrlhf_rad.cli.process import TrainingProcess
-process = TrainingProcess([sys.executable, "-c", {training!r}], Path({log!r}))
+from openrlhf_rad.processes import MarkedProcess
+process = MarkedProcess([sys.executable, "-c", {training!r}], Path({log!r}))
 print(process.mark, flush=True)
 time.sleep(300)
 """
@@ -63,8 +65,8 @@ subprocess.Popen(["sleep", "300"], start_new_session=True, env={}, stdin=subproc
 """
 SWEEPS = """
 import sys
-from openrlhf_rad.cli.process import TrainingProcess
-process = TrainingProcess([sys.executable, "-c", {orphaning!r}], None)
+from openrlhf_rad.processes import MarkedProcess
+process = MarkedProcess([sys.executable, "-c", {orphaning!r}], None)
 process.wait(20)
 print(*(each.pid for each in process.family() if each.name() == "sleep"), flush=True)
 process.sweep(0.0)
@@ -107,6 +109,51 @@ def test_the_end_of_a_vital_process_ends_this_one_unless_it_may(ending, lost) ->
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.strip() == lost, done.stderr
     assert ("ZeroDivisionError" in done.stderr) == (not lost)
+
+
+#: A cost that never comes, with a process of its own that has neither its parent nor its environment.
+HANGING = """
+import subprocess, time
+from pathlib import Path
+def cost_func(queries, prompts, labels):
+    orphan = subprocess.Popen(["sleep", "300"], start_new_session=True, env={})
+    Path(__file__).with_suffix(".pid").write_text(str(orphan.pid))
+    time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 130), ("SIGINT", 130), ("SIGKILL", -9)])
+def test_an_evaluation_that_is_stopped_takes_its_scoring_along(tmp_path, number, code) -> None:
+    """Also one that a shell has started in the background, with SIGINT ignored."""
+    (tmp_path / "cost.py").write_text(HANGING)
+    row = json.dumps({"prompt": "p", "answer": "a"})
+    for name in ("red", "blue"):
+        (tmp_path / f"{name}.jsonl").write_text(f"{row}\n")
+    words = [sys.executable, "-m", "openrlhf_rad.cli.rad", "eval", "--profile", "uniform", "--out", "out"]
+    words += ["--red", "old=red.jsonl", "--blue", "new=blue.jsonl", "--set", "cost.function=cost.py"]
+    command = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509 - nothing else runs
+    )
+    pid = tmp_path / "cost.pid"
+    try:
+        wait_for(lambda: command.poll() is not None or (pid.exists() and pid.read_text()), 60)
+        family = psutil.Process(command.pid).children(recursive=True)
+        assert [one for one in family if "openrlhf_rad.plugin.answering" in one.cmdline()]
+        family.append(psutil.Process(int(pid.read_text())))
+        command.send_signal(signal.Signals[number])
+        _, said = command.communicate(timeout=30)
+        assert command.returncode == code, said
+        assert ("the same command goes on" in said) == (code == 130)
+        wait_for(lambda: not alive(family))
+    finally:
+        command.kill()
+        command.wait()
+        if pid.exists():
+            kill([psutil.Process(int(pid.read_text()))] if psutil.pid_exists(int(pid.read_text())) else [])
 
 
 def wait_for(condition, seconds: float = 30.0) -> None:

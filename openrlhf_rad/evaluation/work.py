@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.evaluation.sources import Rating
+from openrlhf_rad.processes import MarkedProcess
 from openrlhf_rad.runs.storage import explained, write_atomically
 
 #: Prompts or answers of one shard: what a kill can cost.
@@ -69,12 +65,15 @@ def perform(
     if _done(folder) < total:
         words = [sys.executable, "-m", "openrlhf_rad.plugin.answering", str(folder / "request.json")]
         (folder / "error.txt").unlink(missing_ok=True)
-        with open(log, "ab") as output, _process(words, output) as process:
-            while process.poll() is None:
+        process = MarkedProcess(words, log)
+        try:
+            while process.wait(_POLL_SECONDS) is None:
                 show(what, _done(folder), total)
-                time.sleep(_POLL_SECONDS)
-        if process.returncode or _done(folder) < total:
-            raise EnvironmentProblem(_reason(what, process.returncode, folder, log))
+        finally:
+            process.sweep(0.0)  # shards are written whole, so nothing is lost
+        code = process.poll()
+        if code or _done(folder) < total:
+            raise EnvironmentProblem(_reason(what, code, folder, log))
     show(what, total, total)
     shards = [folder / f"{number:05d}.jsonl" for number in range(total)]
     return [
@@ -118,31 +117,7 @@ def _done(folder: Path) -> int:
     return len(list(folder.glob("[0-9]" * 5 + ".jsonl")))
 
 
-@contextmanager
-def _process(words: list[str], output: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is ended, with all it started, when the block is left."""
-    process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-    family: list[psutil.Process] = []
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            own = psutil.Process(process.pid)
-            family = [*own.children(recursive=True), own]
-            for member in family:
-                _end(member)
-            psutil.wait_procs(family, timeout=5)
-            process.wait(5)
-
-
-def _end(process: psutil.Process) -> None:
-    try:
-        process.kill()  # shards are written whole, so nothing is lost
-    except psutil.NoSuchProcess:
-        return
-
-
-def _reason(what: str, code: int, folder: Path, log: Path) -> str:
+def _reason(what: str, code: int | None, folder: Path, log: Path) -> str:
     error = folder / "error.txt"
     if error.exists():
         return error.read_text(encoding="utf-8").rstrip("\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import RadError
+from openrlhf_rad.processes import Parent
 
 _HERE = Path(__file__).parent
 
@@ -105,4 +106,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    Parent().follow(seconds=0.0)  # assets are moved to their place when they are whole
     sys.exit(main())

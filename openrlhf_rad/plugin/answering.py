@@ -17,6 +17,7 @@ from typing import Any
 from openrlhf_rad.errors import CostError, RadError
 from openrlhf_rad.plugin import cpu, remote_code, workers
 from openrlhf_rad.plugin.ratings.costs import checked_costs
+from openrlhf_rad.processes import Parent
 from openrlhf_rad.runs.storage import write_atomically
 
 Row = dict[str, Any]
@@ -24,6 +25,7 @@ Row = dict[str, Any]
 
 def main(words: list[str]) -> int:
     """Do one request; the exit code of the error otherwise, whose text goes to stderr and ``error.txt``."""
+    Parent().follow(seconds=0.0)  # shards are written whole: there is nothing to put in order
     workers.prepare(trust_remote_code=remote_code.trusted())
     request = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     out = Path(request["out"])
