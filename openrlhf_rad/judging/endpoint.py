@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,16 @@ _FATAL = {
     401: "the endpoint does not accept the key; set {variable}",
     403: "the endpoint forbids it; check the key's rights and --model",
     404: "the endpoint does not know the address or the model; check --base-url and --model",
+}
+#: How an endpoint says that it never takes a key of the request; that one prompt is too long is not said so.
+_NOT_TAKEN = re.compile(
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|deprecated"
+    r"|only the default|extra (?:inputs|fields)|invalid (?:parameter|argument)",
+    re.I,
+)
+_KEY_ADVICE = {
+    "max_tokens": "--request max_tokens=null --request max_completion_tokens={max_tokens}",
+    "response_format": "--no-response-format",
 }
 
 
@@ -108,7 +119,7 @@ class Endpoint:
         except api.APIConnectionError as error:
             raise Unavailable(self._cause(error) + _tried(error)) from None
         except api.APIStatusError as error:
-            raise self._of_status(error.status_code, error.response.text, _tried(error)) from None
+            raise self._of_status(error, body) from None
         return self._reply(content)
 
     async def close(self) -> None:
@@ -125,12 +136,16 @@ class Endpoint:
         advice = "; check --base-url, and that the server runs" if "ConnectError" in kinds else ""
         return f"the connection failed ({reason}){advice}"
 
-    def _of_status(self, status: int, content: str, tried: str) -> Exception:
+    def _of_status(self, error: Any, body: Mapping[str, Any]) -> Exception:
+        status, content = error.status_code, error.response.text
         said = f"HTTP {status}{self._said(content)}"
         if status in _FATAL:
             return Refused(f"{said}: {_FATAL[status].format(variable=self._variable)}")
         if status in (408, 409, 429) or status >= 500:
-            return Unavailable(said + tried)
+            return Unavailable(said + _tried(error))
+        if key := _refused_key(content, body):
+            advice = _KEY_ADVICE.get(key, f"--request {key}=null").format(**body)
+            return Refused(f"{said}: the endpoint takes no {key}; leave it out by {advice}")
         return NoVerdict(f"the endpoint refused the request: {said}")
 
     def _said(self, content: str) -> str:
@@ -155,6 +170,8 @@ class Endpoint:
             raise NoVerdict("the endpoint's answer is not JSON") from None
         except (KeyError, IndexError, TypeError, AttributeError):
             raise NoVerdict("the endpoint's answer is not a chat completion") from None
+        if isinstance(said, list):
+            said = _joined(said)
         if said is not None and not isinstance(said, str):
             raise NoVerdict("the endpoint's answer is not a chat completion")
         finish, model = (self._strike(word) if isinstance(word, str) else None for word in told)
@@ -164,6 +181,24 @@ class Endpoint:
     def _strike(self, words: str) -> str:
         whole = words.encode("utf-8", "replace").decode()
         return whole.replace(self._key, _STRUCK) if len(self._key) >= _SECRET_FROM else whole
+
+
+def _refused_key(content: str, body: Mapping[str, Any]) -> str | None:
+    """The key of the request that an endpoint's error says it does not take, if it says so of one."""
+    if not _NOT_TAKEN.search(content):
+        return None
+    keys = [key for key in body if key not in ("model", "messages")]
+    return next((key for key in keys if re.search(rf"(?<![a-z_]){re.escape(key)}(?![a-z_])", content)), None)
+
+
+def _joined(parts: list[Any]) -> str | None:
+    """The text of a content that comes as a list of parts; thoughts and refusals among them are no reply."""
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    kinds = [part.get("type", "text") if isinstance(part, dict) else "text" for part in parts]
+    held = [text for text, kind in zip(texts, kinds, strict=True) if kind in ("text", "output_text")]
+    if not all(isinstance(text, str) for text in held):
+        raise NoVerdict("the endpoint's answer is not a chat completion")
+    return "".join(held)
 
 
 def _tried(error: Any) -> str:
