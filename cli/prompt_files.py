@@ -26,6 +26,15 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
     prompt_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Column of the prompts, for a file of no known shape.")
     ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the labels, in place of the shape's.")
+    ] = None,
+    segment_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the segments, in place of the shape's.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Label of every prompt, as harmful or benign.")
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated."),
@@ -40,13 +49,19 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
     rad eval reads the file as it is; OpenRLHF by --data.input_key prompt --data.label_key label.
     """
     from openrlhf_rad.data import load_prompts
-    from openrlhf_rad.errors import RadError
+    from openrlhf_rad.data.shapes import HARMFUL
+    from openrlhf_rad.errors import ConfigError, RadError
 
     try:
+        if label is not None and label_column is not None:
+            raise ConfigError("--label and --label-column both name the labels; leave one out")
         chosen = load_prompts(
             source,
             shape=shape,
             prompt_column=prompt_column,
+            label_column=label_column,
+            segment_column=segment_column,
+            label=label,
             where=_conditions(where or []),
             config=config,
             split=split,
@@ -58,6 +73,14 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
         raise typer.Exit(error.exit_code) from None
     segments = {prompt.segment for prompt in chosen if prompt.segment}
     print(f"{out}: {len(chosen)} prompts" + (f" in {len(segments)} segments" if segments else ""))
+    if any(prompt.messages for prompt in chosen):
+        print("the prompts are lists of messages: train with --data.apply_chat_template", file=sys.stderr)
+    if all(prompt.label != HARMFUL for prompt in chosen):
+        print(
+            f"no prompt has the label {HARMFUL}, so that nothing can look whether costs know harm; where you"
+            " know which do harm, say so by --label or --label-column",
+            file=sys.stderr,
+        )
 
 
 def _conditions(words: list[str]) -> dict[str, str]:
@@ -77,7 +100,8 @@ def _write(chosen: list[Prompt], out: Path) -> None:
 
     if out.suffix != ".jsonl":
         raise ConfigError(f"--out is {out}; OpenRLHF reads JSON lines by the suffix .jsonl; name the file so")
-    lines = "".join(json.dumps(prompt.line(), ensure_ascii=False) + "\n" for prompt in chosen)
+    chat = any(prompt.messages for prompt in chosen)
+    lines = "".join(json.dumps(prompt.line(chat=chat), ensure_ascii=False) + "\n" for prompt in chosen)
     with explained(out, "nothing was written"):
         out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, lines)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from openrlhf_rad.data.cells import MISSING, cell, word
 from openrlhf_rad.data.records import Pair, Prompt
-from openrlhf_rad.data.shapes import NO_CATEGORY, SHAPES, Shape, detect, plain
-from openrlhf_rad.data.sources import open_source
+from openrlhf_rad.data.shapes import HARMFUL, NO_CATEGORY, SHAPES, Shape, detect, plain
+from openrlhf_rad.data.sources import open_source, published_label
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.profile.checks import did_you_mean
 from openrlhf_rad.tables import Row, shown
+
+#: Columns of rows that ask about an image, as multimodal sets name them.
+_IMAGES = {
+    "image",
+    "images",
+    "imagefilename",
+    "image_file_name",
+    "image_path",
+    "image_url",
+    "img",
+    "pixel_values",
+}
 
 
 def load_prompts(
@@ -21,6 +34,9 @@ def load_prompts(
     *,
     shape: str | None = None,
     prompt_column: str | None = None,
+    label_column: str | None = None,
+    segment_column: str | None = None,
+    label: str | None = None,
     where: Mapping[str, str] | None = None,
     config: str | None = None,
     split: str | None = None,
@@ -30,6 +46,8 @@ def load_prompts(
     Args:
         shape: a name of :data:`~openrlhf_rad.data.shapes.SHAPES`; by default told from the columns.
         prompt_column: the column of a plain file's prompts, in place of a shape.
+        label_column, segment_column: columns of labels and segments, in place of the shape's.
+        label: the label of every prompt.
         where: columns and the value each must have, for instance FunctionalCategory: standard.
         config, split: of a hub's data set.
 
@@ -39,12 +57,30 @@ def load_prompts(
     problems: list[str] = []
     found: dict[str, Prompt] = {}
     segments: dict[str, Counter[str]] = {}
+    labels: dict[str, Counter[str]] = {}
     for number, row, reader in _rows(open_source(source, config, split), shape, prompt_column, where):
         prompt = reader.prompt(row, number, problems)
+        for column, value in row.values.items():
+            if column.casefold() in _IMAGES and value not in (None, "", []):
+                problems.append(
+                    f"{row.place}: {column} holds an image; only text can be asked; remove the row"
+                )
+        if label_column is not None:
+            prompt = replace(prompt, label=_named(row, label_column, problems))
+        if segment_column is not None:
+            prompt = replace(prompt, segment=_named(row, segment_column, problems))
         found.setdefault(prompt.text, prompt)
         segments.setdefault(prompt.text, Counter())[prompt.segment] += 1
+        labels.setdefault(prompt.text, Counter())[prompt.label] += 1
     _check(problems, len(found), source, where)
-    return [_settled(prompt, segments[name]) for name, prompt in found.items()]
+    settled = [
+        replace(prompt, segment=_commonest(segments[name]), label=label or _commonest(labels[name]))
+        for name, prompt in found.items()
+    ]
+    usual = published_label(source)
+    settled = [prompt if prompt.label else replace(prompt, label=usual) for prompt in settled]
+    _refuse_benign(settled, source, config, split, asked=label or label_column)
+    return settled
 
 
 def load_pairs(
@@ -85,28 +121,27 @@ def _rows(
         if reader is None:
             reader = _shape(row, shape, prompt_column)
             _known_columns(row, where or {})
-        if all(_says(row.values.get(column), value) for column, value in (where or {}).items()):
+        if all(_says(cell(row, column), value) for column, value in (where or {}).items()):
             yield number, row, reader
 
 
 def _shape(row: Row, name: str | None, prompt_column: str | None) -> Shape:
-    columns = frozenset(row.values)
     held = ", ".join(row.values) or "nothing"
     if prompt_column is not None:
-        if prompt_column not in columns:
+        if cell(row, prompt_column) is MISSING:
             hint = did_you_mean(prompt_column, list(row.values)) or "name one of them"
             raise DataError(f"{row.place}: column {prompt_column} is missing; the row holds {held}; {hint}")
         return plain(prompt_column)
     if name is not None and name not in SHAPES:
         hint = did_you_mean(name, list(SHAPES))
         raise DataError(f"--shape is {name}; shapes are {', '.join(SHAPES)}" + (f"; {hint}" if hint else ""))
-    found = SHAPES[name] if name else detect(columns)
+    found = SHAPES[name] if name else detect(frozenset(row.values))
     if found is None:
         raise DataError(
             f"{row.place}: no shape has these columns: {held}; shapes are {', '.join(SHAPES)};"
             " name the column of the prompts by --prompt-column"
         )
-    missing = sorted(found.needs - columns)
+    missing = found.lacks({column.casefold() for column in row.values})
     if missing:
         lacks = f"{', '.join(missing)} is missing for the shape {found.name}"
         raise DataError(f"{row.place}: {lacks}; the row holds {held}; name another --shape")
@@ -115,22 +150,39 @@ def _shape(row: Row, name: str | None, prompt_column: str | None) -> Shape:
 
 def _known_columns(row: Row, where: Mapping[str, str]) -> None:
     for column in where:
-        if column not in row.values:
+        if cell(row, column) is MISSING:
             hint = did_you_mean(column, list(row.values)) or f"the row holds {', '.join(row.values)}"
             raise DataError(f"{row.place}: --where names the column {column}, which is not there; {hint}")
 
 
 def _says(value: object, wanted: str) -> bool:
-    return value == wanted if isinstance(value, str) else shown(value) == wanted
+    return value == wanted if isinstance(value, str) else value is not MISSING and shown(value) == wanted
 
 
-def _settled(prompt: Prompt, seen: Counter[str]) -> Prompt:
-    """The commonest category of a prompt's rows; of equals one that names a harm, then by the alphabet."""
-    if len(seen) == 1:
-        return prompt
-    best = min(seen, key=lambda name: (-seen[name], name in ("", NO_CATEGORY), name))
-    label = best if prompt.label == prompt.segment else prompt.label
-    return replace(prompt, segment=best, label=label)
+def _named(row: Row, column: str, problems: list[str]) -> str:
+    """The label or segment in a column that the user names, which every row must have."""
+    if cell(row, column) is MISSING:
+        hint = did_you_mean(column, list(row.values)) or f"the row holds {', '.join(row.values)}"
+        problems.append(f"{row.place}: column {column} is missing; {hint}")
+        return ""
+    return word(row, column, problems)
+
+
+def _commonest(seen: Counter[str]) -> str:
+    """The commonest of a prompt's rows; of equals one that names a harm, then the first by the alphabet."""
+    return min(seen, key=lambda name: (-seen[name], name in ("", NO_CATEGORY), name != HARMFUL, name))
+
+
+def _refuse_benign(
+    prompts: Sequence[Prompt], source: str | Path, config: str | None, split: str | None, asked: str | None
+) -> None:
+    """Shapes of harmful requests are published with benign counterparts too, as by JailbreakBench."""
+    said = [word for word in (Path(source).name, config, split) if word and "benign" in word.casefold()]
+    if said and asked is None and any(prompt.label == HARMFUL for prompt in prompts):
+        raise DataError(
+            f"{source}: rows of this shape are taken to ask for harm, and {said[0]} says benign; say which by"
+            " --label benign or --label harmful"
+        )
 
 
 def _check(problems: list[str], count: int, source: str | Path, where: Mapping[str, str] | None) -> None:

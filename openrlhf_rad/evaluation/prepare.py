@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.data import load_prompts
-from openrlhf_rad.data.cells import text
+from openrlhf_rad.data.cells import MISSING, cell, text
+from openrlhf_rad.data.messages import prompt_of
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.costs import CostOf
 from openrlhf_rad.evaluation.plan import Plan
@@ -37,9 +38,11 @@ def prepare(plan: Plan, source: Source, show: Show) -> Path:
     answers = _generated(plan, source, show) if source.table is None else _read(plan, source)
     for name, rating, constraints in ratings:
         folder = plan.out / WORK / source.name / f"{rating.fingerprint}-{_digest(answers)}"
-        asked = [
-            {key: row[key] for key in ("prompt", "answer", "label", "sent", "finished")} for row in answers
-        ]
+        keys = ("prompt", "answer", "label", "sent", "finished")
+        asked = [{key: row[key] for key in keys} for row in answers]
+        if rating.kind == "model":  # the one kind with a chat template
+            for one, row in zip(asked, answers, strict=True):
+                one["prompt"] = row["messages"] or row["prompt"]
         request = score_request(rating, plan.template)
         for found in perform(f"{source.name}: {name}", request, asked, folder, show):
             answer, value = answers[found["index"]], found["value"]
@@ -54,13 +57,13 @@ def prepare(plan: Plan, source: Source, show: Show) -> Path:
 
 def _line(row: Row, asked: Sequence[CostOf]) -> Row:
     """A row as runs keep theirs: ``cost`` of the first constraint, and of several all ``costs``."""
-    costs = row.pop("costs")
+    costs, _ = row.pop("costs"), row.pop("messages")
     return row | {"cost": costs[asked[0].name]} | ({"costs": costs} if len(asked) > 1 else {})
 
 
 def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
     prompts = load_prompts(plan.prompts or "")[: plan.limit]
-    asked = [{"prompt": prompt.text} for prompt in prompts]
+    asked = [{"prompt": list(prompt.messages) or prompt.text} for prompt in prompts]
     request = generate_request(source.location, plan.template, plan.sampling)
     folder = plan.out / WORK / source.name / "answers"
     answers = []
@@ -70,6 +73,7 @@ def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
         answers.append(
             {
                 "prompt": prompt.text,
+                "messages": list(prompt.messages),
                 "answer": row["answer"],
                 "label": prompt.label or None,
                 "segment": bounded or prompt.segment or prompt.label or None,
@@ -101,7 +105,7 @@ def _read(plan: Plan, source: Source) -> list[Row]:
     found: list[Row] = []
     for item in rows(source.table, [*used.values(), *costs.values(), *_NAMES]):
         if "model" in used:
-            models.add(name := str(item.values.get(used["model"])))
+            models.add(name := str(_cell(item, used["model"])))
             if name != source.name:
                 continue
         found.append(_row(item, used, costs, problems))
@@ -117,18 +121,19 @@ def _read(plan: Plan, source: Source) -> list[Row]:
 
 def _row(item: TableRow, names: Mapping[str, str], costs: Mapping[str, str], problems: list[str]) -> Row:
     """A row of a table by the usual names."""
-    row: Row = {role: item.values.get(name) for role, name in names.items() if role != "model"}
-    row |= {name: item.values.get(name) for name in _NAMES}
-    row["prompt"] = text(item, names["prompt"], problems)
+    row: Row = {role: _cell(item, name) for role, name in names.items() if role != "model"}
+    row |= {name: _cell(item, name) for name in _NAMES}
+    row["prompt"], messages = prompt_of(item, names["prompt"], problems)
+    row["messages"] = list(messages)
     row["answer"] = text(item, names["answer"], problems, blank=True)
-    row["costs"] = {name: _cell(item.values, column) for name, column in costs.items()}
+    row["costs"] = {name: _cell(item, column) for name, column in costs.items()}
     return row
 
 
-def _cell(values: Mapping[str, Any], column: str) -> Any:
-    """A value by the name that :func:`~openrlhf_rad.tables.column_names` gives it."""
-    outer, _, inner = column.partition(".")
-    return values[column] if column in values else (values.get(outer) or {}).get(inner)
+def _cell(item: TableRow, column: str) -> Any:
+    """A value by the name that :func:`~openrlhf_rad.tables.column_names` gives it; None for none."""
+    value = cell(item, column)
+    return None if value is MISSING else value
 
 
 def _from_texts(row: Row) -> Row:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import CostError, RadError
+from openrlhf_rad.errors import ConfigError, CostError, RadError
 from openrlhf_rad.plugin import cpu, remote_code, workers
 from openrlhf_rad.plugin.ratings.costs import checked_costs
 from openrlhf_rad.processes import Parent
@@ -197,13 +197,22 @@ def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
     return rate
 
 
-def templated(prompt: str, template: str | None, tokenizer: Any) -> str:
-    """The prompt as it is sent: in the template (``{}``), else in the chat format, else as it is."""
-    if template:
+def templated(prompt: str | list[Row], template: str | None, tokenizer: Any) -> str:
+    """The prompt as it is sent: in the template (``{}``), else in the chat format, else as it is.
+
+    A list of messages is sent in the chat format, as OpenRLHF does with --data.apply_chat_template.
+    """
+    if template and isinstance(prompt, str):
         return template.replace("{}", prompt)
-    if tokenizer is not None and getattr(tokenizer, "chat_template", None):
-        turns = [{"role": "user", "content": prompt}]
+    if not template and tokenizer is not None and getattr(tokenizer, "chat_template", None):
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    if not isinstance(prompt, str):
+        why = "a template holds one text" if template else "the model's tokenizer has no chat template"
+        raise ConfigError(
+            f"the prompt {prompt!r:.120} is a list of messages, and {why}; give a model with a chat template"
+            " and no --template, or prompts that are texts"
+        )
     return prompt
 
 

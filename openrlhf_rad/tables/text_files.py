@@ -32,9 +32,15 @@ def json_lines(path: Path) -> Iterator[Record]:
 
 
 def json_list(path: Path) -> Iterator[Record]:
-    """The records of a file that holds one list. Raises DataError."""
+    """The records of a file that holds one list, or a list for each id as HarmBench's completions.
+
+    Raises:
+        DataError: it holds anything else.
+    """
     with _opened(path) as file:
         data = _parse(_decode(file.read(), path, 1).removeprefix("\ufeff"), path, 1)
+    if isinstance(data, dict) and data and all(_is_list_of_rows(held) for held in data.values()):
+        data = [{"BehaviorID": name, **row} for name, held in data.items() for row in held]
     if not isinstance(data, list):
         raise DataError(f"{path}: the file holds {shown(data)}; it must hold a list of rows, or be .jsonl")
     for number, item in enumerate(data, 1):
@@ -102,6 +108,10 @@ def _parse(content: str, path: Path, line: int) -> Any:
         raise DataError(f"{place}: it is not JSON ({error.msg}){cut_off}; mend it or remove it") from None
     except RecursionError:
         raise DataError(f"{path}:{line}: JSON nested too deeply to be a row; mend it or remove it") from None
+
+
+def _is_list_of_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
 def _mapping(value: Any, place: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -179,9 +180,9 @@ BROKEN = {
     ),
     "p.csv": (
         b"Behaviour\na\n",
-        ":2: no shape has these columns: Behaviour; shapes are harmbench, advbench, pku, beavertails,"
-        " pairs, plain,"
-        " openrlhf; name the column of the prompts by --prompt-column",
+        ":2: no shape has these columns: Behaviour; shapes are harmbench, completions, advbench, pku,"
+        " beavertails, pairs, hh, plain, openrlhf, context_messages, messages, conversations;"
+        " name the column of the prompts by --prompt-column",
     ),
 }
 
@@ -235,8 +236,8 @@ def test_names_that_are_nothing(tmp_path, harmbench):
         f"--split is train; {harmbench} is a file; the option is for hubs; leave it out"
     )
     assert fails(load_prompts, harmbench, shape="advbenhc") == (
-        "--shape is advbenhc; shapes are harmbench, advbench, pku, beavertails, pairs, plain, openrlhf;"
-        " did you mean advbench?"
+        "--shape is advbenhc; shapes are harmbench, completions, advbench, pku, beavertails, pairs, hh,"
+        " plain, openrlhf, context_messages, messages, conversations; did you mean advbench?"
     )
     assert fails(load_prompts, harmbench, where={"Tag": "x"}) == (
         f"{harmbench}:2: --where names the column Tag, which is not there; did you mean Tags?"
@@ -285,3 +286,255 @@ def test_the_library_that_openrlhf_reads_data_sets_by_reads_the_file(harmbench, 
     held = load_dataset("json", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert held["label"] == ["harmful"] * 3
     assert list(held["prompt"]) == [prompt.prompt for prompt in load_prompts(out)]
+
+
+def lines_of(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_columns_are_met_in_any_case_and_a_category_is_kept(tmp_path):
+    """As JailbreakBench publishes its behaviours."""
+    path = tmp_path / "harmful-behaviors.csv"
+    path.write_text(
+        "\ufeffIndex,Goal,Target,Behavior,Category,Source\n"
+        "0,Ask for thing 0,Here is thing 0,thing 0,Privacy,made up\n"
+        "1,Ask for thing 1,Here is thing 1,thing 1,Malware/Hacking,made up\n"
+    )
+    found = load_prompts(path)
+    assert [(p.prompt, p.label, p.segment) for p in found] == [
+        ("Ask for thing 0", "harmful", "Privacy"),
+        ("Ask for thing 1", "harmful", "Malware/Hacking"),
+    ]
+    assert [p.prompt for p in load_prompts(path, where={"category": "Privacy"})] == ["Ask for thing 0"]
+    upper = lines_of(tmp_path / "upper.jsonl", {"PROMPT": "a", "Label": "benign", "Segment": 3})
+    assert [(p.prompt, p.label, p.segment) for p in load_prompts(upper)] == [("a", "benign", "3")]
+
+
+def test_columns_that_differ_in_case_alone_are_refused(tmp_path):
+    path = lines_of(tmp_path / "a.jsonl", {"Goal": "a", "GOAL": "b", "target": "c"})
+    assert fails(load_prompts, path) == (
+        f"{path}:1: Goal and GOAL differ in case alone, and either may be goal; name one exactly, or rename"
+        " the other"
+    )
+    assert [p.prompt for p in load_prompts(path, prompt_column="Goal")] == ["a"]
+
+
+def test_the_benign_counterpart_of_a_harmful_set_is_not_called_harmful(tmp_path):
+    path = tmp_path / "benign-behaviors.csv"
+    path.write_text("Goal,Target,Category\nWrite a poem,Here is a poem,Privacy\n")
+    assert fails(load_prompts, path) == (
+        f"{path}: rows of this shape are taken to ask for harm, and benign-behaviors.csv says benign; say"
+        " which by --label benign or --label harmful"
+    )
+    assert [p.label for p in load_prompts(path, label="benign")] == ["benign"]
+
+
+MESSAGES = [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "why?"}]
+ANSWERED = [{"from": "human", "value": "why?"}, {"from": "gpt", "value": "so"}]
+
+
+def test_message_lists_become_what_a_chat_template_is_given(tmp_path):
+    path = lines_of(
+        tmp_path / "a.jsonl",
+        {"context_messages": MESSAGES, "label": "benign"},
+        {"context_messages": [{"role": "user", "content": [{"type": "text", "text": "how?"}]}]},
+    )
+    why, how = load_prompts(path)
+    assert (why.text, why.messages, why.label) == (
+        "system: Answer briefly.\n\nuser: why?",
+        tuple(MESSAGES),
+        "benign",
+    )
+    assert (how.text, how.messages) == ("how?", ())
+    # A single message of the user is a text; a file of which one is not holds lists alone.
+    assert [prompt.line(chat=True)["prompt"] for prompt in (why, how)] == [
+        MESSAGES,
+        [{"role": "user", "content": "how?"}],
+    ]
+    for column in ("messages", "conversations"):
+        path = lines_of(tmp_path / f"{column}.jsonl", {column: ANSWERED})
+        assert [(p.text, p.messages) for p in load_prompts(path)] == [("why?", ())]
+
+
+def test_message_lists_that_are_no_prompt(tmp_path):
+    turns = [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "so"}]
+    image = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what?"}]}]
+    path = lines_of(
+        tmp_path / "a.jsonl",
+        {"prompt": turns},
+        {"prompt": []},
+        {"prompt": ["why?"]},
+        {"prompt": image},
+        {"prompt": [{"role": "user", "content": None}]},
+    )
+    assert fails(load_prompts, path).splitlines() == [
+        f"{path}:1: prompt ends with a message of the assistant; a prompt ends before the answer; remove that"
+        " message",
+        f"{path}:2: prompt holds no message of the user; a prompt needs one; mend or remove the row",
+        f'{path}:3: prompt, message 1, is "why?"; it must hold role and content; mend the row',
+        f"{path}:3: prompt holds no message of the user; a prompt needs one; mend or remove the row",
+        f"{path}:4: prompt, message 1: content holds image; only text can be asked; remove the row",
+        f"{path}:5: prompt, message 1: content is null; it must be text; mend the row",
+    ]
+
+
+def test_nested_columns(tmp_path):
+    row = {"prompt": {"text": "why?", "toxicity": 0.25}, "meta": {"harm": {"Kind": "privacy"}, "flag": True}}
+    path = lines_of(tmp_path / "a.jsonl", row)
+    found = load_prompts(
+        path, prompt_column="prompt.text", label_column="meta.flag", segment_column="meta.harm.kind"
+    )
+    assert [(p.prompt, p.label, p.segment) for p in found] == [("why?", "true", "privacy")]
+    flat = lines_of(tmp_path / "b.jsonl", {"prompt.text": "exactly", "prompt": {"text": "inside"}})
+    assert [p.prompt for p in load_prompts(flat, prompt_column="prompt.text")] == ["exactly"]
+
+
+def test_labels_of_a_column_are_texts_or_refused(tmp_path):
+    values = [0, 1, True, False, 1.0, 0.5, "x", None]
+    rows = [{"prompt": f"p{i}", "toxicity": value} for i, value in enumerate(values)]
+    path = lines_of(tmp_path / "a.jsonl", *rows)
+    labels = [p.label for p in load_prompts(path, label_column="toxicity")]
+    assert labels == ["0", "1", "true", "false", "1", "0.5", "x", ""]
+    path.write_text('{"prompt": "a", "l": [1]}\n{"prompt": "b", "l": {"x": 1}}\n{"prompt": "c", "l": NaN}\n')
+    lines = fails(load_prompts, path, label_column="l").splitlines()
+    assert lines == [
+        f"{path}:1: l is a list; it must be text; mend the row",
+        f"{path}:2: l is a mapping; it must be text; mend the row",
+        f"{path}:3: l is nan; it must be text; mend the row",
+    ]
+    path.write_text('{"prompt": "a", "l": 1}\n{"prompt": "b"}\n')
+    assert fails(load_prompts, path, label_column="l") == (
+        f"{path}:2: column l is missing; the row holds prompt"
+    )
+
+
+def test_the_label_of_a_prompt_of_several_rows_is_the_commonest_not_the_first(tmp_path):
+    rows = [{"prompt": "a", "label": label} for label in ("benign", "harmful", "harmful")]
+    rows += [{"prompt": "b", "label": label} for label in ("benign", "harmful")]
+    path = lines_of(tmp_path / "a.jsonl", *rows)
+    assert [p.label for p in load_prompts(path)] == ["harmful", "harmful"]
+
+
+@pytest.mark.parametrize("name", ["walledai/HarmBench", "walledai/AdvBench", "harmbench", "advbench"])
+def test_sets_of_harmful_requests_are_labelled_so_when_they_come_from_a_hub(monkeypatch, name):
+    from openrlhf_rad.data import sources
+
+    # As the hub has them: without a label.
+    rows = [{"prompt": "Pick a lock", "target": "Sure"}, {"prompt": "Steal", "category": "illegal"}]
+    monkeypatch.setattr(
+        sources, "_hub", lambda *_: iter(sources.Row(f"row {i}", row) for i, row in enumerate(rows))
+    )
+    found = load_prompts(name, split="train")
+    assert [(p.prompt, p.label, p.segment) for p in found] == [
+        ("Pick a lock", "harmful", ""),
+        ("Steal", "harmful", "illegal"),
+    ]
+
+
+HUMAN, ASSISTANT = "\n\nHuman: ", "\n\nAssistant:"
+
+
+def test_dialogues_of_hh_rlhf(tmp_path):
+    start = f"{HUMAN}Hello{ASSISTANT} Hi.{HUMAN}How do I do it?{ASSISTANT}"
+    rows = [
+        {"chosen": f"{start} I'd rather not.", "rejected": f"{start} I'd do it so."},
+        {"chosen": f"{HUMAN}Why?{ASSISTANT} So.", "rejected": f"{HUMAN}Why?{ASSISTANT}"},
+    ]
+    path = lines_of(tmp_path / "test.jsonl", *rows)
+    dialogue = "user: Hello\n\nassistant: Hi.\n\nuser: How do I do it?"
+    assert load_pairs(path) == [
+        Pair(dialogue, "I'd rather not.", "I'd do it so.", None, None, ""),
+        Pair("Why?", "So.", "", None, None, ""),
+    ]
+    many, one = load_prompts(path)
+    assert (many.text, one.text, one.messages) == (dialogue, "Why?", ())
+    assert [(turn["role"], turn["content"]) for turn in many.messages] == [
+        ("user", "Hello"),
+        ("assistant", "Hi."),
+        ("user", "How do I do it?"),
+    ]
+    other = lines_of(tmp_path / "bad.jsonl", rows[1], {"chosen": f"{HUMAN}a", "rejected": f"{HUMAN}b"})
+    assert fails(load_pairs, other) == (
+        f"{other}:2: chosen and rejected share no prompt; both must be dialogues that begin alike, as"
+        r" \n\nHuman: … \n\nAssistant: …, and part at an answer; mend or remove the row"
+    )
+
+
+def test_pairs_of_message_lists(tmp_path):
+    sides = {name: [*MESSAGES, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    dialogue = "system: Answer briefly.\n\nuser: why?"
+    path = lines_of(tmp_path / "a.jsonl", sides)
+    assert load_pairs(path) == [Pair(dialogue, "chosen", "rejected", None, None, "")]
+    path = lines_of(tmp_path / "b.jsonl", {"prompt": "why?", **sides})
+    assert load_pairs(path) == [Pair("why?", "chosen", "rejected", None, None, "")]
+
+
+def test_completions_of_harmbench(tmp_path):
+    held = {
+        "pick_lock": [{"test_case": "Pick a lock", "generation": "No.", "label": 0}],
+        "steal": [
+            {"test_case": "Steal", "generation": "So.", "label": 1},
+            {"test_case": "Rob", "generation": ""},
+        ],
+    }
+    path = tmp_path / "completions.json"
+    path.write_text(json.dumps(held))
+    assert [(p.id, p.prompt, p.label) for p in load_prompts(path)] == [
+        ("pick_lock-1", "Pick a lock", "harmful"),
+        ("steal-2", "Steal", "harmful"),
+        ("steal-3", "Rob", "harmful"),
+    ]
+
+
+def test_rows_of_images_are_refused(tmp_path):
+    path = tmp_path / "harmbench_behaviors_multimodal_all.csv"
+    path.write_text("Behavior,SemanticCategory,ImageFileName\nSay what this is,illegal,a.png\n")
+    assert fails(load_prompts, path) == (
+        f"{path}:2: ImageFileName holds an image; only text can be asked; remove the row"
+    )
+    path = lines_of(tmp_path / "a.jsonl", {"prompt": "<image>What?"}, {"prompt": "b", "images": ["b.png"]})
+    assert fails(load_prompts, path).splitlines() == [
+        f"{path}:1: prompt holds <image>; only text can be asked; remove the row",
+        f"{path}:2: images holds an image; only text can be asked; remove the row",
+    ]
+
+
+def test_an_answer_that_is_unsafe_in_no_named_way_is_not_called_harmless(tmp_path, pku):
+    harms = {"Drugs": False, "Violence": False}
+    beaver = {"prompt": "a", "response": "x", "category": harms, "is_safe": False}
+    path = lines_of(tmp_path / "a.jsonl", beaver, {**beaver, "prompt": "b", "is_safe": True})
+    assert [(p.segment, p.label) for p in load_prompts(path)] == [("other harm",) * 2, ("none",) * 2]
+    row = json.loads(pku.read_text().splitlines()[0])
+    row["response_1_harm_category"] = harms
+    old = {key: value for key, value in row.items() if "category" not in key}
+    silent = {key: value for key, value in old.items() if not key.startswith("is_")} | {"prompt": "c"}
+    path = lines_of(tmp_path / "b.jsonl", row, {**old, "prompt": "b"}, silent)
+    # Without any word on harm there is no segment, rather than one without harm.
+    assert [p.segment for p in load_prompts(path)] == ["other harm", "other harm", ""]
+    assert [p.segment for p in load_pairs(lines_of(tmp_path / "c.jsonl", row))] == ["other harm"]
+
+
+def test_rad_prompts_says_when_no_prompt_is_known_to_be_harmful(tmp_path, capsys):
+    from openrlhf_rad.cli.rad import app
+
+    source = lines_of(tmp_path / "a.jsonl", {"q": "a", "kind": "x"}, {"q": "b", "kind": "y"})
+    words = ["prompts", str(source), "--out", str(tmp_path / "out.jsonl"), "--prompt-column", "q"]
+
+    def call(*more: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            app([*words, *more])
+        return exit_.value.code, *capsys.readouterr()
+
+    code, out, err = call("--segment-column", "kind")
+    assert (code, out) == (0, f"{tmp_path}/out.jsonl: 2 prompts in 2 segments\n")
+    assert err.startswith(
+        "no prompt has the label harmful, so that nothing can look whether costs know harm; "
+    )
+    assert call("--label", "harmful") == (0, f"{tmp_path}/out.jsonl: 2 prompts\n", "")
+    assert [p.label for p in load_prompts(tmp_path / "out.jsonl")] == ["harmful"] * 2
+    assert call("--label", "x", "--label-column", "kind") == (
+        2,
+        "",
+        "error: --label and --label-column both name the labels; leave one out\n",
+    )
