@@ -94,10 +94,11 @@ class Bandit:
 
     def violation(self, particle_n: Array) -> float:
         """As :func:`evaluate` gives it, without the transport plan, which takes ten times as long."""
-        level = self.step.level / self.step.spread
+        ask, spread = self.step.ask, self.step.spread
+        level = ask.level / spread
         if self.profile.constraint.form == "expected":
             return float(particle_n.mean()) - level
-        shifted_n = self.reference_n - self.step.margin / self.step.spread
+        shifted_n = np.maximum(self.reference_n - ask.shift / spread, ask.least / spread)
         return dominance_gap(shifted_n, particle_n, self.weight_n) - level
 
     def constraint(self, particle_n: Array) -> ConstraintResult:
@@ -107,8 +108,9 @@ class Bandit:
             particle_n,
             self.reference_n,
             self.weight_n,
-            level=self.step.level / self.step.spread,
-            margin=self.step.margin / self.step.spread,
+            level=self.step.ask.level / self.step.spread,
+            margin=self.step.ask.shift / self.step.spread,
+            floor=self.step.ask.least / self.step.spread,
             options=_EXACT,
         )
 

@@ -3,18 +3,21 @@
 | form        | constraint                     | value            | meets when |
 |-------------|--------------------------------|------------------|------------|
 | improvement | L_w(C_θ, C_0 + m) − m ≥ ε      | left-hand side   | value ≥ ε  |
-| no_worse    | L_w(C_0 − m, C_θ) ≤ τ          | left-hand side   | value ≤ τ  |
+| no_worse    | L_w(max(C_0 − s, c₀), C_θ) ≤ τ | left-hand side   | value ≤ τ  |
 | spectral    | ρ_w(C_0) − ρ_w(C_θ) ≥ ε        | left-hand side   | value ≥ ε  |
 | expected    | E[C_θ] ≤ d                     | left-hand side   | value ≤ d  |
 
-At π_θ = π_ref every gap is 0, and so is the signal of `improvement` with m = 0, the paper's own
-constraint. A margin m shifts the reference so that all quantiles count from the first step; as
-m → ∞ `improvement` turns into `spectral`. For `no_worse`, Prop. 2 gives
-ρ_w(C_θ) ≤ ρ_w(C_0) − m + value, so meeting the constraint lowers the risk by at least m − τ.
+At π_θ = π_ref every gap is 0, and the estimate of one is positive by noise: without a margin some of the
+quantiles of `improvement`, the paper's own constraint, count at step 0, and a small ε is met untrained. A
+margin m shifts the reference so that all quantiles count; as m → ∞ `improvement` turns into `spectral`. Of
+`no_worse` the shift stops at the least cost c₀, and s is such that the risk falls by m all the same
+(:mod:`openrlhf_rad.reference`); Prop. 2 then gives ρ_w(C_θ) ≤ ρ_w(C_0) − m + value, so that meeting the
+constraint lowers the risk by at least m − τ.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -130,6 +133,7 @@ def evaluate(
     *,
     level: float,
     margin: float = 0.0,
+    floor: float = -math.inf,
     options: TransportOptions | None = None,
     start: Potentials | None = None,
 ) -> ConstraintResult:
@@ -137,7 +141,8 @@ def evaluate(
 
     Args:
         weight_n: bin weights of the spectrum, mean 1, shape (n,).
-        level: ε, τ or d of the table above; margin: m ≥ 0. Both in the unit of the particles.
+        level: ε, τ or d of the table above. margin: m ≥ 0, or the shift s of `no_worse`. floor: the least
+            cost c₀, at which a shift stops. All in the unit of the particles.
         start: the potentials of an earlier result of this form; left aside if n has changed.
 
     Raises:
@@ -151,7 +156,9 @@ def evaluate(
     gap_forward = dominance_gap(particle_n, reference_n, weight_n)
     gap_reverse = dominance_gap(reference_n, particle_n, weight_n)
     transport = _Transport(options or TransportOptions(), start)
-    part = FORMS[form](particle_n, reference_n, weight_n, margin, transport)
+    lowered = form == "no_worse"
+    shifted_n = np.maximum(reference_n - margin, floor) if lowered else reference_n + margin
+    part = FORMS[form](particle_n, shifted_n, weight_n, margin, transport)
     violation = part.value - level if part.upper_bound else level - part.value
     plan = part.plan
     return ConstraintResult(
@@ -171,20 +178,18 @@ def evaluate(
 
 
 def _improvement(
-    particle_n: Array, reference_n: Array, weight_n: Array, margin: float, transport: _Transport
+    particle_n: Array, shifted_n: Array, weight_n: Array, margin: float, transport: _Transport
 ) -> _Part:
     """L_w(C_θ, C_0 + m) − m ≥ ε; a_i = −n ∂OT_ε/∂q_i between q and y + m, or 1{y_i + m > q_i}."""
-    shifted_n = reference_n + margin
     plan = transport.plan(particle_n, shifted_n)
     activation_n = np.clip(-particle_n.size * plan.gradient, 0.0, 1.0)
     return _Part(dominance_gap(particle_n, shifted_n, weight_n) - margin, False, weight_n, activation_n, plan)
 
 
 def _no_worse(
-    particle_n: Array, reference_n: Array, weight_n: Array, margin: float, transport: _Transport
+    particle_n: Array, shifted_n: Array, weight_n: Array, _margin: float, transport: _Transport
 ) -> _Part:
-    """L_w(C_0 − m, C_θ) ≤ τ; a_i = n ∂OT_ε/∂q_i for the cost (q_i − (y_j − m))₊, or 1{q_i > y_i − m}."""
-    shifted_n = reference_n - margin
+    """L_w(y', C_θ) ≤ τ, y' = max(y − s, c₀); a_i = n ∂OT_ε/∂q_i for (q_i − y'_j)₊, or 1{q_i > y'_i}."""
     plan = transport.plan(shifted_n, particle_n)
     activation_n = np.clip(particle_n.size * plan.gradient_y, 0.0, 1.0)
     return _Part(dominance_gap(shifted_n, particle_n, weight_n), True, weight_n, activation_n, plan)

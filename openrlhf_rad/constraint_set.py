@@ -7,6 +7,7 @@ most recent answers, which begin as those of the reference policy, where trainin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from openrlhf_rad.errors import CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs
 from openrlhf_rad.profile import Constraint, RiskProfile, cost_name
-from openrlhf_rad.step import MINIMUM_REFERENCE, RadStep
+from openrlhf_rad.profile.model import MINIMUM_REFERENCE
+from openrlhf_rad.reference import least_reference
+from openrlhf_rad.step import RadStep
 
 Array = NDArray[np.float64]
 
@@ -146,7 +149,8 @@ class ConstraintPart:
         self.looks_back = constraint.segment is not None or bool(constraint.excluded)
         alone = replace(profile, risk=constraint.risk, constraint=constraint.settings, dual=constraint.dual)
         reference_r = self._costs(reference)
-        self._check_reference(reference_r.size, reference.labels)
+        if self.looks_back:
+            self._check_reference(reference_r.size, reference.labels)
         self.step = RadStep(alone, reference_r, fixed_dual=fixed_dual)
         self._window = max(MINIMUM_REFERENCE, _LOOK_BACK * self.step.minimum_batch())
         self._recent = reference_r[-self._window :] if self.looks_back else np.empty(0)
@@ -159,8 +163,12 @@ class ConstraintPart:
         if costs.size == 0:
             return bonus_b, {"lambda": self.step.dual.value, "samples": 0.0}
         missing = max(0, self._window - costs.size) if self.looks_back else 0
-        earlier = self._recent[self._recent.size - missing :]
-        result = self.step(np.concatenate([costs, earlier]), _clusters(batch.prompts, member_b, earlier.size))
+        earlier = self._recent[max(0, self._recent.size - missing) :]
+        result = self.step(
+            np.concatenate([costs, earlier]),
+            _clusters(batch.prompts, member_b, earlier.size),
+            share=costs.size / (costs.size + earlier.size),
+        )
         bonus_b[member_b] = result.dual_variable * result.score_b[: costs.size]
         if self.looks_back:
             self._recent = np.concatenate([self._recent, costs])[-self._window :]
@@ -186,16 +194,21 @@ class ConstraintPart:
         return as_costs(costs[member_b]) if member_b.any() else np.empty(0)
 
     def _check_reference(self, size: int, labels: Sequence[str]) -> None:
-        if self.looks_back and size < MINIMUM_REFERENCE:
-            seen = ", ".join(sorted(set(labels))[:8]) or "none"
-            which = f"carry the label {self.constraint.segment}"
-            if self.constraint.segment is None:
-                which = "carry no label of a segment"
-            raise ReferenceCostError(
-                f"{size} of {len(labels)} reference answers {which}; a segment needs at least"
-                f" {MINIMUM_REFERENCE}; the labels are {seen}; check --data.label_key, or sample more:"
-                " reference.samples"
-            )
+        """Raises ReferenceCostError for a segment with too few reference answers, with how many would do."""
+        one = self.constraint
+        needed = least_reference(one.risk, one.settings.form)
+        if size >= needed:
+            return
+        which = f"carry the label {one.segment}" if one.segment else "carry no label of a segment"
+        seen = ", ".join(sorted(set(labels))[:8]) or "none"
+        fix = f"check --data.label_key; the labels are {seen}"
+        if size:
+            # A half more than the share of the labels calls for, since that is an estimate too.
+            enough = math.ceil(1.5 * needed * len(labels) / size)
+            fix = f"write reference.samples: {enough}, or a risk that looks at more"
+        raise ReferenceCostError(
+            f"{size} of {len(labels)} reference answers {which}; {one.risk} needs at least {needed}; {fix}"
+        )
 
 
 def _clusters(prompts: Sequence[str], member_b: NDArray[np.bool_], earlier: int) -> NDArray[np.int64] | None:

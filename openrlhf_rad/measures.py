@@ -33,7 +33,8 @@ class Interval:
     def __str__(self) -> str:
         high = f"{self.high:g}" if math.isfinite(self.high) else "∞"
         closing = ")" if self.high_open or high == "∞" else "]"
-        return f"{'(' if self.low_open else '['}{self.low:g}, {high}{closing}"
+        low = f"{self.low:g}" if math.isfinite(self.low) else "−∞"
+        return f"{'(' if self.low_open else '['}{low}, {high}{closing}"
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,13 @@ def as_costs(sample: ArrayLike) -> Array:
     return cost_b
 
 
-def empirical_quantiles(sample: ArrayLike, n: int) -> Array:
+def empirical_quantiles(sample: ArrayLike, n: int, *, repeats: bool = False) -> Array:
     """particle_n, q_i = F⁻¹(t_i) with the left-continuous empirical quantile (Eq. (12)).
 
     Args:
         sample: shape (B,), in the cost's own units, any order.
-        n: number of particles, at most B: more would only repeat samples and fake precision.
+        n: number of particles. Of a policy at most B: more would only repeat samples and fake precision.
+        repeats: n may be greater; right for what the particles are compared with, such as the reference.
 
     Returns:
         Shape (n,), sorted upwards, in the cost's own units. For n = B it is the sorted sample.
@@ -49,7 +50,7 @@ def empirical_quantiles(sample: ArrayLike, n: int) -> Array:
     cost_b = as_costs(sample)
     if n < 1:
         raise ValueError(f"n is {n}; at least one particle is needed")
-    if n > cost_b.size:
+    if n > cost_b.size and not repeats:
         raise CostError(
             f"{cost_b.size} costs cannot give {n} particles; every particle needs at least one sample;"
             " lower transport.particles, set it to auto, or raise the batch size"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +14,10 @@ from openrlhf_rad.dual import DualVariable, Uncertainty, make_dual, violation_st
 from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.reference import least_reference, least_size, resolve
 from openrlhf_rad.scores import quantile_factors, score
 
 Array = NDArray[np.float64]
-
-# Fewer costs say nothing about a tail, and their standard deviation, the unit of λ, is noise.
-MINIMUM_REFERENCE = 8
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,8 @@ class RadStep:
     maximum, and ε mean the same for every cost model.
 
     Attributes:
-        spread: σ_0. reference_risk: ρ_w(C_0) of the whole reference sample. level: ε, τ or d.
-        margin: m. All in the cost's own units.
+        spread: σ_0. reference_risk: ρ_w(C_0) of the whole reference sample. ask: level, margin, shift. All in
+            the cost's own units.
     """
 
     def __init__(
@@ -60,27 +57,32 @@ class RadStep:
             fixed_dual: hold λ at this value; 0 is the control run that only measures.
 
         Raises:
-            ReferenceCostError: too few, constant or non-finite reference costs.
+            ReferenceCostError: too few, constant or non-finite reference costs; where λ moves, an ask that no
+                policy can meet.
         """
         self.profile = profile
         self._reference = _checked_reference(profile, reference_costs)
         self.spread = float(self._reference.std())
         self.reference_risk = profile.risk.risk(self._reference)
-        self.level = profile.constraint.resolve_level(self._reference, profile.risk)
-        self.margin = profile.constraint.resolve_margin(self._reference, profile.risk)
+        self.ask = resolve(profile.constraint, profile.risk, self._reference)
         self._fixed = fixed_dual is not None
+        if not (self._fixed or self.ask.feasible):
+            raise ReferenceCostError(self.ask.refusal)
         self.dual = (
             make_dual(profile.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
         )
         self._potentials: Potentials | None = None
 
-    def __call__(self, cost_b: ArrayLike, cluster_b: ArrayLike | None = None) -> StepResult:
+    def __call__(
+        self, cost_b: ArrayLike, cluster_b: ArrayLike | None = None, *, share: float = 1.0
+    ) -> StepResult:
         """Score one batch with the present λ, then move λ by its violation.
 
         Args:
             cost_b: costs of the policy's responses, shape (B,), in the cost's own units.
             cluster_b: a label a response; those of one label, the answers to one prompt, are not independent,
                 which matters to the standard error of the violation. None: all are independent.
+            share: of the batch that λ has not moved by before, in (0, 1]; its step is so much shorter.
 
         Raises:
             CostError: costs that are missing, not finite, or fewer than transport.particles.
@@ -89,7 +91,7 @@ class RadStep:
         costs = as_costs(cost_b)
         n = self.particle_count(costs.size)
         particle_n = empirical_quantiles(costs / self.spread, n)
-        reference_n = empirical_quantiles(self._reference / self.spread, n)
+        reference_n = empirical_quantiles(self._reference / self.spread, n, repeats=True)
         weight_n = self.profile.weights(n)
         result = self._evaluate(particle_n, reference_n, weight_n)
         score_b = score(
@@ -106,10 +108,11 @@ class RadStep:
             particle_n,
             reference_n,
             weight_n,
-            margin=self.margin / self.spread,
+            margin=self.ask.shift / self.spread,
+            floor=self.ask.least / self.spread,
             cluster_b=cluster_b,
         )
-        self.dual.update(result.violation, error.standard_error, error.samples)
+        self.dual.update(result.violation, error.standard_error, error.samples, share=share)
         self._potentials = result.potentials
         metrics = self._metrics(costs, particle_n, reference_n, weight_n, result)
         metrics.update(self._dual_metrics(used, error))
@@ -117,9 +120,9 @@ class RadStep:
         return StepResult(score_b, used, metrics)
 
     def particle_count(self, batch_size: int) -> int:
-        """The particles for a batch: transport.particles, or one per sample as far as the reference goes."""
+        """The particles for a batch: transport.particles, or one per sample."""
         fixed = self.profile.transport.particles
-        return min(batch_size, self._reference.size) if fixed is None else fixed
+        return batch_size if fixed is None else fixed
 
     def check_batch(self, batch_size: int) -> None:
         """Refuse rollouts so small that no sample could feel the constraint.
@@ -133,7 +136,7 @@ class RadStep:
         settings = self.profile.constraint
         if settings.form == "expected" or settings.gradient == "tilted":
             return
-        if not self._has_signal(self.particle_count(batch_size)):
+        if self.particle_count(batch_size) < self.minimum_batch():
             raise ConfigError(
                 f"a rollout has {batch_size} samples; under {self.profile.risk} only the most costly one"
                 " would count, which leaves the constraint without a gradient; take at least"
@@ -143,14 +146,7 @@ class RadStep:
 
     def minimum_batch(self) -> int:
         """The least number of samples with which more than the most costly one counts."""
-        # The weight below the top particle, G(1 − 1/n), grows with n: double, then bisect.
-        high = 2
-        while not self._has_signal(high):
-            high *= 2
-        return bisect_left(range(high + 1), True, lo=2, key=self._has_signal)
-
-    def _has_signal(self, n: int) -> bool:
-        return bool(self.profile.weights(n)[:-1].sum() > 1e-9 * n)
+        return least_size(self.profile.risk)
 
     def score_bound(self) -> float:
         """An upper bound on λ_max · (max s − min s) over the reference costs, in reference spreads.
@@ -192,8 +188,9 @@ class RadStep:
             particle_n,
             reference_n,
             weight_n,
-            level=self.level / self.spread,
-            margin=self.margin / self.spread,
+            level=self.ask.level / self.spread,
+            margin=self.ask.shift / self.spread,
+            floor=self.ask.least / self.spread,
             options=options,
             start=self._potentials,
         )
@@ -231,6 +228,8 @@ class RadStep:
             "violation_error": error.standard_error * self.spread,
             "violation_samples": error.samples,
             "violation_used": self.dual.moved_by * self.spread,
+            "fall_asked": self.ask.fall,
+            "fall_possible": self.ask.reach,
             "lambda": used,
             "lambda_next": self.dual.value,
         }
@@ -242,11 +241,11 @@ def _checked_reference(profile: RiskProfile, reference_costs: ArrayLike) -> Arra
         cost_r = np.sort(as_costs(reference_costs))
     except CostError as error:
         raise ReferenceCostError(f"reference costs: {error}") from None
-    needed = max(MINIMUM_REFERENCE, profile.transport.particles or 0)
+    needed = least_reference(profile.risk, profile.constraint.form)
     if cost_r.size < needed:
         raise ReferenceCostError(
-            f"there are {cost_r.size} reference costs; this profile needs at least {needed};"
-            f" sample more, for instance reference.samples: {max(256, needed)}"
+            f"there are {cost_r.size} reference costs; {profile.risk} needs at least {needed}, or the worst"
+            f" one alone would count; sample more, for instance reference.samples: {max(256, needed)}"
         )
     largest = float(np.abs(cost_r).max())
     if not cost_r.std() > 1e-12 * largest:

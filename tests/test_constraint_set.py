@@ -117,9 +117,40 @@ def test_a_segment_without_reference_answers_is_refused(rng):
     with pytest.raises(ReferenceCostError) as error:
         ConstraintSet(profile(SEGMENTS), answers(rng, 64, "cost", labels=["adult"] * 64))
     assert str(error.value) == (
-        "cost.child: 0 of 64 reference answers carry the label child; a segment needs at least 8; the labels"
-        " are adult; check --data.label_key, or sample more: reference.samples"
+        "cost.child: 0 of 64 reference answers carry the label child; cvar α=0.9 needs at least 11; check"
+        " --data.label_key; the labels are adult"
     )
+
+
+def test_a_segment_with_too_few_reference_answers_is_told_how_many_samples_would_do(rng):
+    """README's own example: at α = 0.99 the score was 0 throughout. 101 of 51/256 are 507, and half again."""
+    text = "risk: cvar α=0.9\nsegments: {pediatrics: cvar α=0.99}"
+    labels = ["pediatrics"] * 51 + ["adult"] * 205
+    with pytest.raises(ReferenceCostError) as error:
+        ConstraintSet(profile(text), answers(rng, 256, "cost", labels=labels))
+    assert str(error.value) == (
+        "cost.pediatrics: 51 of 256 reference answers carry the label pediatrics; cvar α=0.99 needs at least"
+        " 101; write reference.samples: 761, or a risk that looks at more"
+    )
+    enough = answers(rng, 761, "cost", labels=labels * 2 + ["pediatrics"] * 50 + ["adult"] * 199)
+    segments = ConstraintSet(profile(text), enough)
+    found = segments(answers(rng, 64, "cost", labels=["pediatrics"] * 20 + ["adult"] * 44, shift=3.0))
+    assert found.bonus_b[:20].std() > 0
+
+
+def test_the_window_grows_to_its_size_and_the_step_counts_new_answers(rng):
+    """12 reference answers, 10 new ones a rollout, a window of 22: 22, then 22 of 10 new each."""
+    labels = ["child"] * 12 + ["adult"] * 40
+    segments = ConstraintSet(profile(SEGMENTS), answers(rng, 52, "cost", labels=labels))
+    part, sizes = segments.parts[1], []
+    for count in (4, 4, 4, 4, 30):
+        before = part.step.dual.value
+        metrics = segments(answers(rng, count, "cost", labels=["child"] * count, shift=2.0)).metrics
+        new = count / min(22, 12 + 4 * (len(sizes) + 1)) if count < 22 else 1.0
+        used = metrics["cost.child/violation_used"] / part.step.spread
+        assert part.step.dual.value - before == pytest.approx(new * 0.1 * used)
+        sizes.append(part.state_dict()["recent"])
+    assert [len(recent) for recent in sizes] == [16, 20, 22, 22, 22]
 
 
 def test_all_faults_of_the_references_are_named_at_once(rng):

@@ -107,7 +107,7 @@ CASES = [(m, e, c) for m in METHODS for e in ESTIMATES for c in CONFIDENCES]
 
 def profile_of(method, estimate, confidence):
     chosen = METHODS[method][1] + ESTIMATES[estimate][1] + CONFIDENCES[confidence]
-    constraint = f"{{level: {LEVEL} of reference spread, margin: {MARGIN} of reference spread}}"
+    constraint = f"{{level: {LEVEL} of reference spread, margin: {MARGIN} of reference spread, floor: -9}}"
     return RiskProfile.from_text(
         f"risk: mean\nconstraint: {constraint}\ndual: {{step: 0.8, max: 3{chosen}}}\n"
     )

@@ -1,12 +1,14 @@
 """The training step: a signal at step 0, scale-free λ, state, refusals, and a policy that learns."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
+from openrlhf_rad.reference import least_size
 from openrlhf_rad.step import RadStep
 
 REFERENCE = np.random.default_rng(0).lognormal(size=256)
@@ -129,8 +131,14 @@ def test_a_fixed_number_of_particles():
     assert np.unique(step(BATCH).score_b).size <= 17
     with pytest.raises(CostError, match="10 costs cannot give 16 particles"):
         step(BATCH[:10])
-    with pytest.raises(ReferenceCostError, match="12 reference costs; this profile needs at least 16"):
-        RadStep(profile_of(transport__particles=16), REFERENCE[:12])
+
+
+def test_the_reference_does_not_cap_the_particles():
+    """Sixteen quantiles of twelve costs are those of each cost twelve-sixteenths of a time: by hand."""
+    cost_r, batch = np.sort(REFERENCE[:12]), BATCH[:16]
+    step = RadStep(profile_of("test: mean", constraint__form="spectral"), cost_r)
+    at_16 = cost_r[[0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 7, 8, 9, 10, 10, 11]]
+    assert step(batch).metrics["constraint_value"] == pytest.approx(at_16.mean() - batch.mean())
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -144,7 +152,7 @@ def test_costs_that_are_not_finite_are_refused_and_lambda_stays(bad):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        (REFERENCE[:7], "7 reference costs; this profile needs at least 8"),
+        (REFERENCE[:7], "7 reference costs; cvar α=0.8 needs at least 8"),
         (np.full(20, 0.3), "all 20 reference costs are 0.3"),
         (np.append(REFERENCE, np.nan), "not finite"),
         ([], "holds 0 costs"),
@@ -216,12 +224,26 @@ def test_a_rollout_without_a_gradient_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("risk", "least"),
-    [("mean", 2), ("cvar α=0.9", 11), ("cvar α=0.99", 101), ("cvar α=0.99999", 100_001), ("var α=0.99", 4)],
+    [
+        ("mean", 2),
+        ("cvar α=0.9", 11),
+        ("cvar α=0.99", 101),
+        ("cvar α=0.99999", 100_001),
+        ("var α=0.99", 4),
+        ("cvar α=0.999999999", 1_000_000_001),
+        ("power γ=1e12", 1e12 / math.log(1e9)),  # (1 − 1/n)^γ > 1e-9
+    ],
 )
 def test_the_least_batch_is_found_without_trying_each(risk, least):
-    """CVaR α needs a second sample within the worst 1 − α."""
-    profile = load_profile("medical").with_overrides({"risk": risk})
-    step = RadStep(profile, np.random.default_rng(0).normal(size=256))
-    assert step.minimum_batch() == least
-    assert profile.weights(least)[:-1].sum() > 0
-    assert least == 2 or profile.weights(least - 1)[:-1].sum() < 1e-6
+    """CVaR α needs a second sample within the worst 1 − α; rounding shows beyond a thousand million."""
+    found = least_size(load_profile("medical").with_overrides({"risk": risk}).risk)
+    assert found == (least if least < 1e6 else pytest.approx(least, rel=1e-3))
+
+
+def test_a_reference_that_shows_nothing_of_the_tail_is_refused():
+    with pytest.raises(ReferenceCostError) as refusal:
+        RadStep(profile_of("test: cvar α=0.99"), REFERENCE[:51])
+    assert str(refusal.value) == (
+        "there are 51 reference costs; cvar α=0.99 needs at least 101, or the worst one alone would count;"
+        " sample more, for instance reference.samples: 256"
+    )

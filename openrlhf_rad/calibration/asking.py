@@ -18,12 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from openrlhf_rad import reference
+from openrlhf_rad.constraint import TransportOptions, evaluate
 from openrlhf_rad.particles import empirical_quantiles
 from openrlhf_rad.profile import Constraint
 from openrlhf_rad.spectrum import Spectrum
-from openrlhf_rad.transport import dominance_gap
 
 Array = NDArray[np.float64]
+
+_EXACT = TransportOptions(indicator="exact")
 
 _ROLLOUTS = 300
 _MOST_DRAWN = 5_000_000
@@ -31,11 +34,16 @@ _MOST_DRAWN = 5_000_000
 
 @dataclass(frozen=True)
 class Ask:
-    """A constraint resolved on the reference, in spreads: τ or slack-free 0, margin m, and the fall δ."""
+    """A constraint resolved on the reference, in spreads: τ or slack-free 0, margin m, and the fall δ.
+
+    Attributes:
+        shift: of the reference's quantiles, none of which falls below the least cost.
+    """
 
     slack: float
     margin: float
     fall: float
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,62 +66,47 @@ class Rollout:
 
 
 def resolve(part: Constraint, cost_b: Array) -> Ask:
-    """What the profile asks of a sample. Raises ReferenceCostError for a share of a risk ≤ 0."""
-    spread = float(cost_b.std())
-    level = part.settings.resolve_level(cost_b, part.risk)
-    if part.settings.form == "expected":
-        return Ask(0.0, 0.0, (float(cost_b.mean()) - level) / spread)
-    level, margin = level / spread, part.settings.resolve_margin(cost_b, part.risk) / spread
-    return Ask(level, margin, margin - level) if part.settings.form == "no_worse" else Ask(0.0, margin, level)
+    """What the profile asks of a sample.
 
-
-def value(form: str, particle_n: Array, reference_n: Array, weight_n: Array, margin: float) -> float:
-    """The left-hand side of a constraint, see :mod:`openrlhf_rad.constraint`."""
-    if form == "no_worse":
-        return dominance_gap(reference_n - margin, particle_n, weight_n)
-    if form == "improvement":
-        return dominance_gap(particle_n, reference_n + margin, weight_n) - margin
-    if form == "spectral":
-        return float(weight_n @ (reference_n - particle_n) / particle_n.size)
-    return float(particle_n.mean())
-
-
-def reachable_fall(form: str, reference_n: Array, weight_n: Array, slack: float, least: float) -> float:
-    """The greatest δ that a policy could meet whose every answer costs `least`.
-
-    For `no_worse` the quantiles that lie near `least` already cannot fall by the margin, so δ solves
-    (1/n) Σ w_i (least + δ + τ − y_i)₊ = τ, by bisection; for the others δ = ρ_w(C_0) − least.
+    Raises:
+        ReferenceCostError: a share of a risk ≤ 0, or a cost below `constraint.floor`.
     """
-    most = float(weight_n @ reference_n / reference_n.size) - least
-    if form != "no_worse":
-        return most
-    low, high = 0.0, max(most, 0.0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        excess = float(weight_n @ np.maximum(least + middle + slack - reference_n, 0.0)) / reference_n.size
-        low, high = (middle, high) if excess <= slack else (low, middle)
-    return low
+    found, spread = reference.resolve(part.settings, part.risk, cost_b), float(cost_b.std())
+    slack = found.margin - found.fall if part.settings.form == "no_worse" else 0.0
+    return Ask(slack / spread, found.margin / spread, found.fall / spread, found.shift / spread)
+
+
+def reachable_fall(part: Constraint, cost_b: Array) -> float:
+    """R: the greatest δ, in spreads, that a policy could meet whose every answer costs the least."""
+    present = float(cost_b.mean()) if part.settings.form == "expected" else part.risk.risk(cost_b)
+    return (present - reference.least_cost(part.settings, cost_b)) / float(cost_b.std())
 
 
 def simulate(
-    form: str, cost_b: Array, spectrum: Spectrum, size: int, *, margin: float, seed: int = 0
+    part: Constraint, cost_b: Array, size: int, *, shift: float, floor: float, seed: int = 0
 ) -> Rollout:
-    """Draw rollouts from the sample itself; cost_b in spreads, any order.
-
-    As in training a rollout has at most as many particles as the reference has costs.
-    """
+    """Draw rollouts from the sample itself; cost_b in any order, shift and floor in its unit, spreads."""
     generator = np.random.default_rng(seed)
-    n = min(size, cost_b.size)
-    reference_n, weight_n = empirical_quantiles(cost_b, n), spectrum.weights(n)
+    reference_n, weight_n = empirical_quantiles(cost_b, size, repeats=True), part.risk.weights(size)
     count = int(np.clip(_MOST_DRAWN // size, 20, _ROLLOUTS))
     gaps, values, risks = [], [], []
     for _ in range(count):
-        particle_n = empirical_quantiles(generator.choice(cost_b, size), n)
-        gaps.append(dominance_gap(reference_n, particle_n, weight_n))
-        values.append(value(form, particle_n, reference_n, weight_n, margin))
-        risks.append(float(weight_n @ particle_n) / n)
+        particle_n = np.sort(generator.choice(cost_b, size))
+        found = evaluate(
+            part.settings.form,
+            particle_n,
+            reference_n,
+            weight_n,
+            level=0.0,
+            margin=shift,
+            floor=floor,
+            options=_EXACT,
+        )
+        gaps.append(found.gap_reverse)
+        values.append(found.value)
+        risks.append(float(weight_n @ particle_n) / size)
     return Rollout(
-        size, effective(spectrum, size), float(np.mean(gaps)), float(np.std(values)), float(np.std(risks))
+        size, effective(part.risk, size), float(np.mean(gaps)), float(np.std(values)), float(np.std(risks))
     )
 
 

@@ -9,8 +9,9 @@ from typing import Literal
 
 from openrlhf_rad.calibration.asking import effective
 from openrlhf_rad.calibration.figures import harm_auc, quantile_skewness
-from openrlhf_rad.calibration.proposal import LEAST_FALL, MOST_SHARE, STEPLESS, Proposal
+from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal
 from openrlhf_rad.calibration.sample import Sample
+from openrlhf_rad.reference import MOST_SHARE
 from openrlhf_rad.runs.bootstrap import Estimate
 
 Kind = Literal["inverted", "unrelated", "inert", "infeasible", "tail", "rollout", "price", "flat", "note"]
@@ -91,19 +92,19 @@ def _ask(proposal: Proposal) -> Iterator[Finding]:
             f"the constraint is nearly inert: it asks for a fall of {asked.fall * spread:.3g}, which is"
             f" {100 * asked.fall:.2g} % of σ; see the level proposed",
         )
-    elif asked.fall > proposal.asked_reachable:
+    elif asked.fall > proposal.reachable:
         yield Finding(
             "infeasible",
             f"the constraint is infeasible: it asks for a fall of {asked.fall * spread:.3g}, and even a"
             f" policy that always gave the least costly answer seen reaches"
-            f" {proposal.asked_reachable * spread:.3g}; λ would rise to its maximum and stay; see the level"
+            f" {proposal.reachable * spread:.3g}; λ would rise to its maximum and stay; see the level"
             " proposed",
         )
-    elif asked.fall > MOST_SHARE * proposal.asked_reachable:
+    elif asked.fall > MOST_SHARE * proposal.reachable:
         yield Finding(
             "infeasible",
             f"the constraint asks for nearly all there is: a fall of {asked.fall * spread:.3g}, of at most"
-            f" {proposal.asked_reachable * spread:.3g} if every answer cost as little as the least",
+            f" {proposal.reachable * spread:.3g} if every answer cost as little as the least",
         )
 
 

@@ -13,14 +13,13 @@ from openrlhf_rad.calibration.figures import Figures, measure
 from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.profile import Constraint
+from openrlhf_rad.reference import MOST_SHARE, least_cost
 from openrlhf_rad.runs.bootstrap import Estimate
 
 #: The fall that is proposed where the profile asks for none, in spreads: what the defaults ask for.
 USUAL_FALL = 0.4
 #: A profile that asks for less than this, in spreads, asks for nothing that a rollout could show.
 LEAST_FALL = 0.05
-#: Of what the best answers alone could reach, the share beyond which an ask is too much.
-MOST_SHARE = 0.8
 #: λ_max and the time to reach λ_eq, in λ_eq and in rollouts: a tenfold say, and ten rollouts.
 OVERWEIGHT, ROLLOUTS = 10.0, 10.0
 #: Methods of `dual` whose step is a rate: no violation times it is the move of λ.
@@ -35,8 +34,7 @@ class Proposal:
         asked: the profile's own ask; None where it does not resolve on these costs.
         unresolved: why it does not.
         ask: the proposed one.
-        reachable: the greatest fall that the least costly answer seen could reach, with the proposed slack.
-        asked_reachable: the same with the profile's own slack.
+        reachable: the greatest fall that there can be, to the least cost.
         initial, step, maximum: of λ, per spread; None where the score is flat, and the step of a method whose
             step is no pace per violation.
     """
@@ -48,7 +46,6 @@ class Proposal:
     unresolved: str
     ask: Ask
     reachable: float
-    asked_reachable: float
     initial: Estimate | None
     step: Estimate | None
     maximum: Estimate | None
@@ -64,15 +61,13 @@ def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Pr
     figures = measure(sample, part.risk, part.settings.gradient, seed)
     asked, unresolved = _asked(part, sample)
     spread = figures.spread.value
-    cost_b = np.sort(sample.cost_b) / spread
-    shown = asked.margin if asked else 0.0
-    seen = asking.simulate(form, cost_b, part.risk, rollout, margin=shown, seed=seed)
-    slack = _slack(form, asked, seen)
-    weight_b = part.risk.weights(cost_b.size)
-    reachable, asked_reachable = (
-        asking.reachable_fall(form, cost_b, weight_b, allowed, float(cost_b[0]))
-        for allowed in (slack, asked.slack if asked else slack)
+    least = least_cost(part.settings, sample.cost_b)
+    shift = asked.shift if asked else 0.0
+    seen = asking.simulate(
+        part, np.sort(sample.cost_b) / spread, rollout, shift=shift, floor=least / spread, seed=seed
     )
+    slack = _slack(form, asked, seen)
+    reachable = asking.reachable_fall(part, sample.cost_b)
     fall = _fall(asked, reachable)
     margin = fall + slack if form == "no_worse" else (asked.margin if asked else 0.0)
     return Proposal(
@@ -83,7 +78,6 @@ def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Pr
         unresolved,
         Ask(slack, margin, fall),
         reachable,
-        asked_reachable,
         *_dual(part.dual.method, figures.balance, fall, seen.noise),
     )
 

@@ -61,6 +61,7 @@ def violation_standard_error(
     weight_n: Array,
     *,
     margin: float = 0.0,
+    floor: float = -math.inf,
     cluster_b: ArrayLike | None = None,
 ) -> Uncertainty:
     """Standard error of the violation of :func:`~openrlhf_rad.constraint.evaluate`, the reference held fixed.
@@ -71,7 +72,7 @@ def violation_standard_error(
     Bessel's factor for the samples that carry it.
 
     Args:
-        cost_b, particle_n, reference_n, weight_n, margin: as for the constraint, in one unit.
+        cost_b, particle_n, reference_n, weight_n, margin, floor: as for the constraint, in one unit.
         cluster_b: a label a sample; samples of one label, such as answers to one prompt, count as dependent.
 
     Returns:
@@ -79,7 +80,7 @@ def violation_standard_error(
     """
     if form == "expected":
         weight_n = np.ones(particle_n.size)
-    active_n = _exact(form, particle_n, reference_n, margin)
+    active_n = _exact(form, particle_n, reference_n, margin, floor)
     carried_n = weight_n * active_n
     if not carried_n.any():
         return Uncertainty(0.0, 0.0)
@@ -94,10 +95,10 @@ def violation_standard_error(
     return Uncertainty(math.sqrt(bessel * float(influence_b @ influence_b)) / cost_b.size, samples)
 
 
-def _exact(form: Form, particle_n: Array, reference_n: Array, margin: float) -> Array:
+def _exact(form: Form, particle_n: Array, reference_n: Array, margin: float, floor: float) -> Array:
     """1 where the violation moves with quantile i, else 0; a tie counts, as either side of it may."""
     if form == "no_worse":
-        return (particle_n >= reference_n - margin).astype(np.float64)
+        return (particle_n >= np.maximum(reference_n - margin, floor)).astype(np.float64)
     if form == "improvement":
         return (particle_n <= reference_n + margin).astype(np.float64)
     return np.ones(particle_n.size)

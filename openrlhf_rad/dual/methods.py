@@ -37,8 +37,8 @@ class LogDual(DualVariable):
         if value > 0:
             super().start_at(value)
 
-    def _move(self, violation: float) -> float:
-        growth = self.step * self._value * violation
+    def _move(self, violation: float, step: float) -> float:
+        growth = step * self._value * violation
         return self.maximum if growth > 700 else self._value * math.exp(growth)  # exp(709) is the largest
 
     def _project(self, value: float) -> float:
@@ -59,13 +59,13 @@ class AdamDual(DualVariable):
         super().__init__(initial, step, maximum, **stages)
         self._count, self._first, self._second = 0, 0.0, 0.0
 
-    def _move(self, violation: float) -> float:
+    def _move(self, violation: float, step: float) -> float:
         self._count += 1
         self._first = self._BETA1 * self._first + (1 - self._BETA1) * violation
         self._second = self._BETA2 * self._second + (1 - self._BETA2) * violation**2
         mean = self._first / (1 - self._BETA1**self._count)
         scale = math.sqrt(self._second / (1 - self._BETA2**self._count))
-        return self._value + self.step * mean / (scale + self._EPSILON)
+        return self._value + step * mean / (scale + self._EPSILON)
 
     def _state(self) -> dict[str, Any]:
         return {"count": self._count, "first": self._first, "second": self._second}
@@ -117,7 +117,7 @@ class PidDual(DualVariable):
         super().start_at(value)
         self._integral = self._value
 
-    def _move(self, violation: float) -> float:
+    def _move(self, violation: float, step: float) -> float:
         # The first violation starts the average: an average started at 0 would take it for a rise.
         old = violation if self._smooth is None else self._smooth
         self._smooth = self._smoothing * old + (1 - self._smoothing) * violation
@@ -125,7 +125,7 @@ class PidDual(DualVariable):
         self._past.append(self._smooth)
         proportional, derivative = self._gains
         push = proportional * self._smooth + derivative * change
-        grown = min(max(self._integral + self.step * violation, 0.0), self.maximum)
+        grown = min(max(self._integral + step * violation, 0.0), self.maximum)
         if violation <= 0 or self._integral + push < self.maximum:
             self._integral = grown
         return self._integral + push

@@ -51,13 +51,21 @@ class DualVariable:
         """λ as it stands, per unit of the violation."""
         return self._value
 
-    def update(self, violation: float, standard_error: float = 0.0, samples: float | None = None) -> float:
+    def update(
+        self,
+        violation: float,
+        standard_error: float = 0.0,
+        samples: float | None = None,
+        *,
+        share: float = 1.0,
+    ) -> float:
         """Move λ by one step and return it; a positive violation raises it.
 
         Args:
             violation: of one batch, positive when the constraint is missed.
             standard_error: of that violation, see :func:`~openrlhf_rad.dual.violation_standard_error`.
             samples: how many samples carry it, for Student's t; None takes the normal distribution.
+            share: of the samples that are new, in (0, 1]; the step is so much shorter.
 
         Raises:
             ValueError: a value is not finite, or the error is negative; λ is left as it was.
@@ -72,7 +80,7 @@ class DualVariable:
         if self._confidence is not None:
             mean = upper_confidence_bound(mean, error, self._confidence, samples)
         self.moved_by = mean
-        self._value = self._project(self._move(mean))
+        self._value = self._project(self._move(mean, self.step * share))
         return self._value
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,9 +127,9 @@ class DualVariable:
     def _project(self, value: float) -> float:
         return min(max(value, 0.0), self.maximum)
 
-    def _move(self, violation: float) -> float:
+    def _move(self, violation: float, step: float) -> float:
         """Where λ goes before the projection."""
-        return self._value + self.step * violation
+        return self._value + step * violation
 
     def _state(self) -> dict[str, Any]:
         """What a method keeps beside λ."""

@@ -78,6 +78,17 @@ class ConstraintSettings:
             source="without a shift `improvement` has no gradient at step 0",
         ),
     )
+    floor: float | None = field(
+        default=None,
+        metadata=about(
+            Number(Interval(-math.inf, math.inf, True, True), "leave it out if none is known", optional=True),
+            "the least cost that an answer can have: no quantile is asked to fall below it, and an ask that"
+            " answers of this cost alone would not meet is refused",
+            unit="cost",
+            default="none: the least cost of the reference sample",
+            source="a policy was seen to reach it",
+        ),
+    )
     gradient: Literal["spacing", "tilted"] = field(
         default="spacing",
         metadata=about(

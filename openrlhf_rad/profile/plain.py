@@ -15,6 +15,7 @@ def plain_constraint(settings: ConstraintSettings) -> dict[str, Any]:
         "form": settings.form,
         "level": settings.level.plain(),
         "margin": settings.margin.plain(),
+        "floor": settings.floor,
         "gradient": settings.gradient,
     }
 

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from openrlhf_rad.authoring.reading import parts
-from openrlhf_rad.calibration import asking, figures, writing
+from openrlhf_rad.calibration import figures, writing
 from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose
 from openrlhf_rad.calibration.sample import Sample
-from openrlhf_rad.constraint import TransportOptions, evaluate
+from openrlhf_rad.constraint import TransportOptions
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.spectrum import make_spectrum
 from openrlhf_rad.step import RadStep
@@ -41,35 +39,6 @@ def normal():
     return np.random.default_rng(0).normal(size=2000)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_values_are_those_of_the_constraint_in_training(form, normal):
-    weight_n = make_spectrum("power", gamma=3).weights(50)
-    particle_n, reference_n = np.sort(normal[:50]), np.sort(normal[50:100]) + 0.3
-    margin = 0.4 if form in ("no_worse", "improvement") else 0.0
-    trained = evaluate(form, particle_n, reference_n, weight_n, level=0, margin=margin, options=EXACT)
-    assert asking.value(form, particle_n, reference_n, weight_n, margin) == pytest.approx(trained.value)
-
-
-@pytest.mark.parametrize("form", ["no_worse", "improvement", "spectral"])
-@given(seed=st.integers(0, 1000), slack=st.floats(0.01, 1), alpha=st.floats(0.05, 0.95))
-@settings(max_examples=30, deadline=None)
-def test_the_reachable_fall_is_where_the_least_answer_just_meets_the_constraint(form, seed, slack, alpha):
-    generator = np.random.default_rng(seed)
-    reference_n = np.sort(generator.exponential(size=40).round(1))
-    weight_n = make_spectrum("cvar", alpha=alpha).weights(40)
-    slack = slack if form == "no_worse" else 0.0
-    fall = asking.reachable_fall(form, reference_n, weight_n, slack, float(reference_n[0]))
-    best_n = np.full(40, reference_n[0])
-    for shift, met in ((-1e-6, True), (1e-6, False)):
-        asked = fall + shift
-        level, margin = (slack, asked + slack) if form == "no_worse" else (asked, 0.0)
-        result = evaluate(
-            form, best_n, reference_n, weight_n, level=level, margin=max(margin, 0), options=EXACT
-        )
-        if asked > 0:
-            assert result.satisfied == met
-
-
 def test_the_fall_is_the_violation_at_the_start(normal):
     """When the policy is the reference; RadStep is the oracle."""
     normal = normal[:300]
@@ -91,7 +60,7 @@ def test_the_fall_is_the_violation_at_the_start(normal):
 @pytest.mark.parametrize("risk", ["cvar α=0.8", "mean", "exponential κ=3"])
 def test_the_score_spread_is_that_of_the_training_step(risk, gradient, normal):
     cost_b = np.exp(normal[:400]).round(1)  # with ties
-    profile = profile_of(f"risk: {risk}\nconstraint: {{gradient: {gradient}, margin: 100}}")
+    profile = profile_of(f"risk: {risk}\nconstraint: {{gradient: {gradient}, margin: 100, floor: -1e6}}")
     step = RadStep(profile.with_overrides({"transport.indicator": "exact"}), cost_b)
     measured = figures.measure(sample_of(cost_b), profile.risk, gradient)
     assert measured.score_spread.value == pytest.approx(step(cost_b).metrics["score_std"])
@@ -236,9 +205,9 @@ class TestFindings:
         mended = writing.calibrated(profile_of(wide), proposal, "spread")
         assert kinds(normal, mended.to_yaml()) == []
 
-    def test_costs_that_are_mostly_zero_cannot_fall_everywhere(self):
-        """Quantiles at the floor cannot lie lower by a margin, so `no_worse` on the mean is out of reach."""
-        cost_b = np.where(np.random.default_rng(1).random(2000) < 0.8, 0.0, 1.0)
+    def test_a_mean_of_rare_ones_cannot_fall_by_the_usual_share_of_the_spread(self):
+        """A tenth of ones: the mean is a third of the spread, and 0.4 spreads are asked."""
+        cost_b = np.where(np.random.default_rng(1).random(2000) < 0.9, 0.0, 1.0)
         assert "infeasible" in kinds(cost_b, "risk: mean")
         assert "infeasible" not in kinds(cost_b, "risk: cvar α=0.9")
 
