@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from . import flags as flag
 from .plan import BATCH, Plan
 
@@ -42,10 +44,39 @@ def steps(plan: Plan) -> int | None:
     if not counts or len(counts) != len(flag.value(plan.flags, "data.prompt_dataset").split(",")):
         return None
     most = flag.whole(plan.flags, "data.max_samples", 10**8)
-    total = min(most, sum(min(most, count) for count in counts if count is not None))
+    sizes = [min(most, count) for count in counts if count is not None]
+    if len(sizes) < len(counts):
+        return None
+    if words := flag.value(plan.flags, "data.prompt_probs"):
+        total = _blended(sizes, words, flag.whole(plan.flags, "train.seed", 42))
+    else:
+        total = sum(sizes)
     batch = max(1, flag.whole(plan.flags, *BATCH))
     episodes = flag.whole(plan.flags, "train.num_episodes", 1)
-    return None if None in counts else -(-total // batch) * episodes
+    return None if total is None else -(-min(most, total) // batch) * episodes
+
+
+def _blended(sizes: list[int], words: str, seed: int) -> int | None:
+    """Prompts of data sets blended by --data.prompt_probs: drawn until each is used up, shorter ones again.
+
+    Draws as ``datasets.interleave_datasets``, by which OpenRLHF blends, to the same number. None for
+    probabilities that it would refuse.
+    """
+    try:
+        share_k = np.array([float(word) for word in words.split(",")])
+        if share_k.size != len(sizes) or (share_k <= 0).any() or 0 in sizes:
+            return None
+        generator = np.random.default_rng(seed)
+        left_k, total = np.array(sizes), 0
+        while True:
+            block = generator.choice(len(sizes), size=1000, p=share_k)
+            drawn = np.bincount(block, minlength=len(sizes))
+            if (drawn >= left_k).all():
+                last = [np.flatnonzero(block == k)[left - 1] for k, left in enumerate(left_k) if left > 0]
+                return total + int(max(last)) + 1
+            left_k, total = left_k - drawn, total + block.size
+    except ValueError:  # no numbers, or they do not add up to 1
+        return None
 
 
 def inspect(path: Path, keys: list[str]) -> PromptFile:

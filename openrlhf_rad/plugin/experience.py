@@ -50,6 +50,9 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         begun = time.perf_counter()
         experiences: list[Any] = super().make_experience(samples_list)
         self._check_rewards(experiences)
+        if self.initial_model_group is None:
+            for experience in experiences:  # OpenRLHF logs 0 where there is nothing to differ from
+                experience.info.pop("kl", None), experience.info.pop("logprobs_diff", None)
         forwarded = time.perf_counter()
         attach_costs(experiences, self._finish(handles))
         self.seconds_cost = begun - started + time.perf_counter() - forwarded

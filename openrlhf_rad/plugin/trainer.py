@@ -211,7 +211,9 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         Raises:
             WatchStop: a watch stops the run, after its checkpoint.
         """
-        logs = logs_dict or {}
+        logs = dict(logs_dict or {})
+        if self.args.algo.kl.init_coef <= 0:
+            logs.pop("kl", None)  # there is no reference model; OpenRLHF's KL loss logs 0
         metrics = {
             "step": global_step,
             **{column: logs[name] for column, name in _OPENRLHF_METRICS.items() if name in logs},

@@ -36,7 +36,7 @@ COLUMNS = {
     "sinkhorn_converged": "1 when that error is within the tolerance, else 0",
     "share_active": "share of the risk's weight on quantiles that the constraint pushes",
     "score_std": "standard deviation of the scores over the batch, in reference spreads",
-    "kl": "mean KL divergence of policy from reference, in nats a token",
+    "kl": "mean KL divergence of policy from reference, in nats a token; null without a reference model",
     "staleness": "weight updates that the oldest answer of the batch had not seen when it was begun",
     "rollout_kl": "mean KL divergence of what generated the answers from the policy, in nats a token",
     "rollout_filtered": "share of tokens, or answers, that the correction for it has cut",

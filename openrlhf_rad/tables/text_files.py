@@ -6,15 +6,17 @@ forgets the lines.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import io
 import json
 import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.tables.cells import shown
@@ -79,9 +81,19 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
     try:
         with openers.get(path.suffix.lower(), open)(path, "rb") as file:
-            yield file
+            yield _utf8(file, path)
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{path}: the compressed file is broken ({error}); copy it again") from None
+
+
+def _utf8(file: Any, path: Path) -> IO[bytes]:
+    """A file in UTF-16, as spreadsheets write it with a mark, as UTF-8; any other as it is."""
+    if file.peek(2)[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return cast("IO[bytes]", file)
+    try:
+        return io.BytesIO(file.read().decode("utf-16").encode())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-16; save the file as UTF-8") from None
 
 
 def _lines(file: IO[bytes], path: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections import namedtuple
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from openrlhf_rad.cli import machine, preflight, prompts
@@ -195,3 +196,44 @@ def test_steps_are_counted_as_openrlhf_makes_them(job):
     assert prompts.steps(plan(job)) == 3
     assert prompts.steps(plan(job, "--data.max_samples", "8", "--train.num_episodes", "2")) == 4
     assert prompts.steps(plan(job, "--data.prompt_dataset", "org/prompts")) is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words", "seed"),
+    [
+        ((1, 1), "0.5,0.5", 42),
+        ((5, 40), "0.9,0.1", 42),
+        ((700, 1300, 10), "0.2,0.3,0.5", 7),
+        ((3000, 20), "0.99,0.01", 1),
+    ],
+)
+def test_steps_of_blended_prompts_are_those_of_the_library_that_blends_them(job, sizes, words, seed):
+    from datasets import Dataset, interleave_datasets
+
+    names = [f"{job.folder}/part{number}.jsonl" for number in range(len(sizes))]
+    for name, size in zip(names, sizes, strict=True):
+        Path(name).write_text('{"input": "a"}\n' * size)
+    blended = interleave_datasets(
+        [Dataset.from_dict({"input": ["a"] * size}) for size in sizes],
+        probabilities=[float(word) for word in words.split(",")],
+        seed=seed,
+        stopping_strategy="all_exhausted",
+    )
+    flags = [
+        "--data.prompt_dataset",
+        ",".join(names),
+        "--data.prompt_probs",
+        words,
+        "--train.seed",
+        str(seed),
+    ]
+    assert prompts.steps(plan(job, *flags, "--rollout.batch_size", "1")) == len(blended)
+    assert prompts.steps(plan(job, *flags, "--rollout.batch_size", "1", "--data.max_samples", "2")) == 2
+
+
+def test_steps_are_not_known_for_probabilities_that_cannot_be(job):
+    path = job.folder / "part.jsonl"
+    path.write_text('{"input": "a"}\n')
+    for words in ("0.5", "0.5,0.4", "1,0", "a,b"):
+        flags = ("--data.prompt_dataset", f"{path},{path}", "--data.prompt_probs", words)
+        assert prompts.steps(plan(job, *flags)) is None

@@ -204,6 +204,17 @@ def test_each_experience_gets_its_own_costs(whole, experiences):
     assert whole.last_metrics["seconds_cost"] > 0
 
 
+@pytest.mark.parametrize("reference", [None, "a group of actors"])
+def test_without_a_reference_model_there_is_no_kl(reference, whole, experiences):
+    """OpenRLHF writes 0 there, which would say that the policy has not moved."""
+    batch = experiences((1, 3, 4))
+    for experience in batch:
+        experience.info |= {name: torch.zeros(len(experience.rewards)) for name in ("kl", "logprobs_diff")}
+    whole.initial_model_group = reference
+    for experience in whole.make_experience(batch):
+        assert ("kl" in experience.info) is ("logprobs_diff" in experience.info) is (reference is not None)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_reward_that_is_no_number_stops_the_run(value, whole, experiences):
     batch = experiences((1, 3, 4))

@@ -263,3 +263,11 @@ def test_a_step_s_line_joins_openrlhf_s_metrics_and_rad_s(trainer):
     expected = {"step": 2, "kl": 0.25, "reward_mean": 1.5, "seconds_training": 3.0, "lambda": 0.5}
     assert {key: line[key] for key in expected} == expected
     assert line["cost_mean"] == 2.0
+
+
+def test_without_a_reference_model_the_kl_is_null(trainer):
+    made = trainer()
+    made.args.algo.kl.init_coef = 0.0
+    made.save_logs_and_checkpoints(2, {"kl": 0.0, "rollout/reward_mean": 1.5})
+    (line,) = made.folder.read_metrics()
+    assert (line["kl"], line["reward_mean"]) == (None, 1.5)

@@ -145,3 +145,31 @@ def test_values_in_messages():
         *("empty", "null", "true", "nan", '"é"', "a mapping", "a list"),
         f'"{"z" * 38}…',
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'prompt,cost\n"ä\nb",1\nc,2\n'),
+        ("a.jsonl", '{"prompt": "ä\\nb", "cost": "1"}\n{"prompt": "c", "cost": "2"}\n'),
+        ("a.json", '[{"prompt": "ä\\nb", "cost": "1"}, {"prompt": "c", "cost": "2"}]'),
+        ("a.tsv.gz", 'prompt\tcost\n"ä\nb"\t1\nc\t2\n'),
+    ],
+)
+def test_byte_order_marks_are_read(tmp_path, name, content, encoding):
+    data = content.encode(encoding)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert [row.values for row in rows(path)] == [
+        {"prompt": "ä\nb", "cost": "1"},
+        {"prompt": "c", "cost": "2"},
+    ]
+
+
+def test_broken_utf_16(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xff\xfea\x00\x00\xd8")
+    with pytest.raises(DataError) as error:
+        list(rows(path))
+    assert str(error.value) == f"{path}: byte 4 is not UTF-16; save the file as UTF-8"
