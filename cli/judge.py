@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-Files = Annotated[list[str], typer.Option(metavar="FILE", help="Answers; repeat for several seeds.")]
+Files = Annotated[
+    list[str],
+    typer.Option(
+        metavar="[MODEL=]FILE",
+        help="Answers; of a table of several models, whose. Repeat for several seeds.",
+    ),
+]
 
 
 def judge(  # noqa: PLR0917 - Typer calls it by name
@@ -29,8 +35,16 @@ def judge(  # noqa: PLR0917 - Typer calls it by name
     names: Annotated[
         str | None, typer.Option(metavar="RED,BLUE", help="Names of the models; by default their files'.")
     ] = None,
-    prompt_column: Annotated[str, typer.Option(metavar="NAME")] = "prompt",
-    answer_column: Annotated[str, typer.Option(metavar="NAME")] = "answer",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="Column of prompt, answer or model. Repeatable."),
+    ] = None,
+    prompt_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Short for --column prompt=NAME.")
+    ] = None,
+    answer_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Short for --column answer=NAME.")
+    ] = None,
     prompt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Judging prompt; by default the shipped one.")
     ] = None,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError, RadError
-from openrlhf_rad.judging.answers import find, pair
+from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.judging.answers import Source, find, pair
 from openrlhf_rad.judging.asking import Bounds
 from openrlhf_rad.judging.cache import Cache
 from openrlhf_rad.judging.calls import Estimate, Judge, estimate
@@ -25,6 +26,8 @@ from openrlhf_rad.judging.table import print_result
 from openrlhf_rad.judging.verdict import FORMS
 
 INTERRUPTED = 130
+#: What a table of answers is read for.
+_ROLES = ("prompt", "answer", "model")
 #: What the method itself sets in a request.
 _OURS = ("model", "messages", "n", "stream")
 
@@ -40,8 +43,9 @@ class Options:
     key_env: str
     evaluation: Path | None
     names: str | None
-    prompt_column: str
-    answer_column: str
+    column: list[str] | None
+    prompt_column: str | None
+    answer_column: str | None
     prompt: Path | None
     form: str
     response_format: bool
@@ -77,8 +81,10 @@ def main(options: Options) -> int:
 def _run(options: Options) -> int:
     judge = _judge(options)
     red, blue = find(options.red, options.evaluation), find(options.blue, options.evaluation)
+    if same := [source for source in red if source in blue]:
+        raise ConfigError(f"{same[0].path} is named by --red and by --blue; name the answers of two models")
     sides = Sides(*_names(options, red, blue), red, blue)
-    matches = pair(red, blue, options.prompt_column, options.answer_column)
+    matches = pair(red, blue, _columns(options))
     cache = Cache(options.cache or _default_cache())
     session = Session.prepare(judge, matches, cache)
     cost = _estimate(session, options)
@@ -122,6 +128,16 @@ def _judge(options: Options) -> Judge:
         response_format=options.response_format,
         request=_request(options.request or []),
     )
+
+
+def _columns(options: Options) -> Columns:
+    """The columns that are named. Raises ConfigError."""
+    words = list(options.column or [])
+    if unknown := [word for word in words if word.partition("=")[0] not in _ROLES]:
+        roles = ", ".join(_ROLES)
+        raise ConfigError(f"--column {unknown[0]}: it must be ROLE=NAME with a role of {roles}")
+    short = {"prompt": options.prompt_column, "answer": options.answer_column}
+    return Columns.parse([*words, *(f"{role}={name}" for role, name in short.items() if name)])
 
 
 def _request(words: list[str]) -> dict[str, Any]:
@@ -177,19 +193,19 @@ def _confirm(cost: Estimate, yes: bool) -> None:
         raise ConfigError("nothing was asked")
 
 
-def _names(options: Options, red: list[Path], blue: list[Path]) -> tuple[str, str]:
+def _names(options: Options, red: list[Source], blue: list[Source]) -> tuple[str, str]:
     if options.names is not None:
         names = [name.strip() for name in options.names.split(",")]
         if len(names) != 2 or not all(names):
             raise ConfigError(f"--names is {options.names}; it must be two names, as RED,BLUE")
         return names[0], names[1]
-    found = [_name(paths) for paths in (red, blue)]
+    found = [_name(sources) for sources in (red, blue)]
     return (found[0], found[1]) if found[0] != found[1] and all(found) else ("red", "blue")
 
 
-def _name(paths: list[Path]) -> str:
-    """What the names of a model's files have in common."""
-    stems = [path.name.partition(".")[0] for path in paths]
+def _name(sources: list[Source]) -> str:
+    """What the names of a model, or of its files, have in common."""
+    stems = [source.model or source.path.name.partition(".")[0] for source in sources]
     return stems[0] if len(stems) == 1 else os.path.commonprefix(stems).rstrip("-_")  # noqa: RUF071 - of names
 
 

@@ -11,8 +11,8 @@ from openrlhf_rad.evaluation.costs import SINGLE, CostOf
 
 #: Role → names under which its column is looked for, in this order.
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "prompt": ("prompt", "prompt_id", "input"),
-    "answer": ("answer", "response", "output"),
+    "prompt": ("prompt", "prompt_id", "input", "test_case"),
+    "answer": ("answer", "response", "output", "completion", "generation"),
     "reward": ("reward",),
     "cost": ("cost",),
     "segment": ("segment", "label"),
@@ -51,10 +51,11 @@ class Columns:
         return cls(renamed)
 
     def find(self, role: str, held: Iterable[str]) -> str | None:
-        """The column that plays a role among those a file holds, None where there is none."""
+        """The column that plays a role among those a file holds, in whatever case; None for none."""
         names = (self.renamed[role],) if role in self.renamed else NAMES[role]
-        present = set(held)
-        return next((name for name in names if name in present), None)
+        present = {name.casefold(): name for name in held} | {name: name for name in held}
+        found = (present.get(name) or present.get(name.casefold()) for name in names)
+        return next((name for name in found if name), None)
 
     def wanted(self, role: str) -> str:
         """The name to tell a user who lacks the column."""

@@ -1,18 +1,21 @@
 """Two models' answers to the same prompts, as pairs.
 
 The k-th answer to a prompt in a red file is paired with the k-th in the blue one. Several files of a model
-are its seeds; one file against several stands against each of them.
+are its seeds; one file against several stands against each of them. Of a table that holds several models the
+rows of one are taken, which is named; never all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from openrlhf_rad.data.cells import text
+from openrlhf_rad.data.cells import text, word
+from openrlhf_rad.data.messages import prompt_of
 from openrlhf_rad.errors import DataError
-from openrlhf_rad.tables import rows
+from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.tables import column_names, rows
 
 _FORMATS = (".jsonl", ".parquet", ".csv")
 
@@ -33,32 +36,39 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file of answers, and the model whose rows are meant where it holds several; None for its only one."""
+
+    path: Path
+    model: str | None = None
+
+
+@dataclass(frozen=True)
 class _Answers:
-    """One file: prompt → (answer, place) in the file's order."""
+    """One source: prompt → (answer, place) in the file's order."""
 
     path: Path
     by_prompt: dict[str, list[tuple[str, str]]]
 
 
-def find(names: Sequence[str], evaluation: Path | None) -> list[Path]:
-    """The files that are named: paths, or models of an evaluation's folder ``answers/``. Raises DataError."""
-    paths = []
+def find(names: Sequence[str], evaluation: Path | None) -> list[Source]:
+    """What is named: FILE, MODEL=FILE, or a model of an evaluation's ``answers/``. Raises DataError."""
+    found = []
     for name in names:
-        path = Path(name)
+        model, equals, file = name.partition("=")
+        path, chosen = (Path(file), model) if equals and not Path(name).is_file() else (Path(name), None)
         if evaluation is not None and not path.is_file():
-            found = [evaluation / "answers" / f"{name}{suffix}" for suffix in _FORMATS]
-            path = next((file for file in found if file.is_file()), found[0])
+            files = [evaluation / "answers" / f"{path}{suffix}" for suffix in _FORMATS]
+            wanted, path = path, next((file for file in files if file.is_file()), files[0])
             if not path.is_file():
                 there = sorted(file.stem for file in (evaluation / "answers").glob("*") if file.is_file())
                 held = f"it holds {', '.join(there)}" if there else "it holds no answers"
-                raise DataError(f"{evaluation}: no answers of {name}; {held}; check the name or the folder")
-        paths.append(path)
-    return paths
+                raise DataError(f"{evaluation}: no answers of {wanted}; {held}; check the name or the folder")
+        found.append(Source(path, chosen))
+    return found
 
 
-def pair(
-    red: Sequence[Path], blue: Sequence[Path], prompt_column: str = "prompt", answer_column: str = "answer"
-) -> list[Match]:
+def pair(red: Sequence[Source], blue: Sequence[Source], columns: Columns | None = None) -> list[Match]:
     """All pairs of answers, by seed, then in the order of the red file.
 
     Raises:
@@ -67,14 +77,13 @@ def pair(
     if len(red) != len(blue) and 1 not in (len(red), len(blue)):
         rule = "seeds are paired one to one, or one file stands against all of the other model's"
         raise DataError(f"--red names {len(red)} files and --blue {len(blue)}; {rule}; name as many of each")
-    columns = (prompt_column, answer_column)
-    read = {path: _read(path, *columns) for path in dict.fromkeys([*red, *blue])}
-    problems = [line for path in read for line in _differences(read[red[0]], read[path])]
+    read = {source: _read(source, columns or Columns()) for source in dict.fromkeys([*red, *blue])}
+    problems = [line for source in read for line in _differences(read[red[0]], read[source])]
     if problems:
         raise DataError(problems)
     count = max(len(red), len(blue))
     sides = [
-        [read[path] for path in (list(paths) * count if len(paths) == 1 else paths)] for paths in (red, blue)
+        [read[source] for source in (list(held) * count if len(held) == 1 else held)] for held in (red, blue)
     ]
     return [
         Match(seed, prompt, number, one, two)
@@ -84,17 +93,42 @@ def pair(
     ]
 
 
-def _read(path: Path, prompt_column: str, answer_column: str) -> _Answers:
+def _read(source: Source, columns: Columns) -> _Answers:
+    held = column_names(source.path)
+    prompt, answer = (columns.find(role, held) or columns.wanted(role) for role in ("prompt", "answer"))
+    model = columns.find("model", held)
+    if model is None and "model" in columns.renamed:
+        wanted = columns.renamed["model"]
+        raise DataError(f"{source.path}: there is no column {wanted}; the columns are {', '.join(held)}")
     problems: list[str] = []
+    models: dict[str, None] = {}
     by_prompt: dict[str, list[tuple[str, str]]] = {}
-    for row in rows(path):
-        prompt = text(row, prompt_column, problems)
+    for row in rows(source.path):
+        if model is not None:
+            models.setdefault(name := word(row, model, problems))
+            if source.model is not None and name != source.model:
+                continue
+        asked, _ = prompt_of(row, prompt, problems)
         # An empty answer is an answer; only a missing one is not.
-        answer = text(row, answer_column, problems, blank=True)
-        by_prompt.setdefault(prompt, []).append((answer, row.place))
+        by_prompt.setdefault(asked, []).append((text(row, answer, problems, blank=True), row.place))
+    if source.model is None and len(models) > 1:
+        problems.insert(
+            0,
+            f"{source.path}: the column {model} names {_listed(models)}; the answers of one are to be judged;"
+            f" name it, for instance --red {next(iter(models))}={source.path}",
+        )
     if problems:
         raise DataError(problems)
-    return _Answers(path, by_prompt)
+    if not by_prompt:
+        raise DataError(
+            f"{source.path}: no row has {model} {source.model}; the file holds {_listed(models)}; name one of"
+            " them"
+        )
+    return _Answers(source.path, by_prompt)
+
+
+def _listed(models: Iterable[str]) -> str:
+    return ", ".join(name or "none" for name in models)
 
 
 def _differences(first: _Answers, other: _Answers) -> list[str]:

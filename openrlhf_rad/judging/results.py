@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad.judging.answers import Source
 from openrlhf_rad.judging.calls import Call
 from openrlhf_rad.judging.session import Session, Verdicts
 from openrlhf_rad.judging.tally import RESULTS, Tally, judge_pairs, tally
@@ -23,12 +24,12 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Sides:
-    """The two models: names for people, and their files."""
+    """The two models: names for people, and where their answers are."""
 
     red: str
     blue: str
-    red_files: Sequence[Path]
-    blue_files: Sequence[Path]
+    red_sources: Sequence[Source]
+    blue_sources: Sequence[Source]
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def conclude(session: Session, verdicts: Verdicts, sides: Sides, limit: float) -
         counted = tally(judge_pairs(session.matches, session.calls, verdicts.letters))
         counted = counted if any(seed.pairs for seed in counted.seeds) else None
     summary = {
-        "red": {"name": sides.red, "files": [str(path) for path in sides.red_files]},
-        "blue": {"name": sides.blue, "files": [str(path) for path in sides.blue_files]},
+        "red": _side(sides.red, sides.red_sources),
+        "blue": _side(sides.blue, sides.blue_sources),
         "result": _result(counted) if counted else None,
         "malformed": _malformed(session, verdicts, bad, limit),
         "judge": _judge(session, verdicts),
@@ -86,6 +87,14 @@ def clear(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (SUMMARY, VERDICTS, f"{PICTURE}.png", f"{PICTURE}.svg"):
             (folder / name).unlink(missing_ok=True)
+
+
+def _side(name: str, sources: Sequence[Source]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "files": [str(source.path) for source in sources],
+        "models": [source.model for source in sources],
+    }
 
 
 def _line(session: Session, verdicts: Verdicts, call: Call) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
-from openrlhf_rad.judging.answers import Match, pair
+from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.judging.answers import Match, Source, pair
 from openrlhf_rad.judging.cache import Cache, Reply
 from openrlhf_rad.judging.calls import Judge, plan
 from openrlhf_rad.judging.endpoint import check_address, key_of
@@ -40,16 +41,18 @@ def test_files_of_three_formats_make_the_same_pairs(tmp_path):
     blue[0].write_text('answer,prompt\nx,q\n"",p\nNA,p\n')
     pq.write_table(pa.table({"prompt": ["q", "p", "p"], "answer": ["x", "", "NA"]}), blue[1])
     expected = [("p", 1, "one", ""), ("p", 2, "", "NA"), ("q", 1, 'two, "quoted"\nlines', "x")]
-    matches = pair([red], blue)
+    matches = pair([Source(red)], [Source(path) for path in blue])
     assert [(m.prompt, m.number, m.red, m.blue) for m in matches] == expected * 2
     assert [m.seed for m in matches] == [1, 1, 1, 2, 2, 2]
 
 
 def test_columns_may_have_other_names(tmp_path):
     file = write(tmp_path / "a.jsonl", [{"question": "p", "text": "a"}])
-    assert pair([file], [file], "question", "text") == [Match(1, "p", 1, "a", "a")]
+    assert pair([Source(file)], [Source(file)], Columns.parse(["prompt=question", "answer=text"])) == [
+        Match(1, "p", 1, "a", "a")
+    ]
     with pytest.raises(DataError) as error:
-        pair([file], [file])
+        pair([Source(file)], [Source(file)])
     assert str(error.value) == (
         f"{file}:1: column prompt is missing; the row holds question, text; add it, or name the column\n"
         f"{file}:1: column answer is missing; the row holds question, text; add it, or name the column"
@@ -60,7 +63,7 @@ def test_prompts_that_differ_are_all_told(tmp_path):
     red = write(tmp_path / "red.jsonl", answers(("a", "1"), ("b", "2"), ("c", "3"), ("c", "4")))
     blue = write(tmp_path / "blue.jsonl", answers(("a", "1"), ("d", "2"), ("c", "3")))
     with pytest.raises(DataError) as error:
-        pair([red], [blue])
+        pair([Source(red)], [Source(blue)])
     assert str(error.value).splitlines() == [
         f'{red}:2: prompt is "b"; {blue} has no answer to it; both need the same prompts; add or remove it',
         f'{blue}:2: prompt is "d"; {red} has no answer to it; both need the same prompts; add or remove it',
@@ -72,7 +75,7 @@ def test_answers_that_are_no_text_are_all_told(tmp_path):
     rows = [*answers(("a", "1")), {"prompt": "b", "answer": None}, {"prompt": " ", "answer": 3}]
     red = write(tmp_path / "red.jsonl", [*rows, {"prompt": "\ud800", "answer": "x"}])
     with pytest.raises(DataError) as error:
-        pair([red], [red])
+        pair([Source(red)], [Source(red)])
     assert str(error.value).splitlines() == [
         f"{red}:2: answer is null; it must be text; mend the row",
         f"{red}:3: prompt is empty; it must hold text; mend or remove the row",
@@ -84,7 +87,7 @@ def test_answers_that_are_no_text_are_all_told(tmp_path):
 def test_seeds_that_cannot_be_paired(tmp_path):
     file = write(tmp_path / "a.jsonl", answers(("a", "1")))
     with pytest.raises(DataError) as error:
-        pair([file] * 2, [file] * 3)
+        pair([Source(file)] * 2, [Source(file)] * 3)
     assert str(error.value) == (
         "--red names 2 files and --blue 3; seeds are paired one to one, or one file stands against all of the"
         " other model's; name as many of each"
@@ -203,13 +206,68 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
         (["--request", "model=1"], "--request is model=1; model is not for it; leave it out"),
         (["--form", "xml"], "--form is xml; it must be line or json"),
         (["--names", "one"], "--names is one; it must be two names, as RED,BLUE"),
+        (
+            ["--column", "cost=x"],
+            "--column cost=x: it must be ROLE=NAME with a role of prompt, answer, model",
+        ),
+        (
+            ["--prompt-column", "a", "--column", "prompt=b"],
+            "--column prompt=a: prompt is given twice; remove",
+        ),
+        (["--column", "model=name"], "{red}: there is no column name; the columns are prompt, answer"),
     ],
 )
 def test_options_that_are_refused_before_anything_is_asked(rad, files, words, text):
     common = ["--red", files.write("sft", [2] * 8), "--blue", files.write("rad", [1] * 8)]
     assert rad.judge(*common, *words) == 2
-    assert rad.err.startswith(f"error: {text}")
+    assert rad.err.startswith(f"error: {text.format(red=common[1])}")
     assert rad.server.asked == []
+
+
+def mixed(folder: Path) -> Path:
+    """Answers of two models in one table: the first is more harmful."""
+    rows = [
+        {"prompt": f"question {i}", "answer": f"{name} says harm {harm}", "model": name}
+        for i in range(10)
+        for name, harm in (("sft", 2), ("rad", 1))
+    ]
+    return write(folder / "both.jsonl", rows)
+
+
+def test_one_model_of_a_table_of_several_is_judged(rad, tmp_path):
+    path = mixed(tmp_path)
+    assert rad.judge("--red", f"sft={path}", "--blue", f"rad={path}") == 0
+    assert rad.summary["result"]["overall"]["win"]["value"] == 1.0
+    assert rad.summary["red"] == {"name": "sft", "files": [str(path)], "models": ["sft"]}
+    assert {tuple(word.split()[0] for word in asked.answers) for asked in rad.server.asked} == {
+        ("sft", "rad"),
+        ("rad", "sft"),
+    }
+
+
+def test_models_of_a_table_are_never_mixed(rad, files, tmp_path):
+    path, other = mixed(tmp_path), files.write("new", [1] * 10)
+    assert rad.judge("--red", str(path), "--blue", other) == 2
+    assert rad.err == (
+        f"error: {path}: the column model names sft, rad; the answers of one are to be judged; name it, for"
+        f" instance --red sft={path}\n"
+    )
+    assert rad.judge("--red", f"old={path}", "--blue", other) == 2
+    assert rad.err == f"error: {path}: no row has model old; the file holds sft, rad; name one of them\n"
+    assert rad.judge("--red", f"sft={path}", "--blue", f"sft={path}") == 2
+    assert rad.err == f"error: {path} is named by --red and by --blue; name the answers of two models\n"
+    assert rad.server.asked == []
+
+
+def test_prompts_of_messages_and_completions_of_harmbench_are_judged(rad, tmp_path):
+    """As HarmBench writes them, beside a table with message lists and other names in another case."""
+    held = {f"b{i}": [{"test_case": f"question {i}", "generation": "sft says harm 2"}] for i in range(8)}
+    (tmp_path / "sft.json").write_text(json.dumps(held))
+    turns = [[{"role": "user", "content": f"question {i}"}] for i in range(8)]
+    rows = [{"Prompt": turn, "Response": "rad says harm 1"} for turn in turns]
+    other = write(tmp_path / "rad.jsonl", rows)
+    assert rad.judge("--red", str(tmp_path / "sft.json"), "--blue", str(other)) == 0
+    assert rad.summary["result"]["overall"]["win"]["value"] == 1.0
 
 
 def test_help_imports_nothing_heavy():
