@@ -1,11 +1,51 @@
-"""A real HTTP server that rates answers, well or badly, as a test plans it."""
+"""What all tests share: how the suite starts, what a failed test leaves, and a server that rates answers."""
 
 import json
+import os
+import signal
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import psutil
 import pytest
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of a background job; every process inherits it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+#: In the environment of all processes that tests start.
+MARK = "OPENRLHF_RAD_SUITE"
+os.environ[MARK] = str(os.getpid())
+_begun = 0.0
+
+
+def pytest_runtest_logstart():
+    """Remember when a test begins."""
+    global _begun  # noqa: PLW0603 - one test at a time
+    _begun = time.time()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """End what a failed test has started: after a timeout nobody else waits for it."""
+    report = yield
+    if report.failed:
+        left = list(started(_begun))
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=10)
+    return report
+
+
+def started(since):
+    """Processes of the suite that are younger than this, with their children, which may hide their mark."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            ours = process.environ().get(MARK) == os.environ[MARK] and process.pid != os.getpid()
+            if ours and process.create_time() >= since - 1:
+                yield from (*process.children(recursive=True), process)
 
 
 class RatingServer(ThreadingHTTPServer):
