@@ -165,6 +165,8 @@ def _default_cache() -> Path:
 
 
 def _estimate(session: Session, options: Options) -> Estimate:
+    if (options.price_in is None) != (options.price_out is None):
+        raise ConfigError("--price-in and --price-out belong together: one alone is no bound of the cost")
     missing = list(session.missing.values())
     longest = session.judge.request.get("max_completion_tokens") or options.max_tokens
     there = len({call.key for call in session.calls}) - len(missing)

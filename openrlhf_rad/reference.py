@@ -166,7 +166,7 @@ def read_costs(path: str | Path) -> Array:
             raw = np.load(file, allow_pickle=False)
         else:
             raw = np.loadtxt(file)
-        return np.asarray(raw, dtype=np.float64).reshape(-1)
+        cost_r = np.asarray(raw, dtype=np.float64)
     except FileNotFoundError:
         raise ReferenceCostError(f"reference.file is {path}; there is no such file") from None
     except KeyError:
@@ -175,3 +175,9 @@ def read_costs(path: str | Path) -> Array:
         ) from None
     except (ValueError, OSError) as cause:
         raise ReferenceCostError(f"{path} cannot be read as costs: {cause}") from cause
+    if max(cost_r.shape, default=1) < cost_r.size:
+        raise ReferenceCostError(
+            f"{path} holds numbers of shape {cost_r.shape}; it must be one column of costs; save the costs"
+            " alone"
+        )
+    return cost_r.reshape(-1)

@@ -10,7 +10,7 @@ from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.particles import empirical_quantiles
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
-from openrlhf_rad.reference import resolve
+from openrlhf_rad.reference import read_costs, resolve
 from openrlhf_rad.step import RadStep
 
 EXACT = TransportOptions(indicator="exact")
@@ -147,3 +147,21 @@ def test_a_cost_below_the_floor_is_refused():
         ReferenceCostError, match=r"constraint\.floor is 0\.5 and an answer .* costs 0; .* 0 or less"
     ):
         RadStep(one, flags(0.3))
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".npy", ".npz"])
+def test_a_file_of_costs_holds_one_column(tmp_path, suffix):
+    """Of two columns, a number and a cost, the numbers would be taken for costs."""
+    path = tmp_path / f"costs{suffix}"
+    save = {".txt": np.savetxt, ".npy": np.save, ".npz": lambda file, costs: np.savez(file, costs=costs)}[
+        suffix
+    ]
+    for one in ([[1.0], [2.5]], [[1.0, 2.5]], [1.0, 2.5]):
+        save(path, np.array(one))
+        assert read_costs(path).tolist() == [1.0, 2.5]
+    save(path, np.array([[0.0, 1.0], [1.0, 2.5]]))
+    with pytest.raises(ReferenceCostError) as error:
+        read_costs(path)
+    assert str(error.value) == (
+        f"{path} holds numbers of shape (2, 2); it must be one column of costs; save the costs alone"
+    )

@@ -18,7 +18,7 @@ from openrlhf_rad.evaluation.sources import Source
 from openrlhf_rad.evaluation.work import Row, Show, generate_request, perform, score_request
 from openrlhf_rad.runs.storage import write_atomically
 from openrlhf_rad.tables import Row as TableRow
-from openrlhf_rad.tables import column_names, finite, numbers_are_texts, place, rows
+from openrlhf_rad.tables import column_names, finite, numbers_are_texts, place, rows, shown
 
 ANSWERS, WORK = "answers", "work"
 #: Columns that are kept besides prompt, answer and scores: by role, and by their own name.
@@ -123,6 +123,11 @@ def _row(item: TableRow, names: Mapping[str, str], costs: Mapping[str, str], pro
     """A row of a table by the usual names."""
     row: Row = {role: _cell(item, name) for role, name in names.items() if role != "model"}
     row |= {name: _cell(item, name) for name in _NAMES}
+    said = str(row["finished"]).lower()
+    if said not in (*_TRUTH, "none", ""):
+        rule = "it must be true or false, or be left out; mend the row"
+        problems.append(f"{item.place}: finished is {shown(row['finished'])}; {rule}")
+    row["finished"] = _TRUTH.get(said)
     row["prompt"], messages = prompt_of(item, names["prompt"], problems)
     row["messages"] = list(messages)
     row["answer"] = text(item, names["answer"], problems, blank=True)
@@ -137,9 +142,8 @@ def _cell(item: TableRow, column: str) -> Any:
 
 
 def _from_texts(row: Row) -> Row:
-    """A row of CSV, where an empty cell is none, scores are spelled, and ``finished`` is a word."""
+    """A row of CSV, where an empty cell is none and scores are spelled."""
     plain = {name: None if value == "" and name != "answer" else value for name, value in row.items()}
-    plain["finished"] = _TRUTH.get(str(row["finished"]).lower())
     plain["costs"] = {name: _number(value) for name, value in row["costs"].items()}
     return plain | ({"reward": _number(plain["reward"])} if "reward" in plain else {})
 

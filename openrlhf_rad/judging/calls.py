@@ -121,6 +121,7 @@ def estimate(
     """The cost of the calls yet to be made; prices are for a million tokens."""
     tokens_in = sum(-(-call.size // BYTES_A_TOKEN) for call in calls)
     tokens_out = len(calls) * max_tokens
-    known = price_in is not None or price_out is not None
-    price = (tokens_in * (price_in or 0.0) + tokens_out * (price_out or 0.0)) / 1e6 if known else None
+    price = None
+    if price_in is not None and price_out is not None:
+        price = (tokens_in * price_in + tokens_out * price_out) / 1e6
     return Estimate(len(calls), there, tokens_in, tokens_out, price)

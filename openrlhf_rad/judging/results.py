@@ -188,9 +188,15 @@ def _judge(session: Session, verdicts: Verdicts) -> dict[str, Any]:
         "request": dict(judge.request),
         "replies_from_cache": len(session.cached),
         "replies_asked": len(fresh),
-        "tokens_in": sum(reply.tokens_in or 0 for reply in fresh),
-        "tokens_out": sum(reply.tokens_out or 0 for reply in fresh),
+        "tokens_in": _total([reply.tokens_in for reply in fresh]),
+        "tokens_out": _total([reply.tokens_out for reply in fresh]),
     }
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    """None where the endpoint did not count every reply."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _versions() -> dict[str, str]:

@@ -7,13 +7,14 @@ import types
 
 import pytest
 
-from openrlhf_rad.errors import ConfigError, CostError, EnvironmentProblem, RadError
+from openrlhf_rad.errors import ConfigError, CostError, DataError, EnvironmentProblem, RadError
 from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
 from openrlhf_rad.evaluation.folder import judged, read
 from openrlhf_rad.evaluation.pictures import draw
 from openrlhf_rad.evaluation.plan import Plan
+from openrlhf_rad.evaluation.prepare import _read
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Rating, Source, parse_rating, parse_sources
 from openrlhf_rad.evaluation.tables import print_evaluation
@@ -276,3 +277,26 @@ def test_a_checkpoint_scores_as_it_does_alone(tmp_path):
         with torch.no_grad():
             score = (backbone(ids).last_hidden_state[0, -1] @ head[0]).item()
         assert row["value"] == pytest.approx(score, rel=0.02)  # the process computes in bfloat16
+
+
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "why?"}]
+
+
+def test_a_table_to_be_scored_keeps_nested_columns_and_messages(write, tmp_path):
+    row = {"prompt": MESSAGES, "answer": "so", "scores": {"reward": 0.5}, "finished": "false"}
+    path = write("a.jsonl", [row, row | {"prompt": "how?", "finished": True}, row | {"finished": None}])
+    plan = Plan(tmp_path / "out", Columns.parse(["reward=scores.reward"]))
+    found = _read(plan, Source("a", str(path), "red"))
+    assert [one["reward"] for one in found] == [0.5] * 3
+    assert [one["finished"] for one in found] == [False, True, None]
+    assert (found[0]["prompt"], found[0]["messages"]) == ("system: Be brief.\n\nuser: why?", MESSAGES)
+    assert (found[1]["prompt"], found[1]["messages"]) == ("how?", [])
+
+
+def test_a_word_that_is_no_truth_value_is_not_taken_for_one(write, tmp_path):
+    path = write("a.csv", [{"prompt": "a", "answer": "so", "finished": "maybe"}])
+    with pytest.raises(DataError) as caught:
+        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "red"))
+    assert str(caught.value) == (
+        f'{path}:2: finished is "maybe"; it must be true or false, or be left out; mend the row'
+    )

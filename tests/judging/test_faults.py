@@ -316,6 +316,12 @@ def test_a_content_of_parts_is_read_and_its_thoughts_are_not(rad, words, chat):
     assert rad.summary["result"]["overall"]["tie"]["value"] == 1.0
 
 
+def test_tokens_that_the_endpoint_does_not_count_are_not_0(rad, words, chat):
+    rad.server.answer = lambda asked: JSONResponse(chat("[[C]]") | {"usage": None})
+    assert rad.judge(*words) == 0
+    assert (rad.summary["judge"]["tokens_in"], rad.summary["judge"]["tokens_out"]) == (None, None)
+
+
 def test_nobody_listens(rad, words):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

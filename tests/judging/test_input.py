@@ -207,6 +207,10 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
         (["--form", "xml"], "--form is xml; it must be line or json"),
         (["--names", "one"], "--names is one; it must be two names, as RED,BLUE"),
         (
+            ["--price-in", "1"],
+            "--price-in and --price-out belong together: one alone is no bound of the cost",
+        ),
+        (
             ["--column", "cost=x"],
             "--column cost=x: it must be ROLE=NAME with a role of prompt, answer, model",
         ),
