@@ -18,6 +18,7 @@ from openrlhf_rad.dual import DualVariable
 from openrlhf_rad.particles import empirical_quantiles, quantile_levels
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.scores import score
+from openrlhf_rad.spectrum import MEAN
 from openrlhf_rad.step import RadStep
 from openrlhf_rad.transport import dominance_gap
 
@@ -146,9 +147,8 @@ class Bandit:
             particle_n = self.quantiles(policy_k)
             result = self.constraint(particle_n)
             rows.append(self._row(logit_k, result.violation, dual))
-            atom = score(
-                self.cost_kv.reshape(-1) / self.step.spread, particle_n, result.weight_n, result.activation_n
-            )
+            spectrum = MEAN if self.profile.constraint.form == "expected" else self.profile.risk
+            atom = score(self.cost_kv.reshape(-1) / self.step.spread, particle_n, result, spectrum)
             gain_k = self.reward_k + dual * atom.reshape(ARMS, VALUES).mean(axis=1)
             gain_k = gain_k - KL_PRICE * self._log_ratio(logit_k)
             logit_k = logit_k + self.scenario.rate * policy_k * (gain_k - policy_k @ gain_k)

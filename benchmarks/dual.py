@@ -276,7 +276,9 @@ def _bound(name: str, cost_b: Array, population: Array, spread: float) -> tuple[
     value = dominance_gap(reference_n - margin, particle_n, weight_n)
     if settings.form == "expected":
         value = float(cost_b.mean())
-    found = violation_standard_error(settings.form, cost_b, particle_n, reference_n, weight_n, margin=margin)
+    found = violation_standard_error(
+        settings.form, cost_b, particle_n, reference_n, _profile(name).risk, margin=margin
+    )
     return value, upper_confidence_bound(value, found.standard_error, 0.9, found.samples)
 
 

@@ -103,17 +103,17 @@ def numeric_parts(size: int, reference: int) -> Iterator[tuple[str, Part]]:
     def solve() -> Any:
         return evaluate(form, particle_n, reference_n, weight_n, level=level, margin=margin, options=options)
 
-    active_n = solve().activation_n
+    solved = solve()
     yield (
         "quantiles and weights",
         lambda: (empirical_quantiles(cost_b, n), empirical_quantiles(reference_r, n), profile.weights(n)),
     )
     yield "gaps and transport plan", solve
-    yield "scores", lambda: score(cost_b, particle_n, weight_n, active_n)
+    yield "scores", lambda: score(cost_b, particle_n, solved, profile.risk)
     yield (
         "standard error of the violation",
         lambda: violation_standard_error(
-            form, cost_b, particle_n, reference_n, weight_n, margin=margin, cluster_b=cluster_b
+            form, cost_b, particle_n, reference_n, profile.risk, margin=margin, cluster_b=cluster_b
         ),
     )
     labels = [""] * size

@@ -62,6 +62,8 @@ class ConstraintResult:
         satisfied: violation ≤ 0.
         weight_n: the weights that the score must use: the spectrum's, or 1 for `expected`.
         activation_n: a_i in [0, 1], how much the constraint feels quantile i.
+        change_g: h_i ≥ 0, by how much the constraint is further from being met at particle i + 1 than at i,
+            shape (n − 1,); of the score by gaps (:mod:`openrlhf_rad.scores`).
         gap_forward, gap_reverse: L_w(C_θ, C_0) and L_w(C_0, C_θ), exact and without margin.
         iterations, marginal_error, converged: of the Sinkhorn run; 0, 0 and True where none was needed.
         potentials: (f, g) of that run, a start for the next step's; None where there was none.
@@ -73,6 +75,7 @@ class ConstraintResult:
     satisfied: bool
     weight_n: Array
     activation_n: Array
+    change_g: Array
     gap_forward: float
     gap_reverse: float
     iterations: int = 0
@@ -83,12 +86,13 @@ class ConstraintResult:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one form adds: value, which way it is bounded, the score's weights, activations, the plan."""
+    """What one form adds: value, which way it is bounded, the score's weights, activations, changes, plan."""
 
     value: float
     upper_bound: bool
     weight_n: Array
     activation_n: Array
+    change_g: Array
     plan: SinkhornResult | None = None
 
 
@@ -156,8 +160,7 @@ def evaluate(
     gap_forward = dominance_gap(particle_n, reference_n, weight_n)
     gap_reverse = dominance_gap(reference_n, particle_n, weight_n)
     transport = _Transport(options or TransportOptions(), start)
-    lowered = form == "no_worse"
-    shifted_n = np.maximum(reference_n - margin, floor) if lowered else reference_n + margin
+    shifted_n = shifted(form, reference_n, margin, floor)
     part = FORMS[form](particle_n, shifted_n, weight_n, margin, transport)
     violation = part.value - level if part.upper_bound else level - part.value
     plan = part.plan
@@ -168,6 +171,7 @@ def evaluate(
         satisfied=violation <= 0,
         weight_n=part.weight_n,
         activation_n=part.activation_n,
+        change_g=part.change_g,
         gap_forward=gap_forward,
         gap_reverse=gap_reverse,
         iterations=plan.iterations if plan else 0,
@@ -177,13 +181,26 @@ def evaluate(
     )
 
 
+def shifted(form: Form, reference_n: Array, margin: float, floor: float = -math.inf) -> Array:
+    """The reference's quantiles that the policy's are compared with: y + m, of `no_worse` max(y − s, c₀)."""
+    return np.maximum(reference_n - margin, floor) if form == "no_worse" else reference_n + margin
+
+
 def _improvement(
     particle_n: Array, shifted_n: Array, weight_n: Array, margin: float, transport: _Transport
 ) -> _Part:
-    """L_w(C_θ, C_0 + m) − m ≥ ε; a_i = −n ∂OT_ε/∂q_i between q and y + m, or 1{y_i + m > q_i}."""
+    """L_w(C_θ, C_0 + m) − m ≥ ε; a_i = −n ∂OT_ε/∂q_i between q and y + m, or 1{y_i + m > q_i}.
+
+    ∂f/∂x = −a for the plan's potential f, so that its fall across a gap is ∫ a dq, ties or none.
+    """
     plan = transport.plan(particle_n, shifted_n)
     activation_n = np.clip(-particle_n.size * plan.gradient, 0.0, 1.0)
-    return _Part(dominance_gap(particle_n, shifted_n, weight_n) - margin, False, weight_n, activation_n, plan)
+    if transport.solver == "exact":
+        change_g = exact_changes("improvement", particle_n, shifted_n)
+    else:
+        change_g = np.clip(-np.diff(plan.f), 0.0, np.diff(particle_n))
+    value = dominance_gap(particle_n, shifted_n, weight_n) - margin
+    return _Part(value, False, weight_n, activation_n, change_g, plan)
 
 
 def _no_worse(
@@ -192,7 +209,32 @@ def _no_worse(
     """L_w(y', C_θ) ≤ τ, y' = max(y − s, c₀); a_i = n ∂OT_ε/∂q_i for (q_i − y'_j)₊, or 1{q_i > y'_i}."""
     plan = transport.plan(shifted_n, particle_n)
     activation_n = np.clip(particle_n.size * plan.gradient_y, 0.0, 1.0)
-    return _Part(dominance_gap(shifted_n, particle_n, weight_n), True, weight_n, activation_n, plan)
+    if transport.solver == "exact":
+        change_g = exact_changes("no_worse", particle_n, shifted_n)
+    else:
+        change_g = np.clip(np.diff(plan.g), 0.0, np.diff(particle_n))
+    value = dominance_gap(shifted_n, particle_n, weight_n)
+    return _Part(value, True, weight_n, activation_n, change_g, plan)
+
+
+def exact_changes(form: Form, particle_n: Array, shifted_n: Array) -> Array:
+    """h_i from the exact gaps: the change of (q − y)₊ from q_i to q_{i+1}, or of −(y − q)₊. Shape (n − 1,).
+
+    A gap lies between the levels of y_i and y_{i+1}: the mean over both. Right on tied costs, too, where an
+    indicator at one end of the gap is 0.
+
+    Args:
+        shifted_n: the reference's quantiles with the form's margin.
+    """
+    if form not in MARGIN_FORMS:
+        return np.diff(particle_n)
+    side = 1.0 if form == "no_worse" else -1.0
+    low_g, high_g = particle_n[:-1], particle_n[1:]
+    changes = [
+        np.maximum(side * (high_g - y_g), 0.0) - np.maximum(side * (low_g - y_g), 0.0)
+        for y_g in (shifted_n[:-1], shifted_n[1:])
+    ]
+    return np.asarray(side * (changes[0] + changes[1]) / 2)
 
 
 def _spectral(
@@ -200,7 +242,7 @@ def _spectral(
 ) -> _Part:
     """ρ_w(C_0) − ρ_w(C_θ) ≥ ε; every quantile counts."""
     value = float(weight_n @ (reference_n - particle_n) / particle_n.size)
-    return _Part(value, False, weight_n, np.ones(particle_n.size))
+    return _Part(value, False, weight_n, np.ones(particle_n.size), np.diff(particle_n))
 
 
 def _expected(
@@ -208,7 +250,7 @@ def _expected(
 ) -> _Part:
     """E[C_θ] ≤ d, Safe RLHF (Eq. (2)): the spectrum plays no part in value or score."""
     ones = np.ones(particle_n.size)
-    return _Part(float(particle_n.mean()), True, ones, ones)
+    return _Part(float(particle_n.mean()), True, ones, ones, np.diff(particle_n))
 
 
 FORMS: dict[str, Callable[[Array, Array, Array, float, _Transport], _Part]] = {

@@ -1,46 +1,135 @@
-"""Scores: what each response gets for its cost in the policy gradient (the paper, Eqs. (14), (38))."""
+"""Scores: what each response gets for its cost in the policy gradient (the paper, Eqs. (14), (38)).
+
+A constraint is a functional V[F] = ∫ φ(t) ℓ_t(F⁻¹(t)) dt of the policy's costs, ℓ_t non-decreasing: the cost
+itself, or how far it lies above or below the reference. Between the sorted particles q_1 ≤ … ≤ q_n it changes
+by h_i = ℓ(q_{i+1}) − ℓ(q_i), so that gaps, not particles, carry the gradient; ties carry none.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openrlhf_rad.constraint import ConstraintResult
+from openrlhf_rad.spectrum import Spectrum
+
 Array = NDArray[np.float64]
-Gradient = Literal["spacing", "tilted"]
+Gradient = Literal["leave_one_out", "spacing", "tilted"]
 
 
-def quantile_factors(particle_n: Array, gradient: Gradient) -> Array:
-    """d_i, how a change of F(q_i) moves the quantile q_i. Shape (n,).
+@dataclass(frozen=True)
+class Tails:
+    """Levels beyond which gaps are winsorised, since of heavy tails a single gap can outweigh a batch.
 
-    The exact rule is ∇q_i = −∇F(q_i)/f(q_i) (Eq. (30)). `spacing` estimates 1/(n f(q_i)) by q_{i+1} − q_i
-    (0 for the last particle), in the cost's own units. `tilted` drops the density as the paper does:
-    d_i = 1/n, which sees ranks only and points away from the true gradient where costs are skewed.
+    Attributes:
+        low, high: the levels; at 0 and 1 every gap counts as it is.
+        reach: how far all gaps beyond one of them may reach together, in the unit of the particles.
     """
-    if gradient == "tilted":
-        return np.full(particle_n.size, 1.0 / particle_n.size)
-    if gradient == "spacing":
-        return np.append(np.diff(particle_n), 0.0)
-    raise ValueError(f"gradient is {gradient!r}; it must be 'spacing' or 'tilted'")
+
+    low: float = 0.0
+    high: float = 1.0
+    reach: float = math.inf
+
+    def capped(self, change_g: Array) -> Array:
+        """change_g, each gap at most an equal part of ``reach`` for its side."""
+        n = change_g.size + 1
+        upper_g = np.arange(1, n) > n / 2
+        share_g = np.where(upper_g, 1 - self.high, self.low)
+        with np.errstate(divide="ignore"):
+            return np.minimum(change_g, self.reach / (n * share_g))
+
+
+WHOLE = Tails()
 
 
 def score(
-    cost_b: Array, particle_n: Array, weight_n: Array, activation_n: Array, gradient: Gradient = "spacing"
+    cost_b: Array,
+    particle_n: Array,
+    result: ConstraintResult,
+    spectrum: Spectrum,
+    *,
+    gradient: Gradient = "leave_one_out",
+    tails: Tails = WHOLE,
 ) -> Array:
-    """score_b, s(c) = Σ_i w_i a_i d_i 1{c ≤ q_i} (Eq. (38)): the lower the cost, the higher the score.
+    """score_b, s(c): the lower the cost, the higher the score; E[∇log π · s] is −∇V.
+
+    - ``leave_one_out``: s_j = −n (V_n − V_{n−1}^{(−j)}), the j-th smallest sample left out. Of a batch with
+      one particle a sample its expectation is exactly −∇E[V_n] (with the exact indicator), and V_{n−1} is
+      its own baseline. See :func:`leave_one_out`.
+    - ``spacing``: s(c) = Σ_i u_i h_i 1{c ≤ q_i}, u_i the mean of φ over the bin ((i − 1)/(n − 1), i/(n − 1)]
+      that holds F = i/n: the same differences between samples, (n − 1)/n as large, without a baseline.
+    - ``tilted``: s(c) = Σ_i w_i a_i 1{c ≤ q_i}/n, the paper's (Eq. (38)): the density of ∇q = −∇F/f
+      (Eq. (30)) dropped, which sees ranks only and points away from the true gradient where costs are skewed.
 
     Args:
         cost_b: costs of the sampled responses, shape (B,).
         particle_n: the policy's quantiles, sorted upwards, shape (n,).
-        weight_n: bin weights of the spectrum, shape (n,).
-        activation_n: a_i in [0, 1], how much the constraint feels quantile i, shape (n,).
-        gradient: see :func:`quantile_factors`.
+        result: of the constraint on these particles.
+        spectrum: φ; that of the mean for `expected`.
+        tails: which gaps are winsorised; no matter to `tilted`.
 
     Returns:
-        Shape (B,); for `spacing` in the unit of the costs, for `tilted` without unit.
+        Shape (B,); in the unit of the costs, for `tilted` without unit.
     """
-    term_n = weight_n * activation_n * quantile_factors(particle_n, gradient)
-    # suffix[k] = Σ_{i ≥ k} term_i; the first particle with q_i ≥ c is where the indicator switches on.
-    suffix = np.append(np.cumsum(term_n[::-1])[::-1], 0.0)
-    return np.asarray(suffix[np.searchsorted(particle_n, cost_b, side="left")])
+    n = particle_n.size
+    if gradient == "tilted":
+        score_n = _from_above(result.weight_n * result.activation_n / n)
+    elif gradient == "leave_one_out":
+        score_n = leave_one_out(result.change_g, spectrum, tails)
+    elif gradient == "spacing":
+        score_n = (1 - 1 / n) * _from_above(np.add(*_terms(result.change_g, spectrum, tails)))
+    else:
+        raise ValueError(f"gradient is {gradient!r}; it must be 'leave_one_out', 'spacing' or 'tilted'")
+    return placed(cost_b, particle_n, score_n)
+
+
+def placed(cost_b: Array, particle_n: Array, score_n: Array) -> Array:
+    """The score of each cost: that of the first particle with q_i ≥ c, where 1{c ≤ q_i} switches on."""
+    place_b = np.searchsorted(particle_n, cost_b, side="left")
+    return np.asarray(score_n[np.minimum(place_b, score_n.size - 1)])
+
+
+def leave_one_out(change_g: Array, spectrum: Spectrum, tails: Tails = WHOLE) -> Array:
+    """−n (V_n − V_{n−1}^{(−j)}) of n sorted samples from the n − 1 changes between them. Shape (n,).
+
+    The gap above sample i lies at F = i/n; without sample j at i/(n − 1) if i < j, else at (i − 1)/(n − 1).
+    With G = ∫φ, summed by parts:
+    s_j = Σ_{i ≥ j} n [G(i/n) − G((i − 1)/(n − 1))] h_i − Σ_{i < j} n [G(i/(n − 1)) − G(i/n)] h_i.
+    For the mean it is RLOO over the batch; see Tamar et al. 2015 for CVaR, up to O(1/n).
+    """
+    above_g, below_g = _terms(change_g, spectrum, tails)
+    return np.asarray(_from_above(above_g) - np.append(0.0, np.cumsum(below_g)))
+
+
+def _terms(change_g: Array, spectrum: Spectrum, tails: Tails) -> tuple[Array, Array]:
+    """What each gap gives to the samples below it, and takes from those above it."""
+    n = change_g.size + 1
+    whole = gap_weights(spectrum, n)
+    if tails == WHOLE:
+        return whole[0] * change_g, whole[1] * change_g
+    inner, capped_g = gap_weights(spectrum, n, tails.low, tails.high), tails.capped(change_g)
+    above_g, below_g = (
+        part * change_g + (all_of_it - part) * capped_g for part, all_of_it in zip(inner, whole, strict=True)
+    )
+    return above_g, below_g
+
+
+@lru_cache(maxsize=16)
+def gap_weights(spectrum: Spectrum, n: int, low: float = 0.0, high: float = 1.0) -> tuple[Array, Array]:
+    """The brackets of :func:`leave_one_out`, without the weight of levels outside [low, high]. (n − 1,).
+
+    Their sum is n/(n − 1) times the mean of φ over the bin ((i − 1)/(n − 1), i/(n − 1)].
+    """
+    edge_n = spectrum.cumulative(np.clip(np.arange(n) / max(n - 1, 1), low, high))
+    level_g = spectrum.cumulative(np.clip(np.arange(1, n) / n, low, high))
+    return n * (level_g - edge_n[:-1]), n * (edge_n[1:] - level_g)
+
+
+def _from_above(term_i: Array) -> Array:
+    """Σ of the terms from each on, and 0 after the last; one longer than the terms."""
+    return np.append(np.cumsum(term_i[::-1])[::-1], 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.reference import least_reference, least_size, resolve
-from openrlhf_rad.scores import quantile_factors, score
+from openrlhf_rad.scores import score
+from openrlhf_rad.spectrum import MEAN
 
 Array = NDArray[np.float64]
 
@@ -94,20 +96,14 @@ class RadStep:
         reference_n = empirical_quantiles(self._reference / self.spread, n, repeats=True)
         weight_n = self.profile.weights(n)
         result = self._evaluate(particle_n, reference_n, weight_n)
-        score_b = score(
-            costs / self.spread,
-            particle_n,
-            result.weight_n,
-            result.activation_n,
-            self.profile.constraint.gradient,
-        )
+        score_b = self._score(costs / self.spread, particle_n, result)
         used = self.dual.value
         error = violation_standard_error(
             self.profile.constraint.form,
             costs / self.spread,
             particle_n,
             reference_n,
-            weight_n,
+            self.profile.risk,
             margin=self.ask.shift / self.spread,
             floor=self.ask.least / self.spread,
             cluster_b=cluster_b,
@@ -125,10 +121,9 @@ class RadStep:
         return batch_size if fixed is None else fixed
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuse rollouts so small that no sample could feel the constraint.
+        """Refuse rollouts in which the whole weight of the spectrum sits on the top particle.
 
-        The gradient by spacings knows nothing above the largest cost, so a spectrum whose whole weight sits
-        on the top particle gives a score of 0 throughout: a dead constraint.
+        What is trained is then the largest cost of a rollout, which is another and a milder risk.
 
         Raises:
             ConfigError: with the number of samples that would do.
@@ -139,7 +134,7 @@ class RadStep:
         if self.particle_count(batch_size) < self.minimum_batch():
             raise ConfigError(
                 f"a rollout has {batch_size} samples; under {self.profile.risk} only the most costly one"
-                " would count, which leaves the constraint without a gradient; take at least"
+                " would count, so that the largest of a rollout would be bounded instead; take at least"
                 f" {self.minimum_batch()} samples a rollout (batch size × samples a prompt),"
                 " better ten times as many"
             )
@@ -153,13 +148,12 @@ class RadStep:
 
         It takes every quantile as active. A clip range for rewards below it would cut the constraint.
         """
-        reference_n = empirical_quantiles(
-            self._reference / self.spread, self.particle_count(self._reference.size)
-        )
-        expected = self.profile.constraint.form == "expected"
-        weight_n = np.ones(reference_n.size) if expected else self.profile.weights(reference_n.size)
-        factor_n = quantile_factors(reference_n, self.profile.constraint.gradient)
-        return self.dual.maximum * float(weight_n @ factor_n)
+        cost_r = self._reference / self.spread
+        reference_n = empirical_quantiles(cost_r, self.particle_count(cost_r.size))
+        weight_n = self.profile.weights(reference_n.size)
+        every = evaluate("spectral", reference_n, reference_n, weight_n, level=0.0)
+        extremes = np.array([-math.inf, math.inf])
+        return self.dual.maximum * float(np.ptp(self._score(extremes, reference_n, every)))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold: λ, and the last plan's potentials, from which the next one starts.
@@ -177,6 +171,11 @@ class RadStep:
             self.dual.load_state_dict(state["dual"])
         saved = state.get("potentials")
         self._potentials = None if saved is None else (np.array(saved[0]), np.array(saved[1]))
+
+    def _score(self, cost_b: Array, particle_n: Array, result: ConstraintResult) -> Array:
+        settings = self.profile.constraint
+        spectrum = MEAN if settings.form == "expected" else self.profile.risk
+        return score(cost_b, particle_n, result, spectrum, gradient=settings.gradient)
 
     def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
         transport = self.profile.transport

@@ -10,6 +10,7 @@ from openrlhf_rad.constraint import TransportOptions, evaluate
 from openrlhf_rad.dual import upper_confidence_bound, violation_standard_error
 from openrlhf_rad.particles import empirical_quantiles
 from openrlhf_rad.profile import load_profile
+from openrlhf_rad.spectrum import MEAN
 
 EXACT = TransportOptions(indicator="exact")
 CASES = [
@@ -38,7 +39,8 @@ def violation(profile, form, margin, cost_b, reference):
         "spectral": weight_n * (particle_n - reference_n),
         "expected": particle_n,
     }[form]
-    found = violation_standard_error(form, cost_b, particle_n, reference_n, weight_n, margin=margin)
+    spectrum = load_profile(profile).risk
+    found = violation_standard_error(form, cost_b, particle_n, reference_n, spectrum, margin=margin)
     return missed_n.mean(), found
 
 
@@ -87,7 +89,7 @@ def test_only_the_tail_carries_a_tail_mean():
 def test_answers_to_one_prompt_count_as_dependent():
     cost_p = np.random.default_rng(4).normal(size=40)
     cost_b, prompt_b = np.repeat(cost_p, 4), np.repeat(np.arange(40), 4).astype(str)
-    arguments = (np.sort(cost_b), np.sort(cost_b), np.ones(160))
+    arguments = (np.sort(cost_b), np.sort(cost_b), MEAN)
     alone = violation_standard_error("expected", cost_b, *arguments)
     found = violation_standard_error("expected", cost_b, *arguments, cluster_b=prompt_b)
     assert found.standard_error == pytest.approx(stats.sem(cost_p), rel=1e-12)  # four copies tell nothing new
@@ -97,7 +99,7 @@ def test_answers_to_one_prompt_count_as_dependent():
 
 def test_a_constraint_that_feels_no_quantile_has_no_error():
     cost_b = np.arange(10.0)
-    found = violation_standard_error("no_worse", cost_b, cost_b, cost_b + 100, np.ones(10), margin=1.0)
+    found = violation_standard_error("no_worse", cost_b, cost_b, cost_b + 100, MEAN, margin=1.0)
     assert (found.standard_error, found.samples) == (0.0, 0.0)
 
 

@@ -134,7 +134,7 @@ def test_a_segment_with_too_few_reference_answers_is_told_how_many_samples_would
     )
     enough = answers(rng, 761, "cost", labels=labels * 2 + ["pediatrics"] * 50 + ["adult"] * 199)
     segments = ConstraintSet(profile(text), enough)
-    found = segments(answers(rng, 64, "cost", labels=["pediatrics"] * 20 + ["adult"] * 44, shift=3.0))
+    found = segments(answers(rng, 64, "cost", labels=["pediatrics"] * 20 + ["adult"] * 44, shift=30.0))
     assert found.bonus_b[:20].std() > 0
 
 

@@ -47,6 +47,12 @@ def population_quantiles(n):
     return COST_K[np.minimum(rank_n, RESPONSES - 1)]
 
 
+def spectral_score(spectrum, gradient):
+    particle_n = population_quantiles(PARTICLES)
+    every = evaluate("spectral", particle_n, particle_n, spectrum.weights(PARTICLES), level=0.0)
+    return score(COST_K, particle_n, every, spectrum, gradient=gradient)
+
+
 def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
@@ -63,9 +69,9 @@ def cosine(a, b):
     ],
     ids=str,
 )
-def test_spacing_is_the_true_gradient_of_the_spectral_risk(spectrum):
-    particle_n, ones = population_quantiles(PARTICLES), np.ones(PARTICLES)
-    estimate = reinforce(score(COST_K, particle_n, spectrum.weights(PARTICLES), ones))
+@pytest.mark.parametrize("gradient", ["leave_one_out", "spacing"])
+def test_gaps_give_the_true_gradient_of_the_spectral_risk(spectrum, gradient):
+    estimate = reinforce(spectral_score(spectrum, gradient))
     truth = true_gradient(spectrum)
     assert cosine(estimate, truth) >= 0.9999
     assert np.linalg.norm(estimate) / np.linalg.norm(truth) == pytest.approx(1, abs=0.005)
@@ -73,8 +79,7 @@ def test_spacing_is_the_true_gradient_of_the_spectral_risk(spectrum):
 
 @pytest.mark.parametrize("spectrum", [make_spectrum("mean"), make_spectrum("cvar", alpha=0.9)], ids=str)
 def test_tilted_points_elsewhere_on_skewed_costs(spectrum):
-    particle_n, ones = population_quantiles(PARTICLES), np.ones(PARTICLES)
-    estimate = reinforce(score(COST_K, particle_n, spectrum.weights(PARTICLES), ones, "tilted"))
+    estimate = reinforce(spectral_score(spectrum, "tilted"))
     assert 0.4 < cosine(estimate, true_gradient(spectrum)) < 0.9
 
 
@@ -84,7 +89,7 @@ def test_tilted_is_equation_14_by_its_double_sum():
     weight_n = make_spectrum("wang", eta=0.75).weights(n)
     options = TransportOptions(epsilon, 1e-12, 100_000)
     result = evaluate("improvement", particle_n, reference_n, weight_n, level=0.1, options=options)
-    found = reinforce(score(COST_K, particle_n, result.weight_n, result.activation_n, "tilted"))
+    found = reinforce(score(COST_K, particle_n, result, make_spectrum("wang", eta=0.75), gradient="tilted"))
 
     # Eq. (24) from ones, then Eq. (14) summed over responses and particles.
     kernel = np.exp(-np.maximum(reference_n[None, :] - particle_n[:, None], 0) / epsilon)
@@ -100,3 +105,51 @@ def test_tilted_is_equation_14_by_its_double_sum():
         for i in range(n):
             expected += p[k] * grad_log * -weight_n[i] * slope_n[i] * (COST_K[k] <= particle_n[i])
     np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("form", ["no_worse", "improvement"])
+@pytest.mark.parametrize("costs", [[0, 1], [0, 1, 2], [1, 2, 3, 4, 5]], ids=str)
+@pytest.mark.parametrize("spectrum", [make_spectrum("mean"), make_spectrum("cvar", alpha=0.9)], ids=str)
+def test_on_tied_costs_it_is_the_true_gradient_of_the_gap(form, costs, spectrum):
+    """An indicator at one end of a gap is 0 there; the change across the gap is not."""
+    rng, n, margin = np.random.default_rng(8), 4_000, 0.3
+    logit_k, cost_k = rng.normal(size=60), np.sort(rng.choice(costs, 60)).astype(float)
+    worst_k = cost_k == costs[-1]  # 5 % of the answers, so that the worst tenth holds others too
+    logit_k[worst_k] += np.log(0.05 / 0.95 * np.exp(logit_k[~worst_k]).sum() / np.exp(logit_k[worst_k]).sum())
+    reference_n = np.sort(rng.choice(costs, n, p=[0.92 / (len(costs) - 1)] * (len(costs) - 1) + [0.08]))
+    levels = np.arange(n + 1) / n
+
+    def particles(logit_k):
+        edges = np.cumsum(probabilities(logit_k))
+        return cost_k[np.minimum(np.searchsorted(edges, (levels[:-1] + levels[1:]) / 2), 59)]
+
+    def missed(logit_k):
+        """The gap of the policy itself, the weight of each level interval between its quantile's ends."""
+        edges = np.clip(np.append(0.0, np.cumsum(probabilities(logit_k))), 0, 1)
+        total = 0.0
+        for value in costs:
+            held = np.flatnonzero(cost_k == value)
+            if not held.size:
+                continue
+            low, high = edges[held[0]], edges[held[-1] + 1]
+            inside = np.clip(levels, low, high)
+            side = value - reference_n + margin if form == "no_worse" else reference_n + margin - value
+            part = np.diff(spectrum.cumulative(inside)) @ np.maximum(side, 0)
+            total += part if form == "no_worse" else -part
+        return total
+
+    truth = np.array([(missed(logit_k - h) - missed(logit_k + h)) / 2e-3 for h in 1e-3 * np.eye(60)])
+    particle_n = particles(logit_k)
+    result = evaluate(
+        form,
+        particle_n,
+        reference_n,
+        spectrum.weights(n),
+        level=0.0,
+        margin=margin,
+        options=TransportOptions(indicator="exact"),
+    )
+    p, score_k = probabilities(logit_k), score(cost_k, particle_n, result, spectrum)
+    estimate = p * (score_k - p @ score_k)
+    assert cosine(estimate, truth) >= 0.999
+    assert np.linalg.norm(estimate) / np.linalg.norm(truth) == pytest.approx(1, abs=0.02)

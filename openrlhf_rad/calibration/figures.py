@@ -30,7 +30,7 @@ class Figures:
     Attributes:
         mean, spread: of C_0. risk: ρ_w(C_0).
         score_spread: standard deviation of s(c) over the reference's answers with every quantile active,
-            in reference spreads for `spacing` and without unit for `tilted`, as in training.
+            in reference spreads, or for `tilted` without unit, as in training.
         reward_spread: standard deviation of the rewards; None without rewards.
         balance: λ_eq = σ_r / σ_s, the λ at which the cost moves the advantage as much as the reward does;
             σ_r is 1 where no rewards are there; infinite where the score is flat.
@@ -56,8 +56,8 @@ def measure(sample: Sample, spectrum: Spectrum, gradient: Gradient, seed: int = 
         ordered = draws.ordered((cost_b - centre) / scale)
         mass = draws.bin_mass(spectrum)
         mean_r, spread_r = _moments(draws, ordered)
-        score_r = _score_spread(draws, ordered, mass, gradient)
-        score_r = score_r / spread_r if gradient == "spacing" else score_r
+        score_r = _score_spread(draws, ordered, spectrum, gradient)
+        score_r = score_r if gradient == "tilted" else score_r / spread_r
         reward_r = (
             np.ones_like(mean_r)
             if sample.reward_b is None
@@ -122,16 +122,16 @@ def _moments(draws: Draws, ordered: Array) -> tuple[Array, Array]:
     return mean_r, np.sqrt(np.maximum(draws.mean(ordered * ordered) - mean_r * mean_r, 0.0))
 
 
-def _score_spread(draws: Draws, ordered: Array, mass: Array, gradient: Gradient) -> Array:
-    """Standard deviation of s(c) = Σ_i w_i d_i 1{c ≤ q_i} (Eq. (38)) in every draw; see :mod:`scores`."""
-    size = np.repeat(draws.count_r, draws.count_r)
+def _score_spread(draws: Draws, ordered: Array, spectrum: Spectrum, gradient: Gradient) -> Array:
+    """Standard deviation of s(c) in every draw; see :mod:`scores`."""
     last = draws.start_r + draws.count_r - 1
-    if gradient == "spacing":
-        factor = np.append(np.diff(ordered), 0.0)
-        factor[last] = 0.0
-        term = mass * size * factor
+    if gradient == "tilted":
+        term = draws.bin_mass(spectrum)
     else:
-        term = mass
+        size = np.repeat(draws.count_r, draws.count_r) - (gradient == "spacing")
+        gap = np.append(np.diff(ordered), 0.0)
+        gap[last] = 0.0
+        term = draws.gap_mass(spectrum) * size * gap
     before = np.cumsum(term) - term
     score = np.repeat(before[last] + term[last], draws.count_r) - before
     # Equal costs share the score of the first of them.

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from openrlhf_rad.constraint import Form
-from openrlhf_rad.scores import score
+from openrlhf_rad.constraint import Form, exact_changes, shifted
+from openrlhf_rad.scores import leave_one_out, placed
+from openrlhf_rad.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ def violation_standard_error(
     cost_b: Array,
     particle_n: Array,
     reference_n: Array,
-    weight_n: Array,
+    spectrum: Spectrum,
     *,
     margin: float = 0.0,
     floor: float = -math.inf,
@@ -67,26 +68,28 @@ def violation_standard_error(
     """Standard error of the violation of :func:`~openrlhf_rad.constraint.evaluate`, the reference held fixed.
 
     Each form's violation is Σ k_i q_i up to constants, with k_i = w_i a_i/n and a_i the exact indicator of
-    quantile i; its influence function at c is −∫_c k dq up to a constant: the score with spacings, centred.
-    So the error is the standard deviation of that score over √B (Serfling 1980, section 8.1), enlarged by
-    Bessel's factor for the samples that carry it.
+    quantile i; its influence function at c is −∫_c k dq up to a constant: (n − 1)/n times the score that
+    leaves one out, centred. So the error is the jackknife's, the standard deviation of that score over √B
+    (Serfling 1980, section 8.1), enlarged by Bessel's factor for the samples that carry it.
 
     Args:
-        cost_b, particle_n, reference_n, weight_n, margin, floor: as for the constraint, in one unit.
+        cost_b, particle_n, reference_n, margin, floor: as for the constraint, in one unit.
+        spectrum: of its risk.
         cluster_b: a label a sample; samples of one label, such as answers to one prompt, count as dependent.
 
     Returns:
         0 on 0 samples where the constraint feels no quantile.
     """
-    if form == "expected":
-        weight_n = np.ones(particle_n.size)
-    active_n = _exact(form, particle_n, reference_n, margin, floor)
+    n, phi = particle_n.size, MEAN if form == "expected" else spectrum
+    weight_n, shifted_n = phi.weights(n), shifted(form, reference_n, margin, floor)
+    active_n = _exact(form, particle_n, shifted_n)
     carried_n = weight_n * active_n
     if not carried_n.any():
         return Uncertainty(0.0, 0.0)
-    influence_b = score(cost_b, particle_n, weight_n, active_n)
+    score_n = leave_one_out(exact_changes(form, particle_n, shifted_n), phi)
+    influence_b = (1 - 1 / n) * placed(cost_b, particle_n, score_n)
     influence_b = influence_b - influence_b.mean()
-    samples = float(carried_n.sum() ** 2 / (carried_n @ carried_n)) * cost_b.size / particle_n.size
+    samples = float(carried_n.sum() ** 2 / (carried_n @ carried_n)) * cost_b.size / n
     if cluster_b is not None:
         _, place_b = np.unique(np.asarray(cluster_b), return_inverse=True)
         influence_b = np.asarray(np.bincount(place_b.reshape(-1), weights=influence_b), dtype=np.float64)
@@ -95,10 +98,10 @@ def violation_standard_error(
     return Uncertainty(math.sqrt(bessel * float(influence_b @ influence_b)) / cost_b.size, samples)
 
 
-def _exact(form: Form, particle_n: Array, reference_n: Array, margin: float, floor: float) -> Array:
+def _exact(form: Form, particle_n: Array, shifted_n: Array) -> Array:
     """1 where the violation moves with quantile i, else 0; a tie counts, as either side of it may."""
     if form == "no_worse":
-        return (particle_n >= np.maximum(reference_n - margin, floor)).astype(np.float64)
+        return (particle_n >= shifted_n).astype(np.float64)
     if form == "improvement":
-        return (particle_n <= reference_n + margin).astype(np.float64)
+        return (particle_n <= shifted_n).astype(np.float64)
     return np.ones(particle_n.size)

@@ -44,7 +44,7 @@ def constraint(problems: Problems, layers: Layers) -> ConstraintSettings:
         problems.add(layers.path("margin"), layers.get("margin", None), rule, "remove it")
     if form == "expected" and settings.gradient == "tilted":
         rule = "form expected has the plain expected-cost gradient"
-        problems.add(layers.path("gradient"), "tilted", rule, "write spacing")
+        problems.add(layers.path("gradient"), "tilted", rule, "write leave_one_out")
     return settings
 
 

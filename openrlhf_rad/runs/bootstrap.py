@@ -52,10 +52,10 @@ class Draws:
         self._cluster_b, self._multiplicity = cluster_b, multiplicity
         self.count_r = multiplicity @ np.bincount(cluster_b, minlength=multiplicity.shape[1])
         self.start_r = np.concatenate([[0], np.cumsum(self.count_r)[:-1]])
-        rank = np.arange(self.count_r.sum()) - np.repeat(self.start_r, self.count_r)
+        self._rank = np.arange(self.count_r.sum()) - np.repeat(self.start_r, self.count_r)
         self._size = np.repeat(self.count_r, self.count_r)
-        self.level = (rank + 1) / self._size
-        self._below = rank / self._size
+        self.level = (self._rank + 1) / self._size
+        self._below = self._rank / self._size
 
     def ordered(self, value_b: ArrayLike) -> Array:
         """The values of every draw, sorted upwards within it, shape (Σ count_r,)."""
@@ -67,6 +67,13 @@ class Draws:
     def bin_mass(self, spectrum: Spectrum) -> Array:
         """G(i/N) − G((i−1)/N), the weight of each answer in ρ_w, shape (Σ count_r,)."""
         mass: Array = np.maximum(spectrum.cumulative(self.level) - spectrum.cumulative(self._below), 0.0)
+        return mass
+
+    def gap_mass(self, spectrum: Spectrum) -> Array:
+        """G(i/(N − 1)) − G((i − 1)/(N − 1)), the weight of the gap above answer i, 0 above the last."""
+        last = np.maximum(self._size - 1, 1)
+        ends = [spectrum.cumulative(np.minimum((self._rank + up) / last, 1.0)) for up in (0, 1)]
+        mass: Array = np.maximum(ends[1] - ends[0], 0.0)
         return mass
 
     def mean(self, ordered: Array) -> Array:

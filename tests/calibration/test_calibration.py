@@ -56,7 +56,7 @@ def test_the_fall_is_the_violation_at_the_start(normal):
         assert proposal.asked.fall == pytest.approx(violation)
 
 
-@pytest.mark.parametrize("gradient", ["spacing", "tilted"])
+@pytest.mark.parametrize("gradient", ["leave_one_out", "spacing", "tilted"])
 @pytest.mark.parametrize("risk", ["cvar α=0.8", "mean", "exponential κ=3"])
 def test_the_score_spread_is_that_of_the_training_step(risk, gradient, normal):
     cost_b = np.exp(normal[:400]).round(1)  # with ties
