@@ -36,11 +36,19 @@ def json_lines(path: Path) -> Iterator[Record]:
 def json_list(path: Path) -> Iterator[Record]:
     """The records of a file that holds one list, or a list for each id as HarmBench's completions.
 
+    JSON lines, which hubs publish by that suffix too, are read as such.
+
     Raises:
         DataError: it holds anything else.
     """
     with _opened(path) as file:
-        data = _parse(_decode(file.read(), path, 1).removeprefix("\ufeff"), path, 1)
+        content = _decode(file.read(), path, 1).removeprefix("\ufeff")
+    if _is_lines(content):
+        data = [
+            _parse(line, path, number) for number, line in enumerate(content.split("\n"), 1) if line.strip()
+        ]
+    else:
+        data = _parse(content, path, 1)
     if isinstance(data, dict) and data and all(_is_list_of_rows(held) for held in data.values()):
         data = [{"BehaviorID": name, **row} for name, held in data.items() for row in held]
     if not isinstance(data, list):
@@ -120,6 +128,17 @@ def _parse(content: str, path: Path, line: int) -> Any:
         raise DataError(f"{place}: it is not JSON ({error.msg}){cut_off}; mend it or remove it") from None
     except RecursionError:
         raise DataError(f"{path}:{line}: JSON nested too deeply to be a row; mend it or remove it") from None
+
+
+def _is_lines(content: str) -> bool:
+    """Whether there are several lines and the first is a whole record."""
+    first, _, rest = content.strip().partition("\n")
+    if not (first.startswith("{") and rest.strip()):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except (json.JSONDecodeError, RecursionError):
+        return False
 
 
 def _is_list_of_rows(value: Any) -> bool:

@@ -173,3 +173,13 @@ def test_broken_utf_16(tmp_path):
     with pytest.raises(DataError) as error:
         list(rows(path))
     assert str(error.value) == f"{path}: byte 4 is not UTF-16; save the file as UTF-8"
+
+
+def test_json_lines_by_the_name_of_json(tmp_path):
+    path = tmp_path / "train.json"
+    path.write_text('\n{"prompt": "a\u2028b"}\n\n{"prompt": "c"}\n')
+    assert [row.values["prompt"] for row in rows(path)] == ["a\u2028b", "c"]
+    path.write_text('{"prompt": "a"}\n{"prompt": "b"\n')
+    with pytest.raises(DataError) as error:
+        list(rows(path))
+    assert str(error.value).startswith(f"{path}:2:15: it is not JSON (Expecting ',' delimiter)")
