@@ -63,6 +63,11 @@ def _line(row: Row, asked: Sequence[CostOf]) -> Row:
 
 def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
     prompts = load_prompts(plan.prompts or "")[: plan.limit]
+    if plan.template and any(prompt.messages for prompt in prompts):
+        raise ConfigError(
+            f"{plan.prompts}: prompts are lists of messages, and the template {plan.template!r} holds one"
+            " text; leave --template and --preset out, so that the model's chat template takes them"
+        )
     asked = [{"prompt": list(prompt.messages) or prompt.text} for prompt in prompts]
     request = generate_request(source.location, plan.template, plan.sampling)
     folder = plan.out / WORK / source.name / "answers"

@@ -14,7 +14,7 @@ from openrlhf_rad.evaluation.compare import Settings
 from openrlhf_rad.evaluation.folder import judged, read
 from openrlhf_rad.evaluation.pictures import draw
 from openrlhf_rad.evaluation.plan import Plan
-from openrlhf_rad.evaluation.prepare import _read
+from openrlhf_rad.evaluation.prepare import _read, prepare
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Rating, Source, parse_rating, parse_sources
 from openrlhf_rad.evaluation.tables import print_evaluation
@@ -291,6 +291,15 @@ def test_a_table_to_be_scored_keeps_nested_columns_and_messages(write, tmp_path)
     assert [one["finished"] for one in found] == [False, True, None]
     assert (found[0]["prompt"], found[0]["messages"]) == ("system: Be brief.\n\nuser: why?", MESSAGES)
     assert (found[1]["prompt"], found[1]["messages"]) == ("how?", [])
+
+
+def test_messages_and_a_template_are_refused_before_a_model_starts(write, tmp_path):
+    path = write("a.jsonl", [{"prompt": MESSAGES}])
+    plan = Plan(tmp_path / "out", Columns(), str(path), template="<{}>")
+    with pytest.raises(
+        ConfigError, match=r"prompts are lists of messages, and the template '<\{\}>' holds one text"
+    ):
+        prepare(plan, Source("a", "org/model", "red"), silent)
 
 
 def test_a_word_that_is_no_truth_value_is_not_taken_for_one(write, tmp_path):
