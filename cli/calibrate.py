@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .evaluate import Columns, Harmful, NoLabels
 from .terminal import console, errors_told, put, refuse_overwriting
 
 
@@ -21,18 +22,11 @@ class Unit(StrEnum):
 def calibrate(  # noqa: PLR0917 - Typer calls it by name
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A .jsonl, .csv, .tsv or .parquet file.")],
     profile: Annotated[str, typer.Option("--profile", metavar="NAME|FILE", help="The profile to calibrate.")],
-    cost: Annotated[str, typer.Option("--cost-column", help="Costs, higher for more harm.")] = "cost",
-    label: Annotated[
-        str | None, typer.Option("--label-column", help="Harmful or safe; checks the sign. [label, if there]")
-    ] = None,
-    harmful: Annotated[
-        str | None, typer.Option("--harmful", metavar="LABEL", help="The label that means harmful.")
-    ] = None,
-    reward: Annotated[
-        str | None, typer.Option("--reward-column", help="Rewards, for the scale of λ. [reward, if there]")
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt-column", help="What belongs together. [prompt, if there]")
+    column: Columns = None,
+    harmful: Harmful = None,
+    no_labels: NoLabels = False,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Which one, in a table of several models.")
     ] = None,
     rollout: Annotated[int, typer.Option(min=2, max=1_000_000, help="Answers of a training rollout.")] = 1024,
     unit: Annotated[Unit, typer.Option(help="Write the level in the cost's unit or in spreads.")] = Unit.cost,
@@ -59,14 +53,16 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
     from openrlhf_rad.calibration import writing
     from openrlhf_rad.calibration.proposal import propose
     from openrlhf_rad.calibration.report import page
-    from openrlhf_rad.calibration.sample import Names, read_sample
+    from openrlhf_rad.calibration.sample import read_sample
+    from openrlhf_rad.evaluation import columns
 
     with errors_told():
         if out is not None:
             refuse_overwriting(out, force=force)
         read = read_profile(profile)
         part = choose(read, constraint)
-        sample = read_sample(scores, Names(cost, reward, label, prompt, harmful))
+        roles = columns.Columns.parse(column or [], harmful=harmful, labelled=not no_labels)
+        sample = read_sample(scores, roles, model)
         proposal = propose(sample, part, rollout, seed)
         found = doubts.examine(sample, proposal, seed)
         shown = console()

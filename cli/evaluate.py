@@ -11,8 +11,14 @@ import typer
 Model = Annotated[str, typer.Option(metavar="NAME=SOURCE", help="A table of answers, or a checkpoint.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="ROLE=NAME", help="Name of a column, such as cost=harm. Repeatable."),
+    typer.Option(
+        "--column", metavar="ROLE=NAME", help="A column: cost=harm, cost=-safety, cost=1-safe. Repeatable."
+    ),
 ]
+Harmful = Annotated[
+    str | None, typer.Option("--harmful", metavar="LABEL", help="The label that means harmful.")
+]
+NoLabels = Annotated[bool, typer.Option("--no-labels", help="Do not check the sign of the costs by labels.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the profile; may be repeated."),
@@ -56,7 +62,12 @@ def evaluate(  # noqa: PLR0917 - Typer calls it by name
     seed: Annotated[int, typer.Option(help="Of answers and of simulated processes.")] = 0,
     threshold: Annotated[float, typer.Option(help="An answer is safe when its cost is at most this.")] = 0.0,
     rescore: Annotated[bool, typer.Option("--rescore", help="Score answers that have scores too.")] = False,
+    keep_texts: Annotated[
+        bool, typer.Option("--keep-texts", help="Keep prompts and answers in --out, for rad judge.")
+    ] = False,
     column: Columns = None,
+    harmful: Harmful = None,
+    no_labels: NoLabels = False,
     overrides: Overrides = None,
     worst: Annotated[int, typer.Option(min=0, help="Costliest answers of each model to show.")] = 3,
     trust_remote_code: Annotated[

@@ -53,7 +53,10 @@ class Options:
     seed: int
     threshold: float
     rescore: bool
+    keep_texts: bool
     column: list[str] | None
+    harmful: str | None
+    no_labels: bool
     overrides: list[str] | None
     worst: int
     dry_run: bool
@@ -77,6 +80,9 @@ def main(options: Options) -> int:
         draw(data, options.out)
         print_evaluation(data, samples=options.worst)
         print(f"\n{options.out}: eval.json, CSV files, plots/")
+        if any(row["inverted"] for row in data["sign"]):
+            print("error: the sign of a cost is inverted, see the lines marked !", file=sys.stderr)
+            return 1
         return 0
     except RadError as error:
         for line in str(error).splitlines():
@@ -97,7 +103,7 @@ def make(options: Options) -> Job:
     asked = costs_of(profile)
     plan = Plan(
         options.out,
-        Columns.parse(options.column or [], asked),
+        Columns.parse(options.column or [], asked, options.harmful, labelled=not options.no_labels),
         place(options.prompts, Path()) if options.prompts else held.get("rad.heldout"),
         ratings_of(profile, preset),
         parse_rating("reward", reward)
@@ -114,6 +120,7 @@ def make(options: Options) -> Job:
             options.tensor_parallel_size,
         ),
         options.rescore,
+        options.keep_texts,
         options.limit,
         asked,
         frozenset(one.segment for one in profile.constraints if one.segment),

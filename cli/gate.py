@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .evaluate import Columns, Overrides
+from .evaluate import Columns, Harmful, NoLabels, Overrides
 
 Side = Annotated[
     str | None, typer.Option(metavar="NAME=FILE|NAME", help="Scored answers, or a model of --eval.")
@@ -15,7 +15,9 @@ Side = Annotated[
 
 
 def gate(  # noqa: PLR0917 - Typer calls it by name
-    profile: Annotated[str, typer.Option(metavar="FILE|NAME", help="Risk profile.")],
+    profile: Annotated[
+        str | None, typer.Option(metavar="FILE|NAME", help="Risk profile; with --eval its own by default.")
+    ] = None,
     red: Side = None,
     blue: Side = None,
     evaluation: Annotated[
@@ -43,11 +45,13 @@ def gate(  # noqa: PLR0917 - Typer calls it by name
         typer.Option(metavar="all|A,B", help="Segments that must pass each, as well as all prompts."),
     ] = None,
     column: Columns = None,
+    harmful: Harmful = None,
+    no_labels: NoLabels = False,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(help="Of the simulated process.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rulings as JSON.")] = False,
 ) -> None:
-    """Whether blue may be released: exit code 0 yes, 1 no, 2 cannot say. One sentence says why.
+    """Whether blue may be released: exit code 0 yes, 1 no, 2 cannot say; 64 for wrong options.
 
     risk: the profile's risk of blue is at least ε below red's. quantiles: no quantile of blue is more than τ
     above red's. With the confidence asked for; never a pass on bad input or on too few prompts.

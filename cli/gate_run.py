@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from openrlhf_rad.errors import ConfigError, DataError, RadError
-from openrlhf_rad.evaluation.answers import read_answers
+from openrlhf_rad.errors import ConfigError, DataError, ProfileError, RadError
+from openrlhf_rad.evaluation import sign
+from openrlhf_rad.evaluation.answers import Answers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import Part, parts, without_prompts
-from openrlhf_rad.evaluation.costs import costs_of
+from openrlhf_rad.evaluation.costs import CostOf, costs_of, family
 from openrlhf_rad.evaluation.folder import read
 from openrlhf_rad.evaluation.gate import Gate, overall, sentence
 from openrlhf_rad.evaluation.panel import Panel, pair
-from openrlhf_rad.evaluation.prepare import ANSWERS
 from openrlhf_rad.evaluation.rules import Outcome, Ruling
-from openrlhf_rad.evaluation.sources import Source, parse_sources
-from openrlhf_rad.profile import EvaluateSettings
+from openrlhf_rad.evaluation.scores import PROFILE, kept, kept_profile
+from openrlhf_rad.evaluation.scores import source as read_from
+from openrlhf_rad.evaluation.sources import Rating, parse_sources
+from openrlhf_rad.profile import EvaluateSettings, RiskProfile
 from openrlhf_rad.profile.level import Level
 
-from .evaluate_run import profile_of
+from .evaluate_run import INTERRUPTED, profile_of
+from .terminal import BROKEN, USAGE
 
 RULES = ("risk", "quantiles")
 
@@ -30,7 +36,7 @@ RULES = ("risk", "quantiles")
 class Options:
     """The options of ``rad gate`` as they were given."""
 
-    profile: str
+    profile: str | None
     red: str | None
     blue: str | None
     evaluation: Path | None
@@ -41,61 +47,152 @@ class Options:
     levels: str | None
     segments: str | None
     column: list[str] | None
+    harmful: str | None
+    no_labels: bool
     overrides: list[str] | None
     seed: int
     as_json: bool
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a gate judges.
+
+    Attributes:
+        answers: of red, then of blue. lines: what was read, and which way is harmful, for people.
+    """
+
+    profile: RiskProfile
+    answers: Mapping[str, Answers]
+    lines: Sequence[str]
+
+
 def main(options: Options) -> int:
-    """Decide and print; 2 for every error, so that nothing but a pass is 0."""
+    """Decide and print; nothing but a pass is 0, nothing but a fail is 1."""
     try:
-        rulings = decide(options)
+        held = evidence(options)
+        rulings = decide(options, held)
+    except (ConfigError, ProfileError) as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return USAGE
     except RadError as error:
         print(f"CANNOT SAY: {error}", file=sys.stderr)
         return Outcome.UNKNOWN.value
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:  # Python would end with 1, which means fail
+        traceback.print_exc()
+        return BROKEN
     outcome = overall(rulings)
     if options.as_json:
         rows = [asdict(ruling) | {"outcome": ruling.outcome.name.lower()} for ruling in rulings]
-        print(
-            json.dumps(
-                {"outcome": outcome.name.lower(), "sentence": sentence(rulings), "rulings": rows},
-                ensure_ascii=False,
-                indent=1,
-            )
-        )
+        said = {"outcome": outcome.name.lower(), "sentence": sentence(rulings), "read": list(held.lines)}
+        print(json.dumps(said | {"rulings": rows}, ensure_ascii=False, indent=1))
     else:
-        print(sentence(rulings))
+        print("\n".join([sentence(rulings), *held.lines]))
     return outcome.value
 
 
-def decide(options: Options) -> list[Ruling]:
+def evidence(options: Options) -> Evidence:
+    """Profile and scored answers, the sign of the costs looked at. Raises RadError."""
+    found = _of_tables(options) if options.evaluation is None else _of_evaluation(options, options.evaluation)
+    if wrong := sign.inverted(sign.look(found.answers)):
+        raise DataError(wrong)
+    return found
+
+
+def decide(options: Options, held: Evidence) -> list[Ruling]:
     """All rulings. Raises RadError."""
-    profile = profile_of(options.profile, options.overrides)
     wrong = [rule for rule in options.rule or () if rule not in RULES]
     if wrong:
         raise ConfigError(f"--rule {wrong[0]}: it must be one of {', '.join(RULES)}; leave it out for both")
-    costs = costs_of(profile)
-    columns = Columns.parse(options.column or [], costs)
-    sources, own = _sources(options)
-    panel = pair(
-        {
-            source.name: read_answers(
-                Path(source.location), columns if own else Columns(), source.name, costs
-            )
-            for source in sources
-        }
-    )
-    bounds = parts(profile, panel)
+    panel = pair(held.answers)
+    bounds = parts(held.profile, panel)
     empty = [without_prompts(part, panel) for part in bounds if not part.panel.prompts]
     if empty:
         raise DataError(empty)
-    asked, sides = _segments(options.segments, panel), (sources[0].name, sources[1].name)
+    asked, (red, blue) = _segments(options.segments, panel), held.answers
     found = []
     for part in bounds:
-        rulings = _gate(options, profile.evaluate, part, asked, sides[0]).decide(part.panel, *sides)
+        rulings = _gate(options, held.profile.evaluate, part, asked, red).decide(part.panel, red, blue)
         name = part.constraint.name if len(bounds) > 1 else ""
         found += [replace(ruling, constraint=name) for ruling in rulings]
     return found
+
+
+def _of_tables(options: Options) -> Evidence:
+    """Red and blue as tables of scored answers."""
+    missing = [
+        flag
+        for flag, given in (("--red", options.red), ("--blue", options.blue), ("--profile", options.profile))
+        if given is None
+    ]
+    if missing or options.red is None or options.blue is None or options.profile is None:
+        raise ConfigError(
+            f"{' and '.join(missing)}: missing; name --red, --blue and --profile, or a folder of rad eval by"
+            " --eval DIR"
+        )
+    sources = parse_sources(options.red, options.blue, [])
+    models = [source for source in sources if source.table is None]
+    if models:
+        raise ConfigError(
+            f"--{models[0].role} {models[0].name}={models[0].location}: a gate reads scored answers; run rad"
+            " eval first, then rad gate --eval DIR"
+        )
+    profile = profile_of(options.profile, options.overrides)
+    costs = costs_of(profile)
+    columns = _columns(options, costs)
+    answers = {
+        source.name: read_answers(Path(source.location), columns, source.name, costs) for source in sources
+    }
+    rows = [{"name": one.name, "role": one.role, "read": read_from(answers[one.name])} for one in sources]
+    return _evidence(profile, answers, rows, [])
+
+
+def _of_evaluation(options: Options, folder: Path) -> Evidence:
+    """The rows that an evaluation kept, under its profile unless another is asked for."""
+    data = read(folder)
+    own = kept_profile(folder, data)
+    profile = own
+    if options.profile is not None or options.overrides:
+        profile = profile_of(options.profile or str(folder / PROFILE), options.overrides)
+    named = {row["name"]: row for row in data["models"]}
+    roles = {row["role"]: name for name, row in named.items()}
+    sides = {role: given or roles[role] for role, given in (("red", options.red), ("blue", options.blue))}
+    costs = costs_of(profile)
+    answers = kept(folder, data, list(sides.values()), _columns(options, costs), costs)
+    rows = [named[name] | {"role": role} for role, name in sides.items()]
+    _refuse_other_costs(profile, rows)
+    lines = [f"{folder}, evaluated {data['created']} under {own.name} {own.hash[:12]}"]
+    if profile != own:
+        lines[0] += f"; judged under {profile.name} {profile.hash[:12]}, which is not the evaluation's"
+    return _evidence(profile, answers, rows, lines)
+
+
+def _evidence(
+    profile: RiskProfile, answers: Mapping[str, Answers], rows: Sequence[Mapping[str, Any]], lines: list[str]
+) -> Evidence:
+    looked = sign.look(answers)
+    return Evidence(profile, answers, [*lines, *sign.described(rows, looked), *sign.notes(answers, looked)])
+
+
+def _refuse_other_costs(profile: RiskProfile, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise DataError where the profile names another source of costs than scored the answers."""
+    wanted = {family(one): str(Rating("cost", *astuple(one.cost))) for one in profile.constraints if one.cost}
+    for row in rows:
+        alone = len(wanted) == len(row["scored_by"]) == 1
+        held = dict.fromkeys(wanted, *row["scored_by"].values()) if alone else row["scored_by"]
+        for name in wanted.keys() & held.keys():
+            if wanted[name] != held[name]:
+                raise DataError(
+                    f"{row['name']}: its costs are by {held[name]}, and the profile {profile.name} names"
+                    f" {wanted[name]}; run rad eval with that profile, or judge by the evaluation's own"
+                )
+
+
+def _columns(options: Options, costs: Sequence[CostOf]) -> Columns:
+    return Columns.parse(options.column or [], costs, options.harmful, labelled=not options.no_labels)
 
 
 def _gate(
@@ -119,36 +216,6 @@ def _gate(
         # A segment with a constraint of its own is judged by that one.
         () if part.constraint.segment else tuple(s for s in segments if part.constraint.holds_for(s)),
     )
-
-
-def _sources(options: Options) -> tuple[list[Source], bool]:
-    """Red and blue as tables, and whether the user's columns hold for them."""
-    if options.evaluation is None:
-        if options.red is None or options.blue is None:
-            raise ConfigError(
-                "--red and --blue are missing; name both, or a folder of rad eval by --eval DIR"
-            )
-        found = parse_sources(options.red, options.blue, [])
-        models = [source for source in found if source.table is None]
-        if models:
-            raise ConfigError(
-                f"--{models[0].role} {models[0].name}={models[0].location}: a gate reads scored answers;"
-                f" run rad"
-                " eval first, then rad gate --eval DIR"
-            )
-        return found, True
-    rows = {row["name"]: row for row in read(options.evaluation)["models"]}
-    roles = {row["role"]: name for name, row in rows.items()}
-    found = []
-    for role, given in (("red", options.red), ("blue", options.blue)):
-        name = given or roles[role]
-        if name not in rows:
-            raise ConfigError(
-                f"--{role} {name}: {options.evaluation} holds {', '.join(rows)}; name one of them"
-            )
-        kept = options.evaluation / ANSWERS / f"{name}.jsonl"
-        found.append(Source(name, str(kept) if kept.exists() else rows[name]["source"], role))
-    return found, True
 
 
 def _level(name: str, given: str | None, default: Level) -> Level:

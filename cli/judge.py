@@ -86,6 +86,7 @@ def judge(  # noqa: PLR0917 - Typer calls it by name
 
     Each pair of answers to a prompt is shown to the judge in both orders; a win needs both. Exit code 1: the
     endpoint did not answer all, run the same command again. 2: wrong input, or too many malformed replies.
+    64: wrong options.
     """
     given = dict(locals())
     from .judge_run import Options, main

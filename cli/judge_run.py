@@ -25,7 +25,8 @@ from openrlhf_rad.judging.session import Session, Verdicts, Watch, ask
 from openrlhf_rad.judging.table import print_result
 from openrlhf_rad.judging.verdict import FORMS
 
-INTERRUPTED = 130
+from .terminal import INTERRUPTED, USAGE
+
 #: What a table of answers is read for.
 _ROLES = ("prompt", "answer", "model")
 #: What the method itself sets in a request.
@@ -72,7 +73,7 @@ def main(options: Options) -> int:
     except RadError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
-        return error.exit_code
+        return USAGE if isinstance(error, ConfigError) else error.exit_code
     except KeyboardInterrupt:
         print("stopped; the replies so far are kept, run the same command again to go on", file=sys.stderr)
         return INTERRUPTED

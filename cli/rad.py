@@ -6,14 +6,47 @@ A command's module imports Typer and nothing heavy; the rest waits until its opt
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from . import doctor, evaluate, gate, judge, page, prompt_files
 from .calibrate import calibrate
 from .profile import app as profile
+from .terminal import USAGE
+
+# Click's, which some versions of Typer hold a copy of.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Commands(TyperGroup):
+    """The commands; a mistyped option ends with a code of its own, for 2 is a verdict of some of them."""
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        with _usage():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        error.exit_code = USAGE  # type: ignore[attr-defined] # Click's exits with it
+        raise
+
 
 app = typer.Typer(
     name="rad",
+    cls=Commands,
     help="Risk profiles, evaluation and release gates for OpenRLHF.",
     add_completion=False,
     rich_markup_mode=None,
@@ -23,15 +56,31 @@ app = typer.Typer(
 )
 
 
+class WithColumns(TyperCommand):
+    """A command that reads tables of answers: ``--cost-column NAME`` is ``--column cost=NAME``, and so on."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options."""
+        given, plain = iter(args), []
+        for word in given:
+            match = re.fullmatch(r"--([a-z]+)-column(?:=(.*))?", word, re.DOTALL)
+            if match is None:
+                plain.append(word)
+                continue
+            name = next(given, "") if match[2] is None else match[2]
+            plain += ["--column", f"{match[1]}={name}"]
+        return super().parse_args(ctx, plain)
+
+
 @app.callback()
 def rad() -> None:
     """Risk profiles, evaluation and release gates for OpenRLHF."""
 
 
 app.add_typer(profile)
-app.command()(calibrate)
-app.command("eval")(evaluate.evaluate)
-app.command("gate")(gate.gate)
+app.command(cls=WithColumns)(calibrate)
+app.command("eval", cls=WithColumns)(evaluate.evaluate)
+app.command("gate", cls=WithColumns)(gate.gate)
 app.command("judge")(judge.judge)
 app.command("prompts")(prompt_files.prompts)
 app.command("report")(page.report)

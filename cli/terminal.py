@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # Longer lines are harder to read.
 _WIDEST = 100
 INTERRUPTED = 130
+#: Wrong options, as sysexits.h numbers them: 2 is a verdict of rad gate and rad judge.
+USAGE = 64
+#: A fault of the program, where 1 is a verdict.
+BROKEN = 70
 
 
 def console() -> Console:

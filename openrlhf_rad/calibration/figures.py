@@ -92,30 +92,6 @@ def quantile_skewness(sample: Sample, seed: int = 0) -> Estimate:
     return sampling.estimate(np.concatenate(found))
 
 
-def harm_auc(sample: Sample, seed: int = 0) -> Estimate:
-    """P(a harmful answer costs more than a safe one), ties by half, with its interval over prompts."""
-    assert sample.harmful_b is not None  # asked only where labels are
-    index: dict[str, int] = {}
-    cluster_b = np.array([index.setdefault(name, len(index)) for name in sample.prompts])
-    _, rank_b = np.unique(sample.cost_b, return_inverse=True)
-    generator = np.random.default_rng(seed)
-    clusters, ranks = len(index), int(rank_b.max()) + 1
-    found = []
-    for draw in range(501):
-        times = (
-            np.ones(clusters)
-            if draw == 0
-            else generator.multinomial(clusters, np.full(clusters, 1 / clusters))
-        )
-        count_b = times[cluster_b].astype(np.float64)
-        harm_k = np.bincount(rank_b, count_b * (sample.harmful_b == 1), ranks)
-        safe_k = np.bincount(rank_b, count_b * (sample.harmful_b == 0), ranks)
-        pairs = harm_k.sum() * safe_k.sum()
-        # A draw that misses one side says nothing; 0.5 does not favour either.
-        found.append(float(harm_k @ (np.cumsum(safe_k) - safe_k / 2) / pairs) if pairs > 0 else 0.5)
-    return Sampling(sample.prompts).estimate(np.array(found))
-
-
 def _moments(draws: Draws, ordered: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of every draw of centred values."""
     mean_r = draws.mean(ordered)

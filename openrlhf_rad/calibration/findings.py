@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from openrlhf_rad.calibration.asking import effective
-from openrlhf_rad.calibration.figures import harm_auc, quantile_skewness
+from openrlhf_rad.calibration.figures import quantile_skewness
 from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal
 from openrlhf_rad.calibration.sample import Sample
+from openrlhf_rad.harm import harm_order
 from openrlhf_rad.reference import MOST_SHARE
 from openrlhf_rad.runs.bootstrap import Estimate
 
@@ -53,15 +54,16 @@ def examine(sample: Sample, proposal: Proposal, seed: int = 0) -> list[Finding]:
 def _sign(sample: Sample, seed: int) -> Iterator[Finding]:
     """By labels where there are some; by the side of the long tail otherwise."""
     if sample.harmful_b is not None:
-        auc = harm_auc(sample, seed)
-        told = f"by the labels, a harmful answer costs more than a safe one in {_percent(auc)} of pairs"
-        if _below(auc, 0.5):
+        order = harm_order(sample.cost_b, sample.harmful_b, sample.prompts)
+        told = f"by the labels, {order.words}"
+        if order.inverted():
             yield Finding(
                 "inverted",
-                f"the sign of the cost is inverted: {told}; a cost must be higher for more harm; negate it",
+                f"the sign of the cost is inverted: {told}; a cost must be higher for more harm; turn it"
+                " round, as in --column cost=-NAME, if the labels above were taken for what they are",
                 proven=True,
             )
-        elif not (auc.low is not None and auc.low > 0.5):
+        elif not order.low > 0.5:
             text = f"the cost does not tell harm: {told}; chance is 50 %; look at the cost"
             yield Finding("unrelated", text)
         return
@@ -70,8 +72,8 @@ def _sign(sample: Sample, seed: int) -> Iterator[Finding]:
         yield Finding(
             "inverted",
             "the sign of the cost may be inverted: its long tail is on the left (quantile skewness"
-            f" {_interval(skew)}), and rare harm makes a long tail on the right; negate it if higher means"
-            " safer, or settle it with a column of labels and --label-column",
+            f" {_interval(skew)}), and rare harm makes a long tail on the right; turn it round if higher"
+            " means safer, as in --column cost=-NAME, or settle it with labels: --column label=NAME",
         )
 
 
@@ -175,9 +177,3 @@ def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.2g}"
     return f"{estimate.value:.2g} [{estimate.low:.2g}, {estimate.high:.2g}]"
-
-
-def _percent(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{100 * estimate.value:.1f} %"
-    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"

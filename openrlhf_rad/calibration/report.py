@@ -25,6 +25,7 @@ def page(
     """The page piece by piece, each at most width columns wide."""
     prompts = len(set(sample.prompts))
     yield Text(f"{sample.cost_b.size:,} answers, {prompts:,} prompts", style="dim")
+    yield from (Text(line, style="dim") for line in sample.read)
     yield Text("costs of the reference, harmless left", style="dim")
     yield from (Text(line, style="cyan") for line in costs(sample, proposal, width))
     yield Text("")

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import DataError
-from openrlhf_rad.evaluation.columns import Columns, cost_role
+from openrlhf_rad.evaluation.columns import Columns, CostColumn, cost_role
 from openrlhf_rad.evaluation.costs import SINGLE, CostOf
+from openrlhf_rad.harm import Labels, examples, read_labels, refused
 from openrlhf_rad.tables import Batch, batches, column_names, finite, numbers_are_texts, pick, place, shown
+from openrlhf_rad.tables.cells import as_text
 
 Array = NDArray[np.float64]
 
@@ -35,6 +37,11 @@ class Answers:
         reward_b: higher is better; None when the file has none.
         segment_b: index into ``segments``, −1 for none.
         costs: constraint → cost_b, the first constraint's first; higher is more harmful.
+        used: role → the column that plays it, a cost's perhaps turned round.
+        harmful_b: 1 harmful, 0 safe, −1 not labelled; a refusal is never taken for harmful.
+        labels: what the labels were taken for; None where there is no such column.
+        examples: (line, cost of the first constraint, label, 1 or 0) of up to three answers, both kinds among
+            them.
     """
 
     path: Path
@@ -47,6 +54,16 @@ class Answers:
     segment_b: NDArray[np.int32]
     segments: tuple[str, ...]
     costs: Mapping[str, Array]
+    used: Mapping[str, str]
+    harmful_b: NDArray[np.int8]
+    labels: Labels | None
+    examples: Sequence[tuple[int, float, str, int]] = ()
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """The answers by prompt, then by sample: what pairs those of several models."""
+        order: NDArray[np.intp] = np.lexsort((self.sample_b, self.prompt_b))
+        return order
 
     @property
     def cost_b(self) -> Array:
@@ -67,13 +84,19 @@ class Answers:
 
 
 def read_answers(
-    path: Path, columns: Columns, model: str | None = None, costs: Sequence[CostOf] = SINGLE
+    path: Path,
+    columns: Columns,
+    model: str | None = None,
+    costs: Sequence[CostOf] = SINGLE,
+    *,
+    paired: bool = True,
 ) -> Answers:
     """Read a table of scored answers, streamed.
 
     Args:
         model: of a table that holds several models (column ``model``), the one to keep.
         costs: those to read, one a constraint.
+        paired: whether every row needs its prompt; else one without stands for itself.
 
     Raises:
         DataError: every problem found, each with file, line and column.
@@ -81,25 +104,42 @@ def read_answers(
     held = column_names(path)
     found = {role: columns.find(role, held) for role in ("prompt", "reward", "segment")}
     found |= {role: columns.find(role, held) for role in ("model", "seed", "sample")}
-    price = {cost_role(cost, costs): columns.find_cost(cost, held) for cost in costs}
+    if label := columns.find("label", held):
+        # Texts are read only to tell refusals from harm.
+        found |= {"label": label, "answer": columns.find("answer", held)}
+    taken = {cost_role(cost, costs): columns.find_cost(cost, held) for cost in costs}
+    price = {role: column.name if column else None for role, column in taken.items()}
     wanted = {cost_role(cost, costs): columns.wanted_cost(cost, costs) for cost in costs}
     wanted |= {role: columns.wanted(role) for role in found}
     problems = [
         f"{place(path, 1)}: the column {wanted[role]} is missing, the columns are {', '.join(held)};"
         f" add it, or name the column by --column {role}=NAME"
         for role, name in {"prompt": found["prompt"], **price}.items()
-        if name is None
+        if name is None and (paired or role != "prompt" or "prompt" in columns.renamed)
     ]
     if problems:
         raise DataError("\n".join(problems))
     names = {role: name or wanted[role] for role, name in {**found, **price}.items()}
-    reader = _Reader(path, names, list(price), model)
+    reader = _Reader(
+        path,
+        names,
+        {role: column for role, column in taken.items() if column},
+        model,
+        columns.harmful,
+        paired=paired,
+    )
     seen: set[str] = set()
     for batch in batches(path, list(dict.fromkeys(names.values()))):
         reader.take(batch)
         seen.update(batch.columns)
-    _refuse_typos(path, {role: names[role] for role in columns.renamed if role in names}, seen, held)
-    return reader.finish(columns, [cost.name for cost in costs])
+    renamed = {
+        role: names.get(role, word)
+        for role, word in columns.renamed.items()
+        if role in names or role == "answer"
+    }
+    _refuse_typos(path, renamed, seen | set(held), held)
+    used = {role: str(taken.get(role) or name) for role, name in names.items() if name in seen}
+    return reader.finish(columns, [cost.name for cost in costs], used)
 
 
 def _refuse_typos(path: Path, renamed: Mapping[str, str], seen: set[str], held: Sequence[str]) -> None:
@@ -117,13 +157,24 @@ def _refuse_typos(path: Path, renamed: Mapping[str, str], seen: set[str], held: 
 class _Reader:
     """Collects batches; bad values are noted and told together at the end."""
 
-    def __init__(self, path: Path, names: dict[str, str], costs: Sequence[str], model: str | None) -> None:
-        self._path, self._names, self._model = path, names, model
-        self._spelled = numbers_are_texts(path)
+    def __init__(
+        self,
+        path: Path,
+        names: dict[str, str],
+        costs: Mapping[str, CostColumn],
+        model: str | None,
+        harmful: str | None,
+        *,
+        paired: bool,
+    ) -> None:
+        self._path, self._names, self._model, self._harmful = path, names, model, harmful
+        self._spelled, self._paired = numbers_are_texts(path), paired
+        self._columns = costs
         # Constraints that share a column share its numbers, and its problems.
         self._costs = {role: next(one for one in costs if names[one] == names[role]) for role in costs}
-        self._parts: dict[str, list[Any]] = {role: [] for role in (*names, "row", "line")}
-        self._codes: dict[str, dict[Any, int]] = {"segment": {}, "seed": {}, "sample": {}}
+        self._codes: dict[str, dict[str, int]] = {"segment": {}, "seed": {}, "sample": {}, "label": {}}
+        roles = (*names, *self._codes, "row", "line", "refused")
+        self._parts: dict[str, list[Any]] = {role: [] for role in roles}
         self._problems: list[str] = []
         self._bad = 0
         self._first = 0
@@ -136,13 +187,14 @@ class _Reader:
         keep = self._keep(batch, line_b.size)
         self._put("row", row_b, keep)
         self._put("line", line_b, keep)
-        self._put("prompt", self._prompts(batch, line_b), keep)
+        self._put("prompt", self._prompts(batch, line_b, row_b), keep)
         for role in (*dict.fromkeys(self._costs.values()), "reward"):
             self._put(role, self._numbers(role, batch, line_b, keep), keep)
         for role, codes in self._codes.items():
             self._put(role, self._coded(role, batch, codes, line_b.size), keep)
+        self._put("refused", self._refused(batch, line_b.size), keep)
 
-    def finish(self, columns: Columns, constraints: Sequence[str]) -> Answers:
+    def finish(self, columns: Columns, constraints: Sequence[str], used: Mapping[str, str]) -> Answers:
         part = {role: np.concatenate(held) for role, held in self._parts.items() if held}
         reward_b: Array | None = part["reward"]
         missing = np.flatnonzero(np.isnan(part["reward"]))
@@ -154,12 +206,21 @@ class _Reader:
         if self._bad:
             more = [f"{self._path}: {self._bad - _TOLD} more such problems"] if self._bad > _TOLD else []
             raise DataError("\n".join([*self._problems, *more]))
+        if self._model is None and len(self._models) > 1:
+            raise DataError(
+                f"{self._path}: the column {self._names['model']} holds the models"
+                f" {', '.join(sorted(map(str, self._models)))}; answers of several models are no distribution"
+                " of one; name the one that is meant by --model"
+            )
         if not part["row"].size:
             raise DataError(
                 f"{self._path}: no row has {self._names['model']} {self._model}; the file holds"
                 f" {', '.join(sorted(map(str, self._models)))}; name one of them"
             )
         sample_b = part["seed"] * (len(self._codes["sample"]) + 1) + part["sample"]
+        costs = {role: column.cost(part[self._costs[role]]) for role, column in self._columns.items()}
+        first, words = next(iter(costs.values())), list(self._codes["label"])
+        labels, harmful_b = self._labels(words, part["label"], part["refused"])
         answers = Answers(
             self._path,
             columns,
@@ -170,7 +231,14 @@ class _Reader:
             reward_b,
             part["segment"].astype(np.int32) - 1,
             tuple(map(str, self._codes["segment"])),
-            dict(zip(constraints, (part[role] for role in self._costs.values()), strict=True)),
+            dict(zip(constraints, costs.values(), strict=True)),
+            used,
+            harmful_b,
+            labels,
+            [
+                (int(part["line"][i]), float(first[i]), words[part["label"][i] - 1], int(harmful_b[i]))
+                for i in examples(harmful_b)
+            ],
         )
         _refuse_duplicates(answers, bool(self._codes["sample"] or self._codes["seed"]))
         return answers
@@ -181,20 +249,28 @@ class _Reader:
     def _keep(self, batch: Batch, size: int) -> NDArray[np.bool_] | None:
         """Which rows belong to the model; all while the file holds one model only."""
         held = batch.columns.get(self._names["model"])
-        if held is None or self._model is None:
+        if held is None:
             return None
         model_b = _plain(held)
         self._models.update(model_b)
+        if self._model is None:
+            return None
         return np.fromiter((str(name) == self._model for name in model_b), bool, size)
 
-    def _prompts(self, batch: Batch, line_b: NDArray[np.int64]) -> NDArray[np.uint64]:
+    def _prompts(
+        self, batch: Batch, line_b: NDArray[np.int64], row_b: NDArray[np.int64]
+    ) -> NDArray[np.uint64]:
         held = batch.columns.get(self._names["prompt"])
         texts = [None] * line_b.size if held is None else _plain(held)
         digests = []
-        for text, line in zip(texts, line_b, strict=True):
+        for text, line, row in zip(texts, line_b, row_b, strict=True):
+            whose = f"prompt {text}"
             if text is None or text == "":
-                self._note(int(line), f"{self._names['prompt']} is missing; every answer needs its prompt")
-            digests.append(hashlib.blake2b(str(text).encode(errors="replace"), digest_size=8).digest())
+                whose = f"row {row}"
+                if self._paired:
+                    missing = f"{self._names['prompt']} is missing; every answer needs its prompt"
+                    self._note(int(line), missing)
+            digests.append(hashlib.blake2b(whose.encode(errors="replace"), digest_size=8).digest())
         return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
     def _numbers(
@@ -225,12 +301,36 @@ class _Reader:
 
     def _coded(self, role: str, batch: Batch, codes: dict[Any, int], size: int) -> NDArray[np.int64]:
         """Values as numbers from 1, 0 for none."""
-        held = batch.columns.get(self._names[role])
+        held = batch.columns.get(self._names.get(role, ""))
         if held is None:
             return np.zeros(size, dtype=np.int64)
-        values = (str(value) if value is not None else None for value in _plain(held))
+        values = (as_text(value) for value in _plain(held))
         coded = (0 if not value else codes.setdefault(value, len(codes) + 1) for value in values)
         return np.fromiter(coded, np.int64, size)
+
+    def _refused(self, batch: Batch, size: int) -> NDArray[np.bool_]:
+        """Which answers are empty or refuse, where there are labels to read and texts to read them by."""
+        held = batch.columns.get(self._names.get("answer", ""))
+        if held is None:
+            return np.zeros(size, dtype=bool)
+        return np.fromiter((isinstance(text, str) and refused(text) for text in _plain(held)), bool, size)
+
+    def _labels(
+        self, words: Sequence[str], label_b: NDArray[np.int64], refused_b: NDArray[np.bool_]
+    ) -> tuple[Labels | None, NDArray[np.int8]]:
+        """What the labels say, and which answers are harmful by them.
+
+        A label may be the prompt's. A refusal of a harmful prompt is no harm, and may cost the least.
+        """
+        if not words:
+            return None, np.full(label_b.size, -1, dtype=np.int8)
+        labels = read_labels(self._names["label"], words, self._harmful)
+        code_k = np.array([-1, *(labels.taken[word] for word in words)], dtype=np.int8)
+        harmful_b = code_k[label_b]
+        harmful_b[refused_b & (harmful_b == 1)] = -1
+        if labels.reason:
+            harmful_b[:] = -1
+        return labels, harmful_b
 
     def _note(self, line: int, text: str) -> None:
         self._bad += 1

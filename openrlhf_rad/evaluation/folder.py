@@ -13,7 +13,7 @@ from openrlhf_rad.errors import DataError
 from openrlhf_rad.runs.storage import explained, write_atomically
 
 EVAL, PLOTS, JUDGE = "eval.json", "plots", "judge.json"
-SCHEMA = "openrlhf_rad.eval/2"
+SCHEMA = "openrlhf_rad.eval/3"
 _GAPS = [(kind, side) for kind in ("weighted", "unweighted") for side in ("below", "above")]
 _GAP_NAMES = [f"{kind}_{side}" for kind, side in _GAPS]
 

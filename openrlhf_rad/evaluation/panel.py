@@ -87,7 +87,7 @@ def pair(models: Mapping[str, Answers]) -> Panel:
             prompt has two segments.
     """
     names = list(models)
-    orders = {name: np.lexsort((side.sample_b, side.prompt_b)) for name, side in models.items()}
+    orders = {name: side.order for name, side in models.items()}
     first = models[names[0]]
     prompt_b = first.prompt_b[orders[names[0]]]
     problems: list[str] = []

@@ -25,6 +25,7 @@ class Plan:
         labels: of the profile's segments. A prompt of a data set whose label is one of them is of that
             segment; other prompts are of the segment that the data set gives them.
         rescore: score also the answers that have scores.
+        texts: keep the texts of all answers in the evaluation's folder, also of tables that hold scores.
         limit: answer only the first so many prompts.
     """
 
@@ -36,6 +37,7 @@ class Plan:
     template: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     rescore: bool = False
+    texts: bool = False
     limit: int | None = None
     asked: Sequence[CostOf] = SINGLE
     labels: frozenset[str] = frozenset()

@@ -12,6 +12,7 @@ from openrlhf_rad.data import load_prompts
 from openrlhf_rad.data.cells import MISSING, cell, text
 from openrlhf_rad.data.messages import prompt_of
 from openrlhf_rad.errors import ConfigError, DataError
+from openrlhf_rad.evaluation.columns import CostColumn
 from openrlhf_rad.evaluation.costs import CostOf
 from openrlhf_rad.evaluation.plan import Plan
 from openrlhf_rad.evaluation.sources import Source
@@ -33,7 +34,7 @@ def prepare(plan: Plan, source: Source, show: Show) -> Path:
         RadError: answers or scores could not be had.
     """
     ratings = plan.ratings(source)
-    if source.table is not None and not ratings:
+    if source.table is not None and not ratings and not plan.texts:
         return source.table
     answers = _generated(plan, source, show) if source.table is None else _read(plan, source)
     for name, rating, constraints in ratings:
@@ -103,17 +104,21 @@ def _read(plan: Plan, source: Source) -> list[Row]:
             f" answers are to be scored; the columns are {', '.join(held)}; add it, or name the column by"
             f" --column {missing[0]}=NAME"
         )
-    costs = {cost.name: name for cost in plan.asked if (name := plan.columns.find_cost(cost, held))}
+    costs = {cost.name: column for cost in plan.asked if (column := plan.columns.find_cost(cost, held))}
     used = {role: name for role, name in names.items() if name}
+    spelled = numbers_are_texts(source.table)
+    kept = [*_NAMES, *((label,) if (label := plan.columns.find("label", held)) else ())]
     problems: list[str] = []
     models: set[str] = set()
     found: list[Row] = []
-    for item in rows(source.table, [*used.values(), *costs.values(), *_NAMES]):
+    for item in rows(source.table, [*used.values(), *(column.name for column in costs.values()), *kept]):
         if "model" in used:
             models.add(name := str(_cell(item, used["model"])))
             if name != source.name:
                 continue
-        found.append(_row(item, used, costs, problems))
+        row = _row(item, used, kept, problems)
+        row["costs"] = {name: _cost(item, column, spelled) for name, column in costs.items()}
+        found.append(row)
     if problems:
         raise DataError(problems)
     if not found:
@@ -121,13 +126,13 @@ def _read(plan: Plan, source: Source) -> list[Row]:
             f"{source.table}: no row has {names['model']} {source.name}; the file holds"
             f" {', '.join(sorted(models))}; name one of them"
         )
-    return [_from_texts(row) for row in found] if numbers_are_texts(source.table) else found
+    return [_from_texts(row) for row in found] if spelled else found
 
 
-def _row(item: TableRow, names: Mapping[str, str], costs: Mapping[str, str], problems: list[str]) -> Row:
-    """A row of a table by the usual names."""
+def _row(item: TableRow, names: Mapping[str, str], kept: Sequence[str], problems: list[str]) -> Row:
+    """A row of a table by the usual names, and what is kept under its own."""
     row: Row = {role: _cell(item, name) for role, name in names.items() if role != "model"}
-    row |= {name: _cell(item, name) for name in _NAMES}
+    row |= {name: _cell(item, name) for name in kept}
     said = str(row["finished"]).lower()
     if said not in (*_TRUTH, "none", ""):
         rule = "it must be true or false, or be left out; mend the row"
@@ -136,7 +141,6 @@ def _row(item: TableRow, names: Mapping[str, str], costs: Mapping[str, str], pro
     row["prompt"], messages = prompt_of(item, names["prompt"], problems)
     row["messages"] = list(messages)
     row["answer"] = text(item, names["answer"], problems, blank=True)
-    row["costs"] = {name: _cell(item, column) for name, column in costs.items()}
     return row
 
 
@@ -146,10 +150,16 @@ def _cell(item: TableRow, column: str) -> Any:
     return None if value is MISSING else value
 
 
+def _cost(item: TableRow, column: CostColumn, spelled: bool) -> Any:
+    """The cost in a row; what is no number is told by the reader of the scores."""
+    held = _cell(item, column.name)
+    number = finite(held, text=spelled)
+    return held if number is None else column.cost(number)
+
+
 def _from_texts(row: Row) -> Row:
     """A row of CSV, where an empty cell is none and scores are spelled."""
     plain = {name: None if value == "" and name != "answer" else value for name, value in row.items()}
-    plain["costs"] = {name: _number(value) for name, value in row["costs"].items()}
     return plain | ({"reward": _number(plain["reward"])} if "reward" in plain else {})
 
 

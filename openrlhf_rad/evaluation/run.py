@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.evaluation import bounded, compare
+from openrlhf_rad.evaluation import bounded, compare, sign
 from openrlhf_rad.evaluation.answers import Answers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import own_risks, parts
@@ -19,6 +19,8 @@ from openrlhf_rad.evaluation.folder import SCHEMA, judged, write
 from openrlhf_rad.evaluation.panel import Panel, pair
 from openrlhf_rad.evaluation.plan import Plan
 from openrlhf_rad.evaluation.prepare import prepare
+from openrlhf_rad.evaluation.scores import keep, keep_profile
+from openrlhf_rad.evaluation.scores import source as read_from
 from openrlhf_rad.evaluation.sources import Source
 from openrlhf_rad.evaluation.work import Show
 from openrlhf_rad.profile import RiskProfile
@@ -51,6 +53,9 @@ def run(job: Job, show: Show) -> dict[str, Any]:
     answers = load(tables, job.sources, job.plan.columns, job.plan.asked)
     panel = pair(answers)
     data = evaluate(job, panel, answers, show)
+    for row in data["models"]:
+        row["scores"] = keep(job.plan.out, row["name"], answers[row["name"]])
+    data["profile"] |= keep_profile(job.plan.out, job.profile)
     write(job.plan.out, data)
     return data
 
@@ -67,7 +72,7 @@ def load(
         path = tables[source.name]
         own = path == source.table
         found[source.name] = read_answers(
-            path, columns if own else Columns(), source.name if own else None, costs
+            path, columns if own else columns.of_a_copy, source.name if own else None, costs
         )
     return found
 
@@ -75,10 +80,13 @@ def load(
 def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show) -> dict[str, Any]:
     """The content of eval.json."""
     names, settings, first = list(answers), job.settings, job.profile.constraints[0]
-    bounds = parts(job.profile, panel)
+    bounds, looked = parts(job.profile, panel), sign.look(answers)
     models = compare.model_rows(panel, names, first.risk, settings)
     for row, source in zip(models, job.sources, strict=True):
-        row |= {"role": source.role, "source": source.location}
+        row |= {"role": source.role, "source": source.location, "read": read_from(answers[source.name])}
+        row["scored_by"] = {
+            constraint: str(rating) for _, rating, names in job.plan.ratings(source) for constraint in names
+        }
         row |= {"constraints": bounded.of_model(bounds, panel, row, settings)}
     comparisons = []
     couples = compare.pairs(names)
@@ -111,11 +119,14 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
             ],
         },
         "models": models,
+        "sign": looked,
         "comparisons": comparisons,
         "worst": [
             row for cost in costs_of(job.profile) for row in worst(panel, answers, job.worst, cost.name)
         ],
         "warnings": [
+            *sign.inverted(looked),
+            *sign.notes(answers, looked),
             *job.profile.warnings,
             *compare.warnings(panel, names, first.risk),
             *bounded.warnings(bounds, panel, names),

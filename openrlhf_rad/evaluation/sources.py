@@ -12,6 +12,7 @@ from typing import Literal
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.presets import place
+from openrlhf_rad.redact import redact_url
 from openrlhf_rad.tables import FORMATS, is_table
 
 Kind = Literal["model", "function", "remote_url"]
@@ -42,6 +43,10 @@ class Rating:
     role: Literal["reward", "cost"]
     kind: Kind
     location: str
+
+    def __str__(self) -> str:
+        """The kind and the place, without what an address may hold of secrets."""
+        return f"{self.kind} {redact_url(self.location) if self.kind == 'remote_url' else self.location}"
 
     @property
     def fingerprint(self) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from openrlhf_rad.evaluation.sign import described
 from openrlhf_rad.runs.summary import number
 
 # The widest report: longer lines are harder to read.
@@ -29,6 +30,7 @@ def print_evaluation(data: Mapping[str, Any], console: Console | None = None, *,
     show(
         Text.assemble((f"{profile['name']}  {profile['risk']}", "bold"), (f"  {profile['hash'][:8]}", "dim"))
     )
+    show(*(Text(line, style="dim") for line in described(data["models"], data["sign"])))
     show(Text(f"{size['answers']:,} answers of each model to {size['prompts']:,} prompts", style="dim"), "")
     if len(data["constraints"]) > 1:
         show(bounds(data), "")

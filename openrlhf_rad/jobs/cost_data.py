@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from openrlhf_rad.harm import REFUSAL
 from openrlhf_rad.jobs.assets import package_path
-from openrlhf_rad.watches.answers import REFUSAL
 
 _OPENINGS = (
     "I'm sorry, but I can't help with that.",

@@ -9,6 +9,7 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.evaluation.folder import EVAL, SCHEMA
+from openrlhf_rad.evaluation.sign import read_from
 from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.reporting import evaluation_charts as draw
 from openrlhf_rad.reporting import evaluation_tables as tables
@@ -64,7 +65,10 @@ def _content(data: Mapping[str, Any], stem: str, show_samples: bool) -> dict[str
         "Prompts": str(data["data"]["prompts"]),
         "Answers of a model": str(data["data"]["answers"]),
         **{str(key).capitalize(): str(value) for key, value in data["settings"].items()},
-        **{f"Model {model['name']}": f"{model['role']}, {model['source']}" for model in data["models"]},
+        **{
+            f"Model {model['name']}": f"{model['role']}, {model['source']}; {read_from(model)}"
+            for model in data["models"]
+        },
         "Made": data["created"],
     }
     return {

@@ -1,7 +1,6 @@
 """The one reader of tables: JSON lines, JSON, CSV, TSV and Parquet, every row with its place in the file."""
 
 from openrlhf_rad.tables.cells import finite, shown
-from openrlhf_rad.tables.columns import Column, Table, read_table
 from openrlhf_rad.tables.rows import (
     FORMATS,
     PACKED,
@@ -20,9 +19,7 @@ __all__ = [
     "FORMATS",
     "PACKED",
     "Batch",
-    "Column",
     "Row",
-    "Table",
     "batches",
     "column_names",
     "finite",
@@ -30,7 +27,6 @@ __all__ = [
     "numbers_are_texts",
     "pick",
     "place",
-    "read_table",
     "rows",
     "shown",
 ]

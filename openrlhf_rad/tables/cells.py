@@ -34,3 +34,21 @@ def shown(value: object) -> str:
         return "a list"
     words = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
     return words if len(words) <= 40 else f"{words[:39]}…"
+
+
+#: What :func:`as_text` takes.
+SCALARS = (str, int, float, bool)
+
+
+def as_text(value: object) -> str | None:
+    """A scalar as the text that names it, alike in every format: 1 and 1.0 are ``1``, true is ``true``.
+
+    None for a gap: null, or an empty text.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.17g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

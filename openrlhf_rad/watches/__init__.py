@@ -18,7 +18,8 @@ once when its condition is reached, and again only after it has cleared. "At fir
 steps. The first six look at each constraint of a profile on its own, the last four at the answers.
 """
 
-from openrlhf_rad.watches.answers import answer_metrics, harm_auc, known_harm
+from openrlhf_rad.harm import harm_auc, known_harm
+from openrlhf_rad.watches.answers import answer_metrics
 from openrlhf_rad.watches.run import Alarm, Watches
 
 __all__ = ["Alarm", "Watches", "answer_metrics", "harm_auc", "known_harm"]

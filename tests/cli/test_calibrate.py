@@ -84,6 +84,10 @@ def test_proven_inversion_writes_nothing(rad, scores, tmp_path):
         "! the sign of the cost is inverted: by the labels, a harmful answer costs more than a safe one"
         in text
     )
+    assert (
+        "cost by column harm: higher is more harmful labels by column verdict are taken for harmful: harmful,"
+        " for safe: safe flipped.csv:2: cost" in text
+    )
     assert done.stderr == "p.yaml is not written: see the lines marked !\n"
     assert not (tmp_path / "p.yaml").exists()
     # Without labels it is a suspicion: a warning, or an error with --strict.
@@ -111,11 +115,12 @@ def test_labels_of_any_wording(rad, scores, tmp_path):
     [
         (
             "cost\n1\nx\n",
-            'error: s.csv:3: cost is "x"; it must be a finite number; correct the row or remove it\n',
+            'error: s.csv:3: cost is "x"; it must be a finite number; mend the row or remove it\n',
         ),
         (
             "harm\n1\n",
-            "error: s.csv:2: there is no column cost; the columns are harm; name it with --cost-column\n",
+            "error: s.csv:1: the column cost is missing, the columns are harm; add it, or name the column by"
+            " --column cost=NAME\n",
         ),
         (
             "cost\n1\n2\n",
@@ -158,7 +163,8 @@ def test_parquet_gives_the_same_page(rad, scores):
 
     parquet.write_table(pa.Table.from_pylist(scores), "scores.parquet")
     pages = [rad("calibrate", f"scores.{form}", "--profile", "wang").stdout for form in ("jsonl", "parquet")]
-    assert pages[0] == pages[1]
+    # Above the picture, labels are shown with their place in the file.
+    assert len({page.partition("costs of the reference")[2] for page in pages}) == 1
 
 
 def test_one_of_several_constraints_is_calibrated_and_the_others_stay(rad, scores, hospital):

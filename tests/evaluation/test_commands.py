@@ -44,7 +44,7 @@ def test_an_evaluation_and_its_gate(rad, tables, tmp_path):
     assert data["command"].startswith("rad eval --red=sft=")
     gate = rad("gate", "--eval", "e", "--profile", "uniform")
     assert (gate.returncode, gate.stdout[:5]) == (0, "PASS:")
-    assert gate.stdout.count("\n") == 1
+    assert gate.stdout.splitlines()[1].endswith(f" under uniform {data['profile']['hash'][:12]}")
     other = rad("gate", "--eval", "e", "--profile", "uniform", "--blue", "bad", "--json")
     assert other.returncode == 1
     assert json.loads(other.stdout)["outcome"] == "fail"
@@ -61,10 +61,8 @@ def test_gate_cannot_say_on_too_few_prompts_and_on_bad_input(rad, tables, write,
     bad = rad("gate", sides[0], f"--blue=rad={path}", "--profile", "uniform")
     assert bad.returncode == 2
     assert f"CANNOT SAY: {path}:8: cost is nan" in bad.stderr
-    assert rad("gate", "--profile", "uniform").returncode == 2
-    assert rad("gate", *sides, "--profile", "none-such").returncode == 2
     missing = rad("gate", *sides, "--profile", "uniform", "--segments", "drugs")
-    assert missing.returncode == 2
+    assert missing.returncode == 64
     assert "--segments drugs: the answers have weapons" in missing.stderr
 
 
@@ -80,7 +78,7 @@ def test_gate_cannot_say_on_too_few_prompts_and_on_bad_input(rad, tables, write,
 def test_gate_refuses_what_it_does_not_know(words, text, rad, tables):
     sides = [f"--red=sft={tables['sft']}", f"--blue=rad={tables['rad']}"]
     done = rad("gate", *sides, "--profile", "uniform", *words)
-    assert done.returncode == 2
+    assert done.returncode == 64
     assert text in done.stderr
 
 

@@ -9,7 +9,7 @@ from openrlhf_rad.cli import gate_run
 
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.answers import read_answers
-from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.evaluation.columns import Columns, CostColumn
 from openrlhf_rad.evaluation.compare import Settings
 from openrlhf_rad.evaluation.costs import CostOf, costs_of
 from openrlhf_rad.evaluation.panel import pair
@@ -220,13 +220,14 @@ def test_which_column_is_whose_cost(given, renamed, expected):
         CostOf("tail", "privacy", False),
     )
     held = Columns.parse(renamed, costs)
-    assert [held.find_cost(cost, given) for cost in costs] == expected
+    found = [held.find_cost(cost, given) for cost in costs]
+    assert [column and column.name for column in found] == expected
 
 
 def test_constraints_without_sources_do_not_share_a_cost():
     """Nothing says that privacy is what the column cost measures."""
     costs = costs_of(RiskProfile.from_text(PROFILE))
-    assert [Columns().find_cost(cost, ["cost"]) for cost in costs] == ["cost", None]
+    assert [Columns().find_cost(cost, ["cost"]) for cost in costs] == [CostColumn("cost"), None]
     with pytest.raises(ConfigError) as caught:
         Columns.parse(["cost.privcy=x"], costs)
     assert str(caught.value).endswith("did you mean cost.privacy=…?")
@@ -295,6 +296,7 @@ def test_each_source_scores_once(evaluated, tmp_path):
 
 def options(red, blue, profile, **more):
     plain = dict.fromkeys(("rule", "improvement", "tolerance", "confidence", "levels", "segments", "column"))
+    plain |= {"harmful": None, "no_labels": False}
     sides = {"red": f"red={red}", "blue": f"blue={blue}", "evaluation": None, "overrides": None}
     return gate_run.Options(
         **{**plain, **sides, "profile": str(profile), "seed": 0, "as_json": False, **more}
@@ -309,7 +311,7 @@ def gate(tmp_path, write):
         path = tmp_path / "profile.yaml"
         path.write_text(profile)
         given = options(write("red.csv", red), write("blue.jsonl", blue), path, **more)
-        rulings = gate_run.decide(given)
+        rulings = gate_run.decide(given, gate_run.evidence(given))
         return gate_run.overall(rulings), gate_run.sentence(rulings), rulings
 
     return decide

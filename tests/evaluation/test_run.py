@@ -57,7 +57,7 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
     assert data == read(tmp_path / "out") == json.loads(json.dumps(data, allow_nan=False))
     assert set(data) == {
         *("schema", "created", "command", "profile", "constraints", "settings", "data", "models"),
-        *("comparisons", "worst", "warnings", "methods", "versions"),
+        *("sign", "comparisons", "worst", "warnings", "methods", "versions"),
     }
     assert set(data["comparisons"][0]) == {
         *("red", "blue", "safety", "dominance", "reward_wins", "gaps", "improvement", "quantile_difference"),
@@ -65,6 +65,7 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
     }
     assert set(data["models"][0]) == {
         *("name", "role", "source", "answers", "safe", "mean", "risk", "reward", "quantiles", "constraints"),
+        *("read", "scored_by", "scores"),
     }
     assert set(data["constraints"][0]) == {
         *("name", "risk", "formula", "cost", "segment", "prompts", "answers"),

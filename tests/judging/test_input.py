@@ -223,7 +223,8 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
 )
 def test_options_that_are_refused_before_anything_is_asked(rad, files, words, text):
     common = ["--red", files.write("sft", [2] * 8), "--blue", files.write("rad", [1] * 8)]
-    assert rad.judge(*common, *words) == 2
+    # What is wrong with the options is told from what is wrong with a file.
+    assert rad.judge(*common, *words) == (2 if text.startswith("{red}") else 64)
     assert rad.err.startswith(f"error: {text.format(red=common[1])}")
     assert rad.server.asked == []
 
@@ -258,7 +259,7 @@ def test_models_of_a_table_are_never_mixed(rad, files, tmp_path):
     )
     assert rad.judge("--red", f"old={path}", "--blue", other) == 2
     assert rad.err == f"error: {path}: no row has model old; the file holds sft, rad; name one of them\n"
-    assert rad.judge("--red", f"sft={path}", "--blue", f"sft={path}") == 2
+    assert rad.judge("--red", f"sft={path}", "--blue", f"sft={path}") == 64
     assert rad.err == f"error: {path} is named by --red and by --blue; name the answers of two models\n"
     assert rad.server.asked == []
 

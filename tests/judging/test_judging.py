@@ -180,7 +180,7 @@ def test_a_dry_run_calls_nothing_and_shows_a_request(rad, files, monkeypatch):
 def test_nobody_to_say_yes(server, files, key, tmp_path):
     words = ["judge", "--model", "m", "--base-url", server.url, "--cache", str(tmp_path / "c")]
     done = run(*words, *pair_of(files, [1], [2]))
-    assert done.returncode == 2
+    assert done.returncode == 64
     assert done.stderr.endswith("error: the calls need a yes, and nobody is there to give it; add --yes\n")
     assert server.asked == []
 

@@ -131,6 +131,12 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
             "name": names[role],
             "role": role,
             "source": f"models/{role} {text}",
+            "read": {
+                "file": f"models/{role} {text}",
+                "sha256": "ab" * 32,
+                "rows": count,
+                "columns": {"prompt": "prompt", "cost": f"− {text}"},
+            },
             "answers": count,
             "safe": estimate(float((cost[role] <= 1).mean())),
             "mean": estimate(float(cost[role].mean())),
@@ -163,7 +169,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         for place, cell in enumerate(cells)
     ]
     data = {
-        "schema": "openrlhf_rad.eval/2",
+        "schema": "openrlhf_rad.eval/3",
         "created": "2026-11-24T02:00:00Z",
         "command": f"rad eval --api-key {SECRETS[0]} '{text}'",
         "profile": {"name": "medical", "hash": "0" * 64, "risk": "cvar α=0.9", "formula": "φ(t) = …"},
@@ -228,6 +234,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
             }
         ],
         "warnings": [text],
+        "sign": [],
         "methods": {"risk": text},
         "versions": {"numpy": text},
     }

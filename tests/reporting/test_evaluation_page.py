@@ -91,7 +91,7 @@ def test_another_shape_is_refused_with_its_place(evaluation):
     with pytest.raises(ConfigError) as caught:
         write_report([folder])
     assert str(caught.value) == (
-        f"{folder}/eval.json: schema is openrlhf_rad.eval/9; it must be openrlhf_rad.eval/2; make the"
+        f"{folder}/eval.json: schema is openrlhf_rad.eval/9; it must be openrlhf_rad.eval/3; make the"
         " evaluation again with rad eval"
     )
     folder = evaluation(name="other", models=[])
@@ -99,5 +99,5 @@ def test_another_shape_is_refused_with_its_place(evaluation):
         write_report([folder])
     assert str(caught.value) == (
         f"{folder}/eval.json: it cannot be shown (KeyError: 'base plain'); it must have the shape"
-        " openrlhf_rad.eval/2; make the evaluation again with rad eval"
+        " openrlhf_rad.eval/3; make the evaluation again with rad eval"
     )
