@@ -10,6 +10,7 @@ RadError
 ├── JudgeError            a judge that did not answer everything it was asked
 ├── ReferenceCostError   reference costs that cannot serve: too few, constant, not finite
 ├── TransportError        a transport problem that is not valid or did not converge
+├── RunError              an engine, an actor or a collective operation of a run that failed
 └── WatchStop             a watch over the training's metrics that was told to stop the run
 
 Every message says the value, the rule, the fix and the place. The command line prints it without a
@@ -92,6 +93,10 @@ class ReferenceCostError(RadError):
 
 class TransportError(RadError):
     """A transport problem that is not valid, or a solver that did not converge."""
+
+
+class RunError(RadError):
+    """An engine, an actor or a collective operation of a run that failed; the log holds its traceback."""
 
 
 class WatchStop(RadError):

@@ -1,14 +1,15 @@
-"""The actors that train: the loss hook, LoRA merged at the sync, a seed a step, whole checkpoints."""
+"""The models' actors: loss hook, LoRA merged at the sync, a seed a step, whole checkpoints; errors told."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openrlhf.trainer.ray import ppo_actor, ppo_critic
+from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from openrlhf_rad.plugin.cpu_adam import count_through
+from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.lora import merged_at_sync
 from openrlhf_rad.plugin.loss import ReinforceLoss
 from openrlhf_rad.plugin.registry import plain_class
@@ -57,6 +58,7 @@ class Resumable:
         torch_dist_barrier_and_cuda_sync()
 
 
+@telling
 class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # type: ignore[misc]
     """OpenRLHF's policy actor, resumable."""
 
@@ -73,6 +75,7 @@ class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # typ
             super().broadcast_to_vllm()
 
 
+@telling
 class ReinforcePolicyActor(PolicyActor):
     """The policy actor, trained by :class:`~openrlhf_rad.plugin.loss.ReinforceLoss`."""
 
@@ -82,6 +85,7 @@ class ReinforcePolicyActor(PolicyActor):
         self.trainer.actor_loss_fn = ReinforceLoss(self.trainer.actor_loss_fn)
 
 
+@telling
 class CriticActor(Resumable, plain_class(ppo_critic, "CriticModelActor")):  # type: ignore[misc]
     """OpenRLHF's critic, resumable."""
 
@@ -91,3 +95,8 @@ class CriticActor(Resumable, plain_class(ppo_critic, "CriticModelActor")):  # ty
         """Build and load the model as OpenRLHF does, the optimizer to the last bit."""
         super().init_model_from_pretrained(*args, **kwargs)
         count_through(self.critic)
+
+
+@telling
+class ReferenceActor(plain_class(launcher, "ReferenceModelActor")):  # type: ignore[misc]
+    """OpenRLHF's reference model."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer import ray as trainer_ray
 from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic, vllm_engine
 
-from openrlhf_rad.plugin.actor import CriticActor, PolicyActor, ReinforcePolicyActor
+from openrlhf_rad.plugin.actor import (
+    CriticActor,
+    PolicyActor,
+    ReferenceActor,
+    ReinforcePolicyActor,
+)
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.registry import register
 from openrlhf_rad.plugin.resume import identity
@@ -21,9 +26,14 @@ from openrlhf_rad.plugin.vigil import Vigil
 class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
     """OpenRLHF's group of actors; remembers its placement group, so that a cost model can share it."""
 
+    #: Where each group puts its actors; set in the driver alone.
+    vigil: ClassVar[Vigil | None] = None
+
     def __init__(self, *args: Any, pg: Any = None, **kwargs: Any) -> None:
         self.placement_group = pg
         super().__init__(*args, pg=pg, **kwargs)
+        if self.vigil is not None:
+            self.vigil.remember(self._actor_handlers)
 
 
 def attach(options: RadOptions, vigil: Vigil) -> None:
@@ -36,4 +46,6 @@ def attach(options: RadOptions, vigil: Vigil) -> None:
     policy = ReinforcePolicyActor if options.loss == "reinforce" else PolicyActor
     register(ppo_actor, "PolicyModelActor", policy, profile, num_gpus=1)
     register(ppo_critic, "CriticModelActor", CriticActor, profile, num_gpus=1)
+    register(launcher, "ReferenceModelActor", ReferenceActor, num_gpus=1)
+    PlacedActorGroup.vigil = vigil
     launcher.RayActorGroup = PlacedActorGroup

@@ -7,17 +7,17 @@ import runpy
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import wrapt
 
-from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.errors import ConfigError, RunError
 from openrlhf_rad.plugin import compatibility, cpu, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
 from openrlhf_rad.plugin.concealed import conceal
-from openrlhf_rad.plugin.failures import died, rad_error
 from openrlhf_rad.plugin.vigil import Vigil
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.redact import redact, redact_command
@@ -46,9 +46,11 @@ def main(argv: list[str]) -> int:
             folder = _open_folder(options, argv, resumes=saved.load)
         run(options, rest, vigil)
     except BaseException as error:
-        cause = rad_error(error) or died(error) or vigil.cause()
+        cause = vigil.cause(error)
         if cause is None:
             raise
+        if isinstance(cause, RunError):
+            traceback.print_exception(error)  # into the log
         text = "\n".join([redact(str(cause)), *([_way_on(saved)] if folder and saved else [])])
         print(f"\n{type(cause).__name__}: {text}", file=sys.stderr)
         if folder is not None and folder.path.is_dir():
@@ -113,6 +115,9 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil) -> None:
     wrapt.wrap_function_wrapper(ray, "shutdown", _calling(vigil.release))
     try:
         runpy.run_module(COMMAND, run_name="__main__", alter_sys=True)
+    except Exception as error:
+        vigil.settle(error)
+        raise
     finally:
         end_ray()
 

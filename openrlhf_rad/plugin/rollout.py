@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from openrlhf.trainer.ray import vllm_engine
 
-from openrlhf_rad.errors import RewardError
+from openrlhf_rad.errors import RewardError, RunError
+from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.ratings.patience import Patience
 from openrlhf_rad.plugin.ratings.rewards import FAILURE, RemoteRewards, settle_reward
 from openrlhf_rad.plugin.registry import plain_class
@@ -25,6 +29,10 @@ _ADMITTING_SECONDS = 20.0
 #: Ray runs a thousand calls of an actor at a time, so that a larger batch must begin before it is complete.
 _AT_A_TIME = 900
 _LOOK_SECONDS = 2.0
+_LOG_BYTES = 200_000
+#: How vLLM says that an engine ends, and what it puts before every line of the traceback that follows.
+_FATAL = re.compile(r"EngineCore (?:failed to start|encountered a fatal error)\.")
+_PREFIX = re.compile(r"^(?:\([^)]*\) )?ERROR [^\[]*\[[^\]]*\] ?")
 
 
 @dataclass(frozen=True)
@@ -43,17 +51,40 @@ class SharedTokenizer:
         return cls(ray.put(tokenizer))
 
 
+def engine_error() -> str | None:
+    """What vLLM's own process has ended by, which it tells nobody: it prints into this worker's log."""
+    for stream in (1, 2):
+        with suppress(OSError), open(f"/proc/self/fd/{stream}", "rb") as log:
+            log.seek(max(os.fstat(log.fileno()).st_size - _LOG_BYTES, 0))
+            if found := last_fatal(log.read().decode(errors="replace")):
+                return found
+    return None
+
+
+def last_fatal(log: str) -> str | None:
+    """The exception under the last of vLLM's messages that an engine has failed; None where there is none."""
+    block = _FATAL.split(log)[1:][-1:]
+    lines = [_PREFIX.sub("", line) for line in block[0].splitlines() if _PREFIX.match(line)] if block else []
+    starts = [at for at, line in enumerate(lines) if line.startswith("Traceback ")]
+    ends = [at for at in range(starts[-1] + 1, len(lines)) if not lines[at].startswith(" ")] if starts else []
+    return "\n".join(lines[ends[0] :]).strip() or None if ends else None
+
+
 #: In the logs of an answer: how many weight syncs the engine had seen when it began the answer.
 WEIGHT_SYNCS = "rad_weight_syncs"
 
 
+@telling
 class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: ignore[misc]
     """OpenRLHF's vLLM worker; each answer comes back with a reward, or the run stops with the cause."""
 
     _weight_syncs = 0
 
     async def __init__(self, patience: Patience, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
-        await super().__init__(*args, **kwargs)
+        try:
+            await super().__init__(*args, **kwargs)
+        except Exception as error:
+            raise RunError(f"a vLLM engine did not start: {engine_error() or error}") from error
         self._watch_rewards(patience)
         self._turns: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
         # vLLM's engine is a process that would outlive this one, and leave the trainer waiting for it.
@@ -63,6 +94,8 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         """Return never; raise where vLLM's engine has died, which nobody else may ask."""
         while not self.llm.errored:
             await asyncio.sleep(_LOOK_SECONDS)
+        if found := engine_error():
+            raise RunError(f"a vLLM engine failed: {found}")
         raise self.llm.dead_error
 
     async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:

@@ -1,5 +1,6 @@
 """What stopped a run, found in errors that Ray has wrapped."""
 
+import asyncio
 import traceback
 
 import pytest
@@ -7,8 +8,17 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from openrlhf_rad.errors import ConfigError, CostError, EnvironmentProblem, ProfileError, RewardError
-from openrlhf_rad.plugin.failures import died, rad_error
+from openrlhf_rad.errors import (
+    ConfigError,
+    CostError,
+    EnvironmentProblem,
+    ProfileError,
+    RewardError,
+    RunError,
+)
+from openrlhf_rad.plugin import failures
+from openrlhf_rad.plugin.failures import died, failed, rad_error, telling, told
+from openrlhf_rad.plugin.rollout import last_fatal
 
 
 def raised(error, cause=None):
@@ -23,7 +33,7 @@ def wrapped(error, name="fit"):
     """``error`` as the driver gets it from a Ray task: with its cause, of both classes, and sent over."""
     text = "".join(traceback.format_exception(error))
     return cloudpickle.loads(
-        cloudpickle.dumps(RayTaskError(name, text, error, proctitle="ray::fit", pid=1, ip="1.2.3.4"))
+        cloudpickle.dumps(RayTaskError(name, text, error, proctitle=f"ray::{name}", pid=1, ip="1.2.3.4"))
     )
 
 
@@ -122,3 +132,134 @@ def test_a_death_is_told_without_a_traceback(error, what):
 @pytest.mark.parametrize("error", [None, ValueError("x"), wrapped(raised(ValueError("x")))], ids=repr)
 def test_other_errors_are_no_deaths(error):
     assert died(error) is None
+
+
+def test_another_error_in_an_actor_is_told_with_the_innermost_of_them():
+    inner = raised(wrapped(raised(ValueError("wrong shape")), "PolicyActor.fit").as_instanceof_cause())
+    error = wrapped(inner, "RadTrainer.fit").as_instanceof_cause()
+    said = failed(error)
+    assert type(said) is RunError
+    assert str(said) == "PolicyActor.fit failed: ValueError: wrong shape"
+    assert failed(raised(ValueError("of this process"))) is None
+
+
+class Store(dict):
+    """Stands in for Ray's key-value store, with its calls."""
+
+    def internal_kv_put(self, key, value, overwrite, namespace, timeout):
+        if overwrite or (namespace, key) not in self:
+            self[namespace, key] = value
+
+    def internal_kv_get(self, key, namespace, timeout):
+        return self.get((namespace, key))
+
+
+@pytest.fixture
+def store(monkeypatch):
+    held = Store()
+    monkeypatch.setattr(failures, "_store", lambda: held)
+    monkeypatch.setattr(failures, "_key", lambda: b"failure 1")
+
+
+class Unpicklable(Exception):
+    """Holds what cannot be sent."""
+
+    def __init__(self):
+        super().__init__("held")
+        self.held = (number for number in ())
+
+
+@telling
+class Actor:
+    """As an actor of a model, and as one of an engine."""
+
+    def fit(self, error):
+        raise error
+
+    async def generate(self, error):
+        await asyncio.sleep(0)
+        self.fit(error)
+
+    def retry(self, error):
+        try:
+            self.fit(error)
+        except ValueError:
+            return "mended"
+
+    def _private(self, error):
+        raise error
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("x"), "RunError: Actor.fit failed: ValueError: x"),
+        (Unpicklable(), "RunError: Actor.fit failed: Unpicklable: held"),
+        (COST, f"CostError: {COST}"),
+        (raised(RuntimeError("engine"), COST), f"CostError: {COST}"),
+    ],
+    ids=repr,
+)
+def test_the_first_error_of_an_actor_is_told(error, said):
+    assert told() is None
+    with pytest.raises(type(error)):
+        Actor().fit(error)
+    with pytest.raises(KeyError):
+        Actor().fit(KeyError("later"))
+    assert f"{type(told()).__name__}: {told()}" == said
+
+
+@pytest.mark.usefixtures("store")
+def test_of_a_call_in_a_call_the_one_of_ray_s_is_told():
+    with pytest.raises(ValueError, match="x"):
+        asyncio.run(Actor().generate(ValueError("x")))
+    assert str(told()) == "Actor.generate failed: ValueError: x"
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_mended_or_a_death_or_private_is_not_told():
+    actor = Actor()
+    assert actor.retry(ValueError()) == "mended"
+    for error in (ActorDiedError(), EngineDeadError()):
+        with pytest.raises(type(error)):
+            actor.fit(error)
+    with pytest.raises(ValueError, match="x"):
+        actor._private(ValueError("x"))
+    assert told() is None
+
+
+def test_where_ray_has_ended_the_error_itself_is_left(monkeypatch):
+    monkeypatch.setattr(failures, "_store", lambda: None)
+    monkeypatch.setattr(failures, "_key", lambda: b"failure 1")
+    with pytest.raises(ValueError, match="x"):
+        Actor().fit(ValueError("x"))
+    assert told() is None
+
+
+#: As vLLM 0.29.0 wrote it.
+LOG = """\
+(EngineCore pid=7) INFO 11-27 17:41:15 [core.py:123] Initializing a V1 LLM engine
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] EngineCore encountered a fatal error.
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] Traceback (most recent call last):
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376]   File "core.py", line 1, in run
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376]     step()
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] KeyError: 'first'
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376]
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] During handling of the above exception, another
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376]
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] Traceback (most recent call last):
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376]   File "core.py", line 2, in step
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376]     raise MemoryError("no room:\\nfree some")
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] MemoryError: no room:
+(EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] free some
+(EngineCore pid=7) Process EngineCore:
+(EngineCore pid=7) Traceback (most recent call last):
+"""
+
+
+def test_the_cause_of_an_engine_s_end_is_read_from_its_log():
+    assert last_fatal(LOG) == "MemoryError: no room:\nfree some"
+    assert last_fatal(LOG.replace("encountered a fatal error", "failed to start")) == last_fatal(LOG)
+    assert last_fatal(LOG.split("EngineCore encountered", maxsplit=1)[0]) is None
+    assert last_fatal("EngineCore failed to start.\n") is None

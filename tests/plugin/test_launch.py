@@ -179,6 +179,7 @@ def test_the_exit_code_of_each_error():
         "RewardError": 1,
         "DataError": 2,
         "JudgeError": 1,
+        "RunError": 1,
         "ReferenceCostError": 1,
         "TransportError": 1,
         "WatchStop": 1,
