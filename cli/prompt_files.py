@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,9 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Label of every prompt, as harmful or benign.")
     ] = None,
+    harmful: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="The label that means harmful; others are benign.")
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated."),
@@ -53,8 +57,8 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
     from openrlhf_rad.errors import ConfigError, RadError
 
     try:
-        if label is not None and label_column is not None:
-            raise ConfigError("--label and --label-column both name the labels; leave one out")
+        if label is not None and (label_column is not None or harmful is not None):
+            raise ConfigError("--label is of every prompt; leave it out, or --label-column and --harmful")
         chosen = load_prompts(
             source,
             shape=shape,
@@ -62,6 +66,7 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
             label_column=label_column,
             segment_column=segment_column,
             label=label,
+            harmful=harmful,
             where=_conditions(where or []),
             config=config,
             split=split,
@@ -73,6 +78,11 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
         raise typer.Exit(error.exit_code) from None
     segments = {prompt.segment for prompt in chosen if prompt.segment}
     print(f"{out}: {len(chosen)} prompts" + (f" in {len(segments)} segments" if segments else ""))
+    if label_column or harmful:
+        counts = Counter(prompt.label or "none" for prompt in chosen)
+        print(
+            f"labels: {', '.join(f'{name} {count}' for name, count in counts.most_common())}", file=sys.stderr
+        )
     if any(prompt.messages for prompt in chosen):
         print("the prompts are lists of messages: train with --data.apply_chat_template", file=sys.stderr)
     if all(prompt.label != HARMFUL for prompt in chosen):

@@ -10,9 +10,10 @@ from typing import Literal
 
 from openrlhf_rad.data.cells import MISSING, cell, word
 from openrlhf_rad.data.records import Pair, Prompt
-from openrlhf_rad.data.shapes import HARMFUL, NO_CATEGORY, SHAPES, Shape, detect, plain
+from openrlhf_rad.data.shapes import BENIGN, HARMFUL, NO_CATEGORY, SHAPES, Shape, detect, plain
 from openrlhf_rad.data.sources import open_source, published_label
 from openrlhf_rad.errors import DataError
+from openrlhf_rad.harm import TRUTH, read_labels
 from openrlhf_rad.profile.checks import did_you_mean
 from openrlhf_rad.tables import Row, shown
 
@@ -37,6 +38,7 @@ def load_prompts(
     label_column: str | None = None,
     segment_column: str | None = None,
     label: str | None = None,
+    harmful: str | None = None,
     where: Mapping[str, str] | None = None,
     config: str | None = None,
     split: str | None = None,
@@ -46,8 +48,9 @@ def load_prompts(
     Args:
         shape: a name of :data:`~openrlhf_rad.data.shapes.SHAPES`; by default told from the columns.
         prompt_column: the column of a plain file's prompts, in place of a shape.
-        label_column, segment_column: columns of labels and segments, in place of the shape's.
-        label: the label of every prompt.
+        label_column, segment_column: columns of labels and segments, in place of the shape's. Labels that
+            say what is harmful, by themselves or by the column's name, become harmful and benign.
+        label: the label of every prompt. harmful: the word of the labels' column that means harmful.
         where: columns and the value each must have, for instance FunctionalCategory: standard.
         config, split: of a hub's data set.
 
@@ -73,13 +76,16 @@ def load_prompts(
         segments.setdefault(prompt.text, Counter())[prompt.segment] += 1
         labels.setdefault(prompt.text, Counter())[prompt.label] += 1
     _check(problems, len(found), source, where)
+    if label_column is not None or harmful is not None:
+        meant = _meant(label_column or "label", {word for seen in labels.values() for word in seen}, harmful)
+        labels = {name: _renamed(seen, meant) for name, seen in labels.items()}
     settled = [
         replace(prompt, segment=_commonest(segments[name]), label=label or _commonest(labels[name]))
         for name, prompt in found.items()
     ]
     usual = published_label(source)
     settled = [prompt if prompt.label else replace(prompt, label=usual) for prompt in settled]
-    _refuse_benign(settled, source, config, split, asked=label or label_column)
+    _refuse_benign(settled, source, config, split, asked=label or label_column or harmful)
     return settled
 
 
@@ -166,6 +172,29 @@ def _named(row: Row, column: str, problems: list[str]) -> str:
         problems.append(f"{row.place}: column {column} is missing; {hint}")
         return ""
     return word(row, column, problems)
+
+
+def _meant(column: str, words: set[str], harmful: str | None) -> Mapping[str, str]:
+    """Word of a column of labels → harmful or benign; empty where the words are of another kind.
+
+    Raises:
+        DataError: truth values that may mean either, or no prompt with the word that means harmful.
+    """
+    found = read_labels(column, words - {""}, harmful)
+    if harmful is not None and 1 not in found.taken.values():
+        held = ", ".join(found.taken) or "nothing"
+        raise DataError(f"--harmful is {harmful}; {column} holds {held}; name one of them")
+    unclear = {word for word, value in found.taken.items() if value < 0}
+    if unclear and unclear <= TRUTH.keys():
+        raise DataError(found.reason)
+    return {} if unclear else {word: HARMFUL if value else BENIGN for word, value in found.taken.items()}
+
+
+def _renamed(seen: Counter[str], names: Mapping[str, str]) -> Counter[str]:
+    renamed: Counter[str] = Counter()
+    for name, count in seen.items():
+        renamed[names.get(name, name)] += count
+    return renamed
 
 
 def _commonest(seen: Counter[str]) -> str:

@@ -37,7 +37,7 @@ PromptReader = Callable[[Row, int, list[str]], Prompt]
 #: (row, column of the preferred answer's id, problems) → a pair.
 PairReader = Callable[[Row, str, list[str]], Pair]
 
-HARMFUL = "harmful"
+HARMFUL, BENIGN = "harmful", "benign"
 #: Segments of prompts whose answers showed no harm, and harm that no category names.
 NO_CATEGORY, OTHER_HARM = "none", "other harm"
 SAFETY, HELPFULNESS = "safety", "helpfulness"

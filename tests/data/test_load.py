@@ -380,22 +380,22 @@ def test_message_lists_that_are_no_prompt(tmp_path):
 
 
 def test_nested_columns(tmp_path):
-    row = {"prompt": {"text": "why?", "toxicity": 0.25}, "meta": {"harm": {"Kind": "privacy"}, "flag": True}}
+    row = {"prompt": {"text": "why?", "toxicity": 0.25}, "meta": {"harm": {"Kind": "privacy"}, "toxic": True}}
     path = lines_of(tmp_path / "a.jsonl", row)
     found = load_prompts(
-        path, prompt_column="prompt.text", label_column="meta.flag", segment_column="meta.harm.kind"
+        path, prompt_column="prompt.text", label_column="meta.toxic", segment_column="meta.harm.kind"
     )
-    assert [(p.prompt, p.label, p.segment) for p in found] == [("why?", "true", "privacy")]
+    assert [(p.prompt, p.label, p.segment) for p in found] == [("why?", "harmful", "privacy")]
     flat = lines_of(tmp_path / "b.jsonl", {"prompt.text": "exactly", "prompt": {"text": "inside"}})
     assert [p.prompt for p in load_prompts(flat, prompt_column="prompt.text")] == ["exactly"]
 
 
 def test_labels_of_a_column_are_texts_or_refused(tmp_path):
-    values = [0, 1, True, False, 1.0, 0.5, "x", None]
-    rows = [{"prompt": f"p{i}", "toxicity": value} for i, value in enumerate(values)]
+    values = [3, True, 1.0, 0.5, "x", None]
+    rows = [{"prompt": f"p{i}", "kind": value} for i, value in enumerate(values)]
     path = lines_of(tmp_path / "a.jsonl", *rows)
-    labels = [p.label for p in load_prompts(path, label_column="toxicity")]
-    assert labels == ["0", "1", "true", "false", "1", "0.5", "x", ""]
+    labels = [p.label for p in load_prompts(path, label_column="kind")]
+    assert labels == ["3", "true", "1", "0.5", "x", ""]
     path.write_text('{"prompt": "a", "l": [1]}\n{"prompt": "b", "l": {"x": 1}}\n{"prompt": "c", "l": NaN}\n')
     lines = fails(load_prompts, path, label_column="l").splitlines()
     assert lines == [
@@ -407,6 +407,26 @@ def test_labels_of_a_column_are_texts_or_refused(tmp_path):
     assert fails(load_prompts, path, label_column="l") == (
         f"{path}:2: column l is missing; the row holds prompt"
     )
+
+
+def test_labels_say_what_is_harmful_by_themselves_or_by_their_column(tmp_path):
+    def labels(column, values, **more):
+        rows = [{"prompt": f"p{i}", column: value} for i, value in enumerate(values)]
+        found = load_prompts(lines_of(tmp_path / "a.jsonl", *rows), **{"label_column": column, **more})
+        return [p.label for p in found]
+
+    assert labels("toxicity", [0, 1, True, False, None]) == ["benign", "harmful", "harmful", "benign", ""]
+    assert labels("is_safe", [False, True]) == ["harmful", "benign"]
+    assert labels("kind", ["unsafe", "safe"]) == ["harmful", "benign"]
+    assert labels("kind", ["fraud", "poem"]) == ["fraud", "poem"]
+    assert labels("kind", ["fraud", "poem"], harmful="fraud") == ["harmful", "benign"]
+    assert labels("label", ["1", "0"], harmful="1", label_column=None) == ["harmful", "benign"]
+    with pytest.raises(
+        DataError, match=r"flag holds '0' and '1', and its name does not say which of them is"
+    ):
+        labels("flag", [0, 1])
+    with pytest.raises(DataError, match=r"^--harmful is scam; kind holds fraud, poem; name one of them$"):
+        labels("kind", ["fraud", "poem"], harmful="scam")
 
 
 def test_the_label_of_a_prompt_of_several_rows_is_the_commonest_not_the_first(tmp_path):
@@ -536,5 +556,5 @@ def test_rad_prompts_says_when_no_prompt_is_known_to_be_harmful(tmp_path, capsys
     assert call("--label", "x", "--label-column", "kind") == (
         2,
         "",
-        "error: --label and --label-column both name the labels; leave one out\n",
+        "error: --label is of every prompt; leave it out, or --label-column and --harmful\n",
     )
