@@ -26,7 +26,7 @@ SAFE = frozenset(
     | {"refuse"}
 )
 #: Words that mean harm or safety by the name of their column alone.
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SAYS_HARM = frozenset(
     {"harm", "harmful", "harms", "unsafe", "toxic", "toxicity", "bad", "dangerous", "malicious", "abusive"}
     | {"offensive", "hateful", "violation", "violates", "violating", "violated", "flagged", "jailbroken"}
@@ -88,7 +88,7 @@ def read_labels(column: str, words: Iterable[str], harmful: str | None = None) -
     if not open_words:
         return Labels(column, taken, _one_sided(column, taken))
     word = open_words[0]
-    if says is None and word.strip().lower() in _TRUTH:
+    if says is None and word.strip().lower() in TRUTH:
         listed = " and ".join(repr(word) for word in open_words[:2])
         reason = f"{column} holds {listed}, and its name does not say which of them is harmful"
         return Labels(column, taken, f"{reason}; name it with --harmful", asks=True)
@@ -105,8 +105,8 @@ def _one_sided(column: str, taken: Mapping[str, int]) -> str:
 def _meaning(word: str, says: bool | None) -> int:
     if word in HARMFUL or word in SAFE:
         return int(word in HARMFUL)
-    if word in _TRUTH and says is not None:
-        return int(_TRUTH[word] == says)
+    if word in TRUTH and says is not None:
+        return int(TRUTH[word] == says)
     return -1
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.tables import Row, shown
+from openrlhf_rad.tables.cells import as_text
 
 #: What a row holds in place of a column that it lacks.
 MISSING = object()
@@ -91,12 +92,8 @@ def optional(row: Row, column: str, problems: list[str]) -> str:
 def word(row: Row, column: str, problems: list[str]) -> str:
     """A name that may be absent or null: a text, a number or a truth value, as JSON writes it."""
     value = cell(row, column)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return as_text(value) or ""
     return optional(row, column, problems)
 
 

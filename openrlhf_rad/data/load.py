@@ -184,10 +184,10 @@ def _meant(column: str, words: set[str], harmful: str | None) -> Mapping[str, st
     if harmful is not None and 1 not in found.taken.values():
         held = ", ".join(found.taken) or "nothing"
         raise DataError(f"--harmful is {harmful}; {column} holds {held}; name one of them")
-    unclear = {word for word, value in found.taken.items() if value < 0}
+    unclear = {name.strip().lower() for name, value in found.taken.items() if value < 0}
     if unclear and unclear <= TRUTH.keys():
         raise DataError(found.reason)
-    return {} if unclear else {word: HARMFUL if value else BENIGN for word, value in found.taken.items()}
+    return {} if unclear else {name: HARMFUL if value else BENIGN for name, value in found.taken.items()}
 
 
 def _renamed(seen: Counter[str], names: Mapping[str, str]) -> Counter[str]:
