@@ -35,7 +35,7 @@ with warnings.catch_warnings():
     from openrlhf.trainer.ppo_utils.kl_controller import FixedKLController
 
 from openrlhf_rad.constraint import TransportOptions, evaluate
-from openrlhf_rad.constraint_set import ConstraintSet, Scored
+from openrlhf_rad.constraint_set import ConstraintSet, Scored, SetResult
 from openrlhf_rad.dual import violation_standard_error
 from openrlhf_rad.particles import empirical_quantiles
 from openrlhf_rad.plugin.batch import batch_metrics
@@ -208,9 +208,10 @@ def _advantages(experiences: list[Any], tokenizer: Any) -> Iterator[tuple[str, P
             experience.kl, experience.rewards = kl, experience.info["reward"]
 
     plain, rad = maker(RemoteExperienceMaker), maker(RadExperienceMaker)
-    bonus_b = torch.zeros(sum(len(kl) for kl in kls))
+    none_b = np.zeros(sum(len(kl) for kl in kls))
+    bonus = SetResult(none_b, none_b, {})
     yield "OpenRLHF's own advantages", lambda: (again(), plain.compute_advantages_and_returns(experiences))
-    yield "the same with the bonus", lambda: (again(), rad._with_bonus(experiences, bonus_b))
+    yield "the same with the bonus", lambda: (again(), rad._with_bonus(experiences, bonus))
 
 
 def sizes_of(experiences: list[Any], reference: int) -> dict[str, float]:

@@ -48,12 +48,14 @@ class SetResult:
     """What a rollout gets.
 
     Attributes:
-        bonus_b: Σ_k λ_k s_k(c) of each response, shape (B,), to add to its reward.
+        bonus_b: Σ_k λ_k s_k(c) of each response, shape (B,), to add to its reward, before the baseline.
+        advantage_b: the same of the constraints whose score has its own baseline, to add after it.
         metrics: plain floats; of the first constraint under plain names, of each of several under
             `<constraint>/<name>`.
     """
 
     bonus_b: Array
+    advantage_b: Array
     metrics: dict[str, float]
 
 
@@ -92,16 +94,17 @@ class ConstraintSet:
         Raises:
             CostError: costs that are missing or not finite. TransportError: no usable plan.
         """
-        bonus_b = np.zeros(len(batch.labels))
+        bonus_b, advantage_b = np.zeros(len(batch.labels)), np.zeros(len(batch.labels))
         metrics: dict[str, float] = {}
         for part in self.parts:
-            bonus, found = part(batch)
-            bonus_b += bonus
+            price_b, found = part(batch)
+            target_b = advantage_b if part.step.own_baseline else bonus_b
+            target_b += price_b
             if part is self.parts[0]:
                 metrics.update(found)
             if len(self.parts) > 1:
                 metrics.update({f"{part.constraint.name}/{name}": value for name, value in found.items()})
-        return SetResult(bonus_b, metrics)
+        return SetResult(bonus_b, advantage_b, metrics)
 
     def check_batch(self, batch_size: int) -> None:
         """Refuse rollouts too small for a constraint on all prompts; see :meth:`RadStep.check_batch`."""

@@ -82,7 +82,7 @@ def score(
     elif gradient == "leave_one_out":
         score_n = leave_one_out(result.change_g, spectrum, tails)
     elif gradient == "spacing":
-        score_n = (1 - 1 / n) * _from_above(np.add(*_terms(result.change_g, spectrum, tails)))
+        score_n = (1 - 1 / n) * _from_above(np.add(*gap_terms(result.change_g, spectrum, tails)))
     else:
         raise ValueError(f"gradient is {gradient!r}; it must be 'leave_one_out', 'spacing' or 'tilted'")
     return placed(cost_b, particle_n, score_n)
@@ -102,12 +102,12 @@ def leave_one_out(change_g: Array, spectrum: Spectrum, tails: Tails = WHOLE) -> 
     s_j = Σ_{i ≥ j} n [G(i/n) − G((i − 1)/(n − 1))] h_i − Σ_{i < j} n [G(i/(n − 1)) − G(i/n)] h_i.
     For the mean it is RLOO over the batch; see Tamar et al. 2015 for CVaR, up to O(1/n).
     """
-    above_g, below_g = _terms(change_g, spectrum, tails)
+    above_g, below_g = gap_terms(change_g, spectrum, tails)
     return np.asarray(_from_above(above_g) - np.append(0.0, np.cumsum(below_g)))
 
 
-def _terms(change_g: Array, spectrum: Spectrum, tails: Tails) -> tuple[Array, Array]:
-    """What each gap gives to the samples below it, and takes from those above it."""
+def gap_terms(change_g: Array, spectrum: Spectrum, tails: Tails = WHOLE) -> tuple[Array, Array]:
+    """What each gap gives to the samples below it, and takes from those above it: weight times change."""
     n = change_g.size + 1
     whole = gap_weights(spectrum, n)
     if tails == WHOLE:

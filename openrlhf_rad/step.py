@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openrlhf_rad.baseline import PartnerBaseline, PartnerScores
 from openrlhf_rad.constraint import ConstraintResult, Potentials, TransportOptions, evaluate
 from openrlhf_rad.dual import DualVariable, Uncertainty, make_dual, violation_standard_error
 from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.reference import least_reference, least_size, resolve
-from openrlhf_rad.scores import score
+from openrlhf_rad.scores import WHOLE, score
 from openrlhf_rad.spectrum import MEAN
 
 Array = NDArray[np.float64]
@@ -28,7 +29,8 @@ class StepResult:
 
     Attributes:
         score_b: s(c) of each response, shape (B,), in reference spreads; the policy gradient adds
-            dual_variable · score_b to the reward of a response.
+            dual_variable · score_b to the reward of a response, or where the score has its own baseline
+            (:attr:`RadStep.own_baseline`) to its advantage.
         dual_variable: λ to use for this batch, per reference spread.
         metrics: plain floats; costs, risks, gaps and the constraint are in the cost's own units.
     """
@@ -74,6 +76,14 @@ class RadStep:
             make_dual(profile.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
         )
         self._potentials: Potentials | None = None
+        self._spectrum = MEAN if profile.constraint.form == "expected" else profile.risk
+        self._tails = WHOLE
+        self._baseline = PartnerBaseline()
+
+    @property
+    def own_baseline(self) -> bool:
+        """Whether scores need no other baseline: see :mod:`openrlhf_rad.baseline`."""
+        return self.profile.constraint.gradient == "leave_one_out"
 
     def __call__(
         self, cost_b: ArrayLike, cluster_b: ArrayLike | None = None, *, share: float = 1.0
@@ -97,6 +107,11 @@ class RadStep:
         weight_n = self.profile.weights(n)
         result = self._evaluate(particle_n, reference_n, weight_n)
         score_b = self._score(costs / self.spread, particle_n, result)
+        score_std = float(score_b.std())
+        if self.own_baseline and cluster_b is not None:
+            place_b = np.minimum(np.searchsorted(particle_n, costs / self.spread), n - 1)
+            partner = PartnerScores(result.change_g, self._spectrum, self._tails)
+            score_b = self._baseline(score_b, place_b, np.asarray(cluster_b), partner)
         used = self.dual.value
         error = violation_standard_error(
             self.profile.constraint.form,
@@ -112,7 +127,7 @@ class RadStep:
         self._potentials = result.potentials
         metrics = self._metrics(costs, particle_n, reference_n, weight_n, result)
         metrics.update(self._dual_metrics(used, error))
-        metrics["score_std"] = float(score_b.std())
+        metrics["score_std"] = score_std
         return StepResult(score_b, used, metrics)
 
     def particle_count(self, batch_size: int) -> int:
@@ -156,11 +171,11 @@ class RadStep:
         return self.dual.maximum * float(np.ptp(self._score(extremes, reference_n, every)))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold: λ, and the last plan's potentials, from which the next one starts.
+        """What a checkpoint must hold: λ, the baseline's sums, and the last plan's potentials.
 
         The rest follows from profile and reference.
         """
-        state: dict[str, Any] = {"dual": self.dual.state_dict()}
+        state: dict[str, Any] = {"dual": self.dual.state_dict(), "baseline": self._baseline.state_dict()}
         if self._potentials is not None:
             state["potentials"] = [potential.tolist() for potential in self._potentials]
         return state
@@ -169,13 +184,16 @@ class RadStep:
         """Restore λ and the potentials, if there are any; a fixed λ stays as it is."""
         if not self._fixed:
             self.dual.load_state_dict(state["dual"])
+        if "baseline" in state:
+            self._baseline.load_state_dict(state["baseline"])
         saved = state.get("potentials")
         self._potentials = None if saved is None else (np.array(saved[0]), np.array(saved[1]))
 
     def _score(self, cost_b: Array, particle_n: Array, result: ConstraintResult) -> Array:
         settings = self.profile.constraint
-        spectrum = MEAN if settings.form == "expected" else self.profile.risk
-        return score(cost_b, particle_n, result, spectrum, gradient=settings.gradient)
+        return score(
+            cost_b, particle_n, result, self._spectrum, gradient=settings.gradient, tails=self._tails
+        )
 
     def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
         transport = self.profile.transport

@@ -35,7 +35,7 @@ def test_one_constraint_is_one_step(rng):
     reference, batch = answers(rng, 200, "cost"), answers(rng, 64, "cost", shift=1.0)
     alone = RadStep(plain, reference.costs["cost"])(batch.costs["cost"])
     both = ConstraintSet(plain, reference)(batch)
-    np.testing.assert_array_equal(both.bonus_b, alone.dual_variable * alone.score_b)
+    np.testing.assert_array_equal(both.advantage_b, alone.dual_variable * alone.score_b)
     assert both.metrics == {**alone.metrics, "samples": 64.0}
 
 
@@ -49,7 +49,7 @@ def test_bonuses_add_up_and_each_dual_variable_moves_by_its_own_constraint(rng):
         alone = RadStep(profile(text), reference.costs[one.name])(batch.costs[one.name])
         expected += alone.dual_variable * alone.score_b
         assert found.metrics[f"{one.name}/lambda_next"] == alone.metrics["lambda_next"]
-    np.testing.assert_allclose(found.bonus_b, expected, rtol=1e-12)
+    np.testing.assert_allclose(found.advantage_b, expected, rtol=1e-12)
     assert found.metrics["harm/lambda_next"] > found.metrics["harm/lambda"]
     assert found.metrics["privacy/lambda_next"] < found.metrics["privacy/lambda"]
     assert found.metrics["lambda"] == found.metrics["harm/lambda"]
@@ -63,11 +63,13 @@ def test_a_segment_sees_its_own_answers_only(rng):
     segments = profile(SEGMENTS)
     found = ConstraintSet(segments, reference)(batch)
     adults = RadStep(profile("risk: mean"), reference.costs["cost"][~child_b])(batch.costs["cost"][~child_b])
-    np.testing.assert_allclose(found.bonus_b[~child_b], adults.dual_variable * adults.score_b, rtol=1e-12)
+    np.testing.assert_allclose(found.advantage_b[~child_b], adults.dual_variable * adults.score_b, rtol=1e-12)
     children = RadStep(profile("risk: cvar α=0.9"), reference.costs["cost"][child_b])(
         batch.costs["cost"][child_b]
     )
-    np.testing.assert_allclose(found.bonus_b[child_b], children.dual_variable * children.score_b, rtol=1e-12)
+    np.testing.assert_allclose(
+        found.advantage_b[child_b], children.dual_variable * children.score_b, rtol=1e-12
+    )
     assert found.metrics["cost.child/samples"] == 32
 
 
@@ -86,7 +88,7 @@ def test_a_segment_with_few_answers_looks_back_first_on_the_reference(rng):
         expected = alone(np.concatenate([children, seen[-19:]]))
         found = segments(batch)
         np.testing.assert_allclose(
-            found.bonus_b[:3], expected.dual_variable * expected.score_b[:3], rtol=1e-12
+            found.advantage_b[:3], expected.dual_variable * expected.score_b[:3], rtol=1e-12
         )
         seen = np.concatenate([seen, children])[-22:]
 
@@ -109,7 +111,7 @@ def test_states_restore_every_dual_variable_and_the_recent_costs(rng):
     second.load_state_dict(first.state_dict())
     batch = answers(rng, 24, "cost", labels=labels[:24])
     one, other = first(batch), second(batch)
-    np.testing.assert_array_equal(one.bonus_b, other.bonus_b)
+    np.testing.assert_array_equal(one.advantage_b, other.advantage_b)
     assert one.metrics == other.metrics
 
 
@@ -135,7 +137,7 @@ def test_a_segment_with_too_few_reference_answers_is_told_how_many_samples_would
     enough = answers(rng, 761, "cost", labels=labels * 2 + ["pediatrics"] * 50 + ["adult"] * 199)
     segments = ConstraintSet(profile(text), enough)
     found = segments(answers(rng, 64, "cost", labels=["pediatrics"] * 20 + ["adult"] * 44, shift=30.0))
-    assert found.bonus_b[:20].std() > 0
+    assert found.advantage_b[:20].std() > 0
 
 
 def test_the_window_grows_to_its_size_and_the_step_counts_new_answers(rng):

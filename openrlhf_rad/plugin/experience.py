@@ -6,15 +6,24 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
-from openrlhf_rad.constraint_set import ConstraintSet, Scored
+from openrlhf_rad.constraint_set import ConstraintSet, Scored, SetResult
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.ratings.costs import VaryingCosts
 from openrlhf_rad.plugin.ratings.variety import Variety
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
+
+Array = NDArray[np.float64]
+
+# Of OpenRLHF's estimators: those that divide all advantages of a rollout by one spread, and those whose
+# baseline holds the answer's own reward, so that (K − 1)/K of it is left for K answers to a prompt.
+_WHITENING = ("reinforce", "reinforce_baseline", "gae")
+_SHRINKING = ("dr_grpo", "group_norm")
 
 
 class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
@@ -104,10 +113,24 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             **({} if self.staleness is None else {"staleness": self.staleness}),
         }
         self.last_experiences = experiences
-        return self._with_bonus(experiences, torch.as_tensor(result.bonus_b, dtype=torch.float32))
+        return self._with_bonus(experiences, result)
 
-    def _with_bonus(self, experiences: list[Any], bonus_b: torch.Tensor) -> list[Any]:
-        """OpenRLHF's advantages on reward + bonus, with the logged reward as it was without the bonus."""
+    def _with_bonus(self, experiences: list[Any], result: SetResult) -> list[Any]:
+        """OpenRLHF's advantages on reward + bonus, with the logged reward as it was without the bonus.
+
+        What has its own baseline comes after OpenRLHF's: RLOO with two answers a prompt would double its
+        variance. The estimators that whiten reward and bonus by one factor have to see both.
+        """
+        # In float64, and about the median: float32 keeps seven digits, which one extreme cost would use up.
+        before_b = result.bonus_b - np.median(result.bonus_b)
+        after_b = result.advantage_b
+        answers = self.args.rollout.n_samples_per_prompt
+        if self.advantage_estimator in _WHITENING:
+            before_b, after_b = before_b + after_b, np.zeros(after_b.size)
+        elif self.advantage_estimator in _SHRINKING:
+            after_b = after_b * (answers - 1) / answers
+        if self.advantage_estimator == "group_norm":
+            before_b, after_b = np.zeros(after_b.size), after_b + self._within_prompts(experiences, before_b)
         # Length penalties act on the reward alone, so they come first, in OpenRLHF's precision; OpenRLHF also
         # copies the rewards that it finds then into what it logs.
         for experience in experiences:
@@ -116,37 +139,36 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         apply_length_penalties(experiences, self.args)
         logged = [experience.info["reward"] for experience in experiences]
         sizes = [len(experience.rewards) for experience in experiences]
-        within_groups = self.advantage_estimator == "group_norm"
-        if not within_groups:
-            for experience, bonus in zip(experiences, torch.split(bonus_b, sizes), strict=True):
-                experience.rewards = experience.rewards + bonus
+        for experience, bonus in zip(experiences, _split(before_b, sizes), strict=True):
+            experience.rewards = experience.rewards + bonus
         buffer, self.args.reward.overlong_buffer_len = self.args.reward.overlong_buffer_len, None
         try:
             experiences = super().compute_advantages_and_returns(experiences)
         finally:
             self.args.reward.overlong_buffer_len = buffer
-        for experience, reward in zip(experiences, logged, strict=True):
+        for experience, reward, bonus in zip(experiences, logged, _split(after_b, sizes), strict=True):
             experience.info["reward"] = reward
-        if within_groups:
-            self._add_centred(experiences, bonus_b, sizes)
-        return experiences
-
-    def _add_centred(self, experiences: list[Any], bonus_b: torch.Tensor, sizes: list[int]) -> None:
-        """Add λs − mean over the prompt's answers to advantages that were made of the reward alone.
-
-        ``group_norm`` divides by the spread within a prompt's answers. Of r + λs it would give each prompt a
-        λ of its own, the smaller the more its answers differ in harm; so it sees r, and λs stays as it is.
-        """
-        index = torch.tensor([place for experience in experiences for place in experience.index])
-        centred_b = torch.empty_like(bonus_b)
-        centred_b[index] = bonus_b
-        groups = centred_b.reshape(-1, self.args.rollout.n_samples_per_prompt)
-        centred_b = (groups - groups.mean(-1, keepdim=True)).reshape(-1)[index]
-        for experience, bonus in zip(experiences, torch.split(centred_b, sizes), strict=True):
             token_bonus = bonus[:, None] * experience.action_mask
             experience.advantages = experience.advantages + token_bonus
             experience.returns = experience.returns + token_bonus
             experience.info["return"] = experience.info["return"] + bonus
+        return experiences
+
+    def _within_prompts(self, experiences: list[Any], bonus_b: Array) -> Array:
+        """λs − mean over the prompt's answers, to add to advantages that were made of the reward alone.
+
+        ``group_norm`` divides by the spread within a prompt's answers. Of r + λs it would give each prompt a
+        λ of its own, the smaller the more its answers differ in harm; so it sees r, and λs stays as it is.
+        """
+        index = np.array([place for experience in experiences for place in experience.index])
+        ordered = np.empty_like(bonus_b)
+        ordered[index] = bonus_b
+        groups = ordered.reshape(-1, self.args.rollout.n_samples_per_prompt)
+        return np.asarray((groups - groups.mean(-1, keepdims=True)).reshape(-1)[index])
+
+
+def _split(value_b: Array, sizes: list[int]) -> tuple[torch.Tensor, ...]:
+    return torch.split(torch.as_tensor(value_b, dtype=torch.float32), sizes)
 
 
 def cost_columns(sources: Sequence[str]) -> dict[str, str]:

@@ -24,20 +24,22 @@ BONUS = GENERATOR.normal(size=12) * np.repeat([0.05, 6.0, 1.0], N)
 
 
 class Bonus:
-    """A constraint set that gives each answer its bonus."""
+    """A constraint set that gives each answer its bonus, before the estimator's baseline or after it."""
 
-    def __init__(self, bonus_b):
-        self.bonus_b = bonus_b
+    def __init__(self, bonus_b, *, own_baseline=False):
+        self.bonus_b, self.advantage_b = (0 * bonus_b, bonus_b) if own_baseline else (bonus_b, 0 * bonus_b)
 
     def __call__(self, scored):
-        return SimpleNamespace(bonus_b=self.bonus_b, metrics={})
+        return SimpleNamespace(bonus_b=self.bonus_b, advantage_b=self.advantage_b, metrics={})
 
 
 @pytest.fixture
 def advantages(rollout, batches, good_args, tokenizer):
     """Advantages of every answer's tokens: of rewards and bonus by RAD, or of rewards by OpenRLHF."""
 
-    def compute(estimator, rewards, bonus=None, *, flags=(), order=range(12), sizes=(5, 7)):
+    def compute(
+        estimator, rewards, bonus=None, *, flags=(), order=range(12), sizes=(5, 7), own_baseline=False
+    ):
         args = good_args(
             *("--algo.advantage.estimator", estimator, "--rollout.n_samples_per_prompt", str(N)),
             *flags,
@@ -47,7 +49,7 @@ def advantages(rollout, batches, good_args, tokenizer):
         cls = RemoteExperienceMaker if bonus is None else RadExperienceMaker
         maker = cls(None, None, None, None, FixedKLController(KL), SimpleNamespace(args=args), tokenizer)
         if bonus is not None:
-            maker.constraints = Bonus(np.asarray(bonus)[list(order)])
+            maker.constraints = Bonus(np.asarray(bonus)[list(order)], own_baseline=own_baseline)
             maker.cost_sources, maker.seconds_cost = {"cost": None}, 0.0
         found = batches(_samples(rollout, rewards, order), *sizes)
         for place, experience in zip(np.cumsum([0, *sizes]), found, strict=False):
@@ -120,6 +122,39 @@ def test_linear_estimators_price_harm_at_exactly_lambda(estimator, baseline, adv
     np.testing.assert_allclose(flat(with_bonus) - flat(plain), expected, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    "order", [range(12), [6, 1, 11, 3, 0, 7, 2, 5, 10, 4, 9, 8]], ids=["in order", "mixed"]
+)
+@pytest.mark.parametrize(
+    ("estimator", "share"),
+    [("rloo", 1), ("flash_reinforce", 1), ("dr_grpo", (N - 1) / N), ("group_norm", (N - 1) / N)],
+)
+def test_what_has_its_own_baseline_comes_after_the_estimator_s(estimator, share, order, advantages):
+    """λs as it is; where the estimator leaves (K − 1)/K of the reward, by as much, and λ keeps its price."""
+    plain = advantages(estimator, REWARDS)
+    with_bonus = advantages(estimator, REWARDS, BONUS, order=order, own_baseline=True)
+    np.testing.assert_allclose(flat(with_bonus) - flat(plain), per_token(share * BONUS, plain), atol=2e-5)
+
+
+@pytest.mark.parametrize("estimator", ["reinforce", "reinforce_baseline", "gae"])
+def test_where_all_is_whitened_it_comes_before(estimator, advantages):
+    before = advantages(estimator, REWARDS, BONUS)
+    np.testing.assert_allclose(
+        flat(advantages(estimator, REWARDS, BONUS, own_baseline=True)), flat(before), atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "group_norm"])
+def test_one_extreme_cost_leaves_the_digits_of_the_others(estimator, advantages):
+    """float32 would keep no digit after the point beside 1e7."""
+    bonus = np.append(BONUS[:-1], -1e7) + 1e7
+    plain = advantages(estimator, REWARDS)
+    found = flat(advantages(estimator, REWARDS, bonus)) - flat(plain)
+    expected = (LINEAR["rloo"] if estimator == "rloo" else centred)(bonus)
+    first_two = np.repeat(np.arange(12), [len(answer) for answer in plain]) < 2 * N
+    np.testing.assert_allclose(found[first_two], per_token(expected, plain)[first_two], atol=2e-5)
+
+
 def test_dr_grpo_weighs_the_kl_penalty_by_n_over_n_minus_1_more_than_rloo(advantages):
     """Its baseline holds the answer's own reward; the KL penalty has no baseline."""
     shrunk, whole = advantages("dr_grpo", REWARDS, BONUS), advantages("rloo", REWARDS, BONUS)
@@ -157,8 +192,8 @@ def test_below_1_gae_would_take_harm_from_the_critic(advantages):
     with_bonus = advantages("gae", REWARDS, BONUS, flags=flags)
     change = [after - before for after, before in zip(with_bonus, plain, strict=True)]
     last, first = change[3][-1], change[3][0]
-    shift = last - BONUS[3]
-    assert first - shift == pytest.approx(BONUS[3] * 0.5**3, abs=1e-4)
+    bonus = BONUS[3] - np.median(BONUS)
+    assert first - (last - bonus) == pytest.approx(bonus * 0.5**3, abs=1e-4)
 
 
 @pytest.mark.parametrize(

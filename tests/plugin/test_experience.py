@@ -88,9 +88,11 @@ def dr_grpo(totals):
     return list(totals - np.repeat(np.reshape(totals, (-1, 2)).mean(1), 2))
 
 
-@pytest.mark.parametrize(("estimator", "baseline"), [("rloo", rloo), ("dr_grpo", dr_grpo)])
+@pytest.mark.parametrize(("estimator", "baseline", "share"), [("rloo", rloo, 1.0), ("dr_grpo", dr_grpo, 0.5)])
 @pytest.mark.parametrize("sizes", [(1, 3, 4), (2, 2, 2, 2), (8,)], ids=str)
-def test_advantages_are_made_of_reward_and_score(*, estimator, baseline, sizes, make, good_args, experiences):
+def test_advantages_are_made_of_reward_and_score(
+    *, estimator, baseline, share, sizes, make, good_args, experiences
+):
     args = good_args("--algo.advantage.estimator", estimator)
     batch = experiences(sizes)
     kls = by_sample(batch, "kl")
@@ -98,8 +100,8 @@ def test_advantages_are_made_of_reward_and_score(*, estimator, baseline, sizes, 
     assert scored.dual_variable * scored.score_b.std() > 0.1
     out = make(RadExperienceMaker, args, new_step()).compute_advantages_and_returns(batch)
 
-    centred = baseline(np.array(REWARDS) + scored.dual_variable * scored.score_b)
-    for kl, total, found in zip(kls, centred, by_sample(out, "advantages"), strict=True):
+    totals = baseline(np.array(REWARDS)) + share * scored.dual_variable * scored.score_b
+    for kl, total, found in zip(kls, totals, by_sample(out, "advantages"), strict=True):
         expected = [total - KL * kl[token:].sum() for token in range(len(kl))]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
