@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad.evaluation.scores import sha256
 from openrlhf_rad.judging.answers import Source
 from openrlhf_rad.judging.calls import Call
 from openrlhf_rad.judging.session import Session, Verdicts
@@ -94,6 +95,7 @@ def _side(name: str, sources: Sequence[Source]) -> dict[str, Any]:
         "name": name,
         "files": [str(source.path) for source in sources],
         "models": [source.model for source in sources],
+        "sha256": [sha256(source.path) for source in sources],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -243,7 +244,9 @@ def test_one_model_of_a_table_of_several_is_judged(rad, tmp_path):
     path = mixed(tmp_path)
     assert rad.judge("--red", f"sft={path}", "--blue", f"rad={path}") == 0
     assert rad.summary["result"]["overall"]["win"]["value"] == 1.0
-    assert rad.summary["red"] == {"name": "sft", "files": [str(path)], "models": ["sft"]}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    side = {"name": "sft", "files": [str(path)], "models": ["sft"], "sha256": [digest]}
+    assert rad.summary["red"] == side
     assert {tuple(word.split()[0] for word in asked.answers) for asked in rad.server.asked} == {
         ("sft", "rad"),
         ("rad", "sft"),
