@@ -43,9 +43,9 @@ SCALARS = (str, int, float, bool)
 def as_text(value: object) -> str | None:
     """A scalar as the text that names it, alike in every format: 1 and 1.0 are ``1``, true is ``true``.
 
-    None for a gap: null, or an empty text.
+    None for a gap: null, an empty text, or NaN, which pandas writes for one.
     """
-    if value is None or value == "":
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool):
         return str(value).lower()

@@ -121,7 +121,10 @@ def _decode(content: bytes, path: Path, first_line: int) -> str:
 
 def _parse(content: str, path: Path, line: int) -> Any:
     try:
-        return json.loads(content.rstrip())  # an error at the end is of this line, not of the next
+        # An error at the end is of this line, not of the next.
+        return _DECODER.decode(content.rstrip())
+    except _Twice as error:
+        raise DataError(f"{path}:{line}: the key {error} stands twice in a row; remove one") from None
     except json.JSONDecodeError as error:
         place = f"{path}:{line + error.lineno - 1}:{error.colno}"
         cut_off = "" if content.endswith("\n") else "; it may be cut off"
@@ -143,6 +146,21 @@ def _is_lines(content: str) -> bool:
 
 def _is_list_of_rows(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+
+
+class _Twice(Exception):
+    """A key that a mapping has twice; the last would count without a word."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _mapping(value: Any, place: str) -> dict[str, Any]:

@@ -22,10 +22,10 @@ def problems(path):
 
 
 def test_labels_are_one_text_however_they_are_typed():
-    values = [True, False, 1, 0, 1.0, 0.0, "1", None, "", "No"]
+    values = [True, False, 1, 0, 1.0, 0.0, "1", None, "", "No", float("nan")]
     assert [as_text(value) for value in values] == [
         *("true", "false", "1", "0", "1", "0", "1"),
-        *(None, None, "No"),
+        *(None, None, "No", None),
     ]
 
 

@@ -183,3 +183,12 @@ def test_json_lines_by_the_name_of_json(tmp_path):
     with pytest.raises(DataError) as error:
         list(rows(path))
     assert str(error.value).startswith(f"{path}:2:15: it is not JSON (Expecting ',' delimiter)")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    """The last one would count without a word."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a", "cost": 1}\n{"prompt": "b", "cost": 1, "cost": 0}\n')
+    with pytest.raises(DataError) as error:
+        list(rows(path))
+    assert str(error.value) == f"{path}:2: the key cost stands twice in a row; remove one"
