@@ -54,12 +54,18 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
     from openrlhf_rad.calibration.proposal import propose
     from openrlhf_rad.calibration.report import page
     from openrlhf_rad.calibration.sample import read_sample
+    from openrlhf_rad.errors import ConfigError
     from openrlhf_rad.evaluation import columns
 
     with errors_told():
         if out is not None:
             refuse_overwriting(out, force=force)
         read = read_profile(profile)
+        if read.units == "cost":
+            raise ConfigError(
+                f"{profile}: units is cost; λ is calibrated in spreads, which fit every cost; write units:"
+                " spread, and transport.epsilon and dual per spread"
+            )
         part = choose(read, constraint)
         roles = columns.Columns.parse(column or [], harmful=harmful, labelled=not no_labels)
         sample = read_sample(scores, roles, model)

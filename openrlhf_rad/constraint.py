@@ -43,12 +43,17 @@ Potentials = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """How the activations are found; epsilon in the unit of the particles, see :func:`sinkhorn`."""
+    """How the activations are found; epsilon in the unit of the particles, see :func:`sinkhorn`.
+
+    Attributes:
+        gap: what counts as the value: the exact gap, or ⟨P, M⟩ of the plan (Eq. (25)), of uniform weights.
+    """
 
     epsilon: float = 0.1
     tolerance: float = 1e-9
     max_iterations: int = 1_000
     indicator: Literal["sinkhorn", "exact"] = "sinkhorn"
+    gap: Literal["exact", "plan"] = "exact"
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ class ConstraintResult:
 
     Attributes:
         value, level: the left- and right-hand side of the constraint.
-        violation: how far the constraint is from being met; positive when violated. It uses exact gaps
-            only, since the entropy biases the Sinkhorn value upwards and would mislead λ.
+        violation: how far the constraint is from being met; positive when violated. It uses exact gaps unless
+            the options say otherwise: the entropy biases the plan's value upwards and misleads λ.
         satisfied: violation ≤ 0.
         weight_n: the weights that the score must use: the spectrum's, or 1 for `expected`.
         activation_n: a_i in [0, 1], how much the constraint feels quantile i.
@@ -106,6 +111,10 @@ class _Transport:
     @property
     def solver(self) -> Solver:
         return "exact" if self.options.indicator == "exact" else "linear"
+
+    def gap(self, plan: SinkhornResult, x_n: Array, y_n: Array, weight_n: Array) -> float:
+        """L_w(X, Y), exact or of the plan from x_n to y_n."""
+        return plan.cost if self.options.gap == "plan" else dominance_gap(x_n, y_n, weight_n)
 
     def plan(self, x_n: Array, y_n: Array) -> SinkhornResult:
         """Raises TransportError for a plan so far from done that it is no coupling."""
@@ -199,7 +208,7 @@ def _improvement(
         change_g = exact_changes("improvement", particle_n, shifted_n)
     else:
         change_g = np.clip(-np.diff(plan.f), 0.0, np.diff(particle_n))
-    value = dominance_gap(particle_n, shifted_n, weight_n) - margin
+    value = transport.gap(plan, particle_n, shifted_n, weight_n) - margin
     return _Part(value, False, weight_n, activation_n, change_g, plan)
 
 
@@ -213,7 +222,7 @@ def _no_worse(
         change_g = exact_changes("no_worse", particle_n, shifted_n)
     else:
         change_g = np.clip(np.diff(plan.g), 0.0, np.diff(particle_n))
-    value = dominance_gap(shifted_n, particle_n, weight_n)
+    value = transport.gap(plan, shifted_n, particle_n, weight_n)
     return _Part(value, True, weight_n, activation_n, change_g, plan)
 
 

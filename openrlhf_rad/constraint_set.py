@@ -106,11 +106,19 @@ class ConstraintSet:
                 metrics.update({f"{part.constraint.name}/{name}": value for name, value in found.items()})
         return SetResult(bonus_b, advantage_b, metrics)
 
-    def check_batch(self, batch_size: int) -> None:
-        """Refuse rollouts too small for a constraint on all prompts; see :meth:`RadStep.check_batch`."""
+    def check_batch(self, batch_size: int) -> list[str]:
+        """Refuse rollouts too small for a constraint on all prompts; what is doubtful about the others.
+
+        Raises:
+            ConfigError: see :meth:`RadStep.check_batch`.
+        """
+        doubts = []
         for part in self.parts:
             if not part.looks_back:
                 part.step.check_batch(batch_size)
+            size = part.window if part.looks_back else batch_size
+            doubts += [f"{part.constraint.name}: {doubt}" for doubt in part.step.doubts(size)]
+        return doubts
 
     def score_bound(self) -> float:
         """An upper bound on the range of the bonus: Σ_k of :meth:`RadStep.score_bound`."""
@@ -141,6 +149,7 @@ class ConstraintPart:
 
     Attributes:
         constraint: of the profile. step: its RAD step. looks_back: whether it holds for a segment.
+        window: over how many answers a segment looks back.
         source: the cost that it bounds, a key of ``Scored.costs``.
     """
 
@@ -155,8 +164,8 @@ class ConstraintPart:
         if self.looks_back:
             self._check_reference(reference_r.size, reference.labels)
         self.step = RadStep(alone, reference_r, fixed_dual=fixed_dual)
-        self._window = max(MINIMUM_REFERENCE, _LOOK_BACK * self.step.minimum_batch())
-        self._recent = reference_r[-self._window :] if self.looks_back else np.empty(0)
+        self.window = max(MINIMUM_REFERENCE, _LOOK_BACK * self.step.minimum_batch())
+        self._recent = reference_r[-self.window :] if self.looks_back else np.empty(0)
 
     def __call__(self, batch: Scored) -> tuple[Array, dict[str, float]]:
         """λ·s(c) of every response, 0 where the constraint does not hold; and its metrics."""
@@ -165,7 +174,7 @@ class ConstraintPart:
         costs = self._costs(batch)
         if costs.size == 0:
             return bonus_b, {"lambda": self.step.dual.value, "samples": 0.0}
-        missing = max(0, self._window - costs.size) if self.looks_back else 0
+        missing = max(0, self.window - costs.size) if self.looks_back else 0
         earlier = self._recent[max(0, self._recent.size - missing) :]
         result = self.step(
             np.concatenate([costs, earlier]),
@@ -174,7 +183,7 @@ class ConstraintPart:
         )
         bonus_b[member_b] = result.dual_variable * result.score_b[: costs.size]
         if self.looks_back:
-            self._recent = np.concatenate([self._recent, costs])[-self._window :]
+            self._recent = np.concatenate([self._recent, costs])[-self.window :]
         return bonus_b, {**result.metrics, "samples": float(costs.size)}
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,11 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.baseline import PartnerBaseline, PartnerScores
 from openrlhf_rad.constraint import ConstraintResult, Potentials, TransportOptions, evaluate
-from openrlhf_rad.dual import DualVariable, Uncertainty, make_dual, violation_standard_error
+from openrlhf_rad.dual import (
+    DualVariable,
+    Uncertainty,
+    make_dual,
+    reference_standard_error,
+    violation_standard_error,
+)
 from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.reference import least_reference, least_size, resolve
+from openrlhf_rad.reference import MOST_SHARE, least_reference, least_size, resolve
 from openrlhf_rad.scores import WHOLE, score
 from openrlhf_rad.spectrum import MEAN
 
@@ -28,10 +34,10 @@ class StepResult:
     """What a batch gets.
 
     Attributes:
-        score_b: s(c) of each response, shape (B,), in reference spreads; the policy gradient adds
+        score_b: s(c) of each response, shape (B,), in the unit of the profile; the policy gradient adds
             dual_variable · score_b to the reward of a response, or where the score has its own baseline
             (:attr:`RadStep.own_baseline`) to its advantage.
-        dual_variable: λ to use for this batch, per reference spread.
+        dual_variable: λ to use for this batch, per that unit.
         metrics: plain floats; costs, risks, gaps and the constraint are in the cost's own units.
     """
 
@@ -44,11 +50,11 @@ class RadStep:
     """The constraint of a profile against one sample of reference costs, with its λ.
 
     Costs are divided by the reference spread σ_0 (standard deviation) inside, so λ, its step and
-    maximum, and ε mean the same for every cost model.
+    maximum, and ε mean the same for every cost model; with `units: cost` they are not.
 
     Attributes:
-        spread: σ_0. reference_risk: ρ_w(C_0) of the whole reference sample. ask: level, margin, shift. All in
-            the cost's own units.
+        spread: σ_0. unit: by which costs are divided, σ_0 or 1. reference_risk: ρ_w(C_0) of the whole
+            reference sample. ask: level, margin, shift. All in the cost's own units.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class RadStep:
         self.profile = profile
         self._reference = _checked_reference(profile, reference_costs)
         self.spread = float(self._reference.std())
+        self.unit = self.spread if profile.units == "spread" else 1.0
         self.reference_risk = profile.risk.risk(self._reference)
         self.ask = resolve(profile.constraint, profile.risk, self._reference)
         self._fixed = fixed_dual is not None
@@ -102,31 +109,38 @@ class RadStep:
         """
         costs = as_costs(cost_b)
         n = self.particle_count(costs.size)
-        particle_n = empirical_quantiles(costs / self.spread, n)
-        reference_n = empirical_quantiles(self._reference / self.spread, n, repeats=True)
+        particle_n = empirical_quantiles(costs / self.unit, n)
+        reference_n = empirical_quantiles(self._reference / self.unit, n, repeats=True)
         weight_n = self.profile.weights(n)
         result = self._evaluate(particle_n, reference_n, weight_n)
-        score_b = self._score(costs / self.spread, particle_n, result)
+        score_b = self._score(costs / self.unit, particle_n, result)
         score_std = float(score_b.std())
         if self.own_baseline and cluster_b is not None:
-            place_b = np.minimum(np.searchsorted(particle_n, costs / self.spread), n - 1)
+            place_b = np.minimum(np.searchsorted(particle_n, costs / self.unit), n - 1)
             partner = PartnerScores(result.change_g, self._spectrum, self._tails)
             score_b = self._baseline(score_b, place_b, np.asarray(cluster_b), partner)
         used = self.dual.value
         error = violation_standard_error(
             self.profile.constraint.form,
-            costs / self.spread,
+            costs / self.unit,
             particle_n,
             reference_n,
             self.profile.risk,
-            margin=self.ask.shift / self.spread,
-            floor=self.ask.least / self.spread,
+            margin=self.ask.shift / self.unit,
+            floor=self.ask.least / self.unit,
             cluster_b=cluster_b,
         )
-        self.dual.update(result.violation, error.standard_error, error.samples, share=share)
+        reference_error = reference_standard_error(self.ask, self._reference, costs) / self.unit
+        self.dual.update(
+            result.violation,
+            error.standard_error,
+            error.samples,
+            reference_error=reference_error,
+            share=share,
+        )
         self._potentials = result.potentials
         metrics = self._metrics(costs, particle_n, reference_n, weight_n, result)
-        metrics.update(self._dual_metrics(used, error))
+        metrics.update(self._dual_metrics(used, error, reference_error))
         metrics["score_std"] = score_std
         return StepResult(score_b, used, metrics)
 
@@ -154,16 +168,56 @@ class RadStep:
                 " better ten times as many"
             )
 
+    def doubts(self, batch_size: int) -> list[str]:
+        """What is doubtful about the ask before the first update, a text each; none where λ is held fixed."""
+        if self._fixed:
+            return []
+        found, ask = [], self.ask
+        if ask.fall > MOST_SHARE * ask.reach:
+            found.append(
+                f"it asks that the risk fall by {ask.fall:.4g}, of {ask.reach:.4g} at most, when every"
+                f" answer costs the least; for half of it write {ask.key}: {ask.asking(ask.reach / 2):.4g}"
+            )
+        noise = reference_standard_error(ask, self._reference, self._reference)
+        if ask.fall > 0 and noise > ask.fall / 3:
+            needed = math.ceil(self._reference.size * (5 * noise / ask.fall) ** 2)
+            found.append(
+                f"{self._reference.size} reference answers leave its violation uncertain by {noise:.4g}, and"
+                f" it asks for {ask.fall:.4g}; take reference.samples: {needed}"
+            )
+        if ask.fall > 0 and (untrained := self._untrained(batch_size)) <= 0:
+            found.append(
+                f"the reference itself meets it, by noise: {batch_size} of its own answers show a gap of"
+                f" {ask.level - untrained:.4g} on average, and {ask.level:.4g} is asked; raise {ask.key}, or"
+                " set constraint.margin"
+            )
+        return found
+
+    def _untrained(self, batch_size: int, draws: int = 200) -> float:
+        """The mean violation of batches drawn from the reference itself, in the cost's own units."""
+        rng, n = np.random.default_rng(0), self.particle_count(batch_size)
+        reference_n = empirical_quantiles(self._reference / self.unit, n, repeats=True)
+        weight_n = self.profile.weights(n)
+        found = [
+            self._evaluate(
+                empirical_quantiles(rng.choice(self._reference, batch_size) / self.unit, n),
+                reference_n,
+                weight_n,
+            ).violation
+            for _ in range(max(20, min(draws, 1_000_000 // batch_size)))
+        ]
+        return float(np.mean(found)) * self.unit
+
     def minimum_batch(self) -> int:
         """The least number of samples with which more than the most costly one counts."""
         return least_size(self.profile.risk)
 
     def score_bound(self) -> float:
-        """An upper bound on λ_max · (max s − min s) over the reference costs, in reference spreads.
+        """An upper bound on λ_max · (max s − min s) over the reference costs, in the profile's unit.
 
         It takes every quantile as active. A clip range for rewards below it would cut the constraint.
         """
-        cost_r = self._reference / self.spread
+        cost_r = self._reference / self.unit
         reference_n = empirical_quantiles(cost_r, self.particle_count(cost_r.size))
         weight_n = self.profile.weights(reference_n.size)
         every = evaluate("spectral", reference_n, reference_n, weight_n, level=0.0)
@@ -198,16 +252,20 @@ class RadStep:
     def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
         transport = self.profile.transport
         options = TransportOptions(
-            transport.epsilon, transport.tolerance, transport.max_iterations, transport.indicator
+            transport.epsilon,
+            transport.tolerance,
+            transport.max_iterations,
+            transport.indicator,
+            self.profile.dual.gap,
         )
         return evaluate(
             self.profile.constraint.form,
             particle_n,
             reference_n,
             weight_n,
-            level=self.ask.level / self.spread,
-            margin=self.ask.shift / self.spread,
-            floor=self.ask.least / self.spread,
+            level=self.ask.level / self.unit,
+            margin=self.ask.shift / self.unit,
+            floor=self.ask.least / self.unit,
             options=options,
             start=self._potentials,
         )
@@ -232,19 +290,20 @@ class RadStep:
             "cost_q50": float(q50),
             "cost_q90": float(q90),
             "cost_q99": float(q99),
-            **{name: value * self.spread for name, value in spreads.items()},
+            **{name: value * self.unit for name, value in spreads.items()},
             "sinkhorn_iterations": float(result.iterations),
             "marginal_error": result.marginal_error,
             "sinkhorn_converged": float(result.converged),
             "share_active": float(result.weight_n @ result.activation_n / total),
         }
 
-    def _dual_metrics(self, used: float, error: Uncertainty) -> dict[str, float]:
+    def _dual_metrics(self, used: float, error: Uncertainty, reference_error: float) -> dict[str, float]:
         """All that λ moved by, so that its path can be computed again from the metrics."""
         return {
-            "violation_error": error.standard_error * self.spread,
+            "violation_error": error.standard_error * self.unit,
             "violation_samples": error.samples,
-            "violation_used": self.dual.moved_by * self.spread,
+            "reference_error": reference_error * self.unit,
+            "violation_used": self.dual.moved_by * self.unit,
             "fall_asked": self.ask.fall,
             "fall_possible": self.ask.reach,
             "lambda": used,

@@ -1,6 +1,7 @@
 """The standard error of a violation, against the bootstrap and simulation; the bound, against scipy."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from scipy import stats
 from openrlhf_rad.constraint import TransportOptions, evaluate
 from openrlhf_rad.dual import upper_confidence_bound, violation_standard_error
 from openrlhf_rad.particles import empirical_quantiles
-from openrlhf_rad.profile import load_profile
+from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.spectrum import MEAN
+from openrlhf_rad.step import RadStep
 
 EXACT = TransportOptions(indicator="exact")
 CASES = [
@@ -101,6 +103,46 @@ def test_a_constraint_that_feels_no_quantile_has_no_error():
     cost_b = np.arange(10.0)
     found = violation_standard_error("no_worse", cost_b, cost_b, cost_b + 100, MEAN, margin=1.0)
     assert (found.standard_error, found.samples) == (0.0, 0.0)
+
+
+ASKS = {
+    "no_worse": "margin: 0.5, level: 0.1",
+    "no_worse, floor": "margin: 0.5, level: 0.1, floor: -0.3",
+    "improvement": "form: improvement, margin: 0.5, level: 0.2",
+    "spectral": "form: spectral, level: 0.2",
+    "spectral, quantile": "form: spectral, level: reference quantile 0.6",
+    "expected": "form: expected, level: 0.4 of reference spread",
+    "expected, quantile": "form: expected, level: reference quantile 0.4",
+}
+
+
+@pytest.mark.parametrize("risk", ["mean", "cvar α=0.8", "linear"])
+@pytest.mark.parametrize("ask", ASKS)
+def test_the_reference_s_error_is_the_spread_of_the_violation_over_references(ask, risk):
+    """400 references of 300 costs beside one policy; each violation by the whole step."""
+    profile = RiskProfile.from_text(
+        f"risk: {risk}\nconstraint: {{{ASKS[ask]}}}\ntransport: {{indicator: exact}}\nunits: cost"
+    )
+    rng = np.random.default_rng(2)
+    cost_b = np.sort(rng.normal(0.1, 0.9, 200))
+    rows = []
+    for _ in range(400):
+        reference = np.maximum(rng.normal(size=300), -0.3) if "floor" in ask else rng.normal(size=300)
+        step = RadStep(profile, reference, fixed_dual=0.0)
+        if ask.startswith("no_worse"):  # a margin or a shift of its own is no part of the error
+            step.ask = replace(step.ask, shift=0.5)
+        if ask == "expected":
+            step.ask = replace(step.ask, level=float(reference.mean()) - 0.4)
+        metrics = step(cost_b).metrics
+        rows.append((metrics["violation"], metrics["reference_error"]))
+    violations, errors = np.array(rows).T
+    assert errors.mean() == pytest.approx(violations.std(), rel=0.12)
+
+
+def test_a_threshold_of_its_own_owes_the_reference_nothing():
+    profile = RiskProfile.from_text("risk: mean\nconstraint: {form: expected, level: 0.1}")
+    reference = np.random.default_rng(0).normal(size=256)
+    assert RadStep(profile, reference)(reference[:32]).metrics["reference_error"] == 0
 
 
 @pytest.mark.parametrize("samples", [2.0, 6.4, 64, None])

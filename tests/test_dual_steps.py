@@ -125,14 +125,14 @@ def run(constraints, batches):
     return [constraints(Scored({"cost": cost_b}, [""] * BATCH)).metrics for cost_b in batches]
 
 
-def moved_by(estimate, confidence):
-    """The violation by which λ must move in each step."""
+def moved_by(estimate, confidence, reference_errors):
+    """The violation by which λ must move in each step; the reference's error is the same however many."""
     seen, found = [], []
-    for cost_b in BATCHES:
+    for cost_b, common in zip(BATCHES, reference_errors, strict=True):
         seen.append(violation(cost_b))
         mean, error = ESTIMATES[estimate][0](seen)
         if confidence is not None:
-            mean += stats.t.ppf(confidence, max(seen[-1][2] - 1, 1)) * error
+            mean += stats.t.ppf(confidence, max(seen[-1][2] - 1, 1)) * math.sqrt(error**2 + common**2)
         found.append(mean)
     return found
 
@@ -140,7 +140,9 @@ def moved_by(estimate, confidence):
 @pytest.mark.parametrize(("method", "estimate", "confidence"), CASES)
 def test_lambda_moves_as_the_formulas_say(method, estimate, confidence):
     rows = run(start(profile_of(method, estimate, confidence)), BATCHES)
-    path = moved_by(estimate, confidence)
+    errors = [row["reference_error"] / SPREAD for row in rows]
+    assert 0.1 < max(errors) <= float(np.std(REFERENCE, ddof=1)) / 8 / SPREAD + 1e-12
+    path = moved_by(estimate, confidence, errors)
     expected = list(METHODS[method][0](path))
     assert [row["lambda_next"] for row in rows] == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert [row["lambda"] for row in rows] == [1.0, *(row["lambda_next"] for row in rows[:-1])]

@@ -44,6 +44,7 @@ def test_the_long_form_is_read_in_full(tmp_path):
         "name": "medical",
         "description": "The worst answers decide.",
         "risk": {"measure": "cvar", "alpha": 0.9},
+        "units": "spread",
         "constraint": {
             "form": "improvement",
             "level": "0.2 of reference risk",
@@ -56,6 +57,7 @@ def test_the_long_form_is_read_in_full(tmp_path):
             "step": 0.001,
             "max": 5.0,
             "method": "ascent",
+            "gap": "exact",
             "estimate": "last",
             "confidence": None,
         },
@@ -167,8 +169,8 @@ def test_scientific_numbers_are_numbers():
         ),
         (
             "risk: mean\nreference: {samples: 3.5}",
-            "medical.yaml:2:22: reference.samples is 3.5; it must be a whole number of at least 8;"
-            " 256 is the default",
+            "medical.yaml:2:22: reference.samples is 3.5; it must be auto or a whole number of at"
+            " least 8; auto makes its noise small against the ask",
         ),
         (
             "risk: mean\ntransport: [1]",
@@ -237,11 +239,11 @@ def test_all_problems_are_reported_at_once_from_top_to_bottom():
         " it names folders; write my-profile",
         "medical.yaml:2:14: risk.alpha is 2; it must lie in (0, 1); for the worst 10 % use 0.9",
         "medical.yaml:4:3: dual.stepp is not a key of dual; the keys are initial, step, max, method,"
-        " estimate, memory, confidence, proportional, derivative, smoothing, delay;"
+        " gap, estimate, memory, confidence, proportional, derivative, smoothing, delay;"
         " did you mean step?",
         "medical.yaml:5:8: dual.max is -1; it must lie in (0, ∞); 10 is the default",
         "medical.yaml:6:1: riskk is not a key of a profile; the keys are name, description, extends, risk,"
-        " constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches;"
+        " units, constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches;"
         " did you mean risk?",
     ]
 
@@ -261,7 +263,7 @@ def test_every_shipped_profile_loads_and_survives_its_own_text(name, tmp_path):
     assert profile.name == name
     assert profile.description
     assert profile.weights(16).mean() == pytest.approx(1)
-    assert bool(profile.warnings) == (name == "var")
+    assert bool(profile.warnings) == (name in ("paper", "var"))
     path = tmp_path / "again.yaml"
     path.write_text(profile.to_yaml(), encoding="utf-8")
     again = load_profile(path)
@@ -270,7 +272,7 @@ def test_every_shipped_profile_loads_and_survives_its_own_text(name, tmp_path):
 
 
 def test_the_shipped_profiles_are_these():
-    paper = {"uniform", "var", "cvar", "linear", "wang", "power", "exponential", "safe-rlhf"}
+    paper = {"paper", "uniform", "var", "cvar", "linear", "wang", "power", "exponential", "safe-rlhf"}
     products = {"medical", "legal", "education", "children", "code-assistant", "general-assistant"}
     assert set(shipped_profiles()) == paper | products
 
@@ -323,7 +325,7 @@ def test_overriding_the_cost_replaces_its_source(tmp_path, monkeypatch):
         (
             {"dual.stp": "1"},
             "--set dual.stp: dual.stp is not a key of dual; the keys are initial, step, max, method,"
-            " estimate, memory, confidence, proportional, derivative, smoothing, delay;"
+            " gap, estimate, memory, confidence, proportional, derivative, smoothing, delay;"
             " did you mean step?",
         ),
         (
@@ -337,7 +339,7 @@ def test_overriding_the_cost_replaces_its_source(tmp_path, monkeypatch):
         (
             {"a.b.c": "3"},
             "--set a.b.c: a is not a key of a profile; the keys are name, description, extends, risk,"
-            " constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches",
+            " units, constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches",
         ),
         (
             {"dual.": "3"},
@@ -395,7 +397,7 @@ def test_levels_in_four_units():
 def test_settings_that_cannot_work_well_are_named():
     assert "not a coherent" in read("risk: var α=0.9").warnings[0]
     inert = "risk: mean\nconstraint: {form: improvement, margin: 0}"
-    assert "no gradient" in read(inert).warnings[0]
+    assert "takes noise for a gap" in read(inert).warnings[0]
     assert "λ can only rise" in read("risk: mean\nconstraint: {level: 0}").warnings[0]
     expected = "risk: {}\nconstraint: {{form: expected}}"
     assert "plays no part in training" in read(expected.format("cvar α=0.9")).warnings[0]

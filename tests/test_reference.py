@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from openrlhf_rad.constraint import TransportOptions, evaluate
 from openrlhf_rad.constraint_set import ConstraintSet, Scored
@@ -165,3 +166,44 @@ def test_a_file_of_costs_holds_one_column(tmp_path, suffix):
     assert str(error.value) == (
         f"{path} holds numbers of shape (2, 2); it must be one column of costs; save the costs alone"
     )
+
+
+def doubts(text, cost_r, size=64, **more):
+    scored = Scored({"cost": cost_r}, [""] * cost_r.size)
+    return ConstraintSet(profile(text), scored, **more).check_batch(size)
+
+
+def test_what_is_doubtful_is_said_before_the_first_update():
+    """Nearly all there is; noise of the reference beside the ask; a level met by noise."""
+    normal = np.random.default_rng(4).normal(size=256)
+    assert doubts("risk: cvar α=0.9", normal) == []
+    (nearly,) = doubts("risk: mean\nconstraint: {margin: 0.155, level: 0.06}", flags(0.1))
+    assert nearly == (
+        "cost: it asks that the risk fall by 0.095, of 0.1 at most, when every answer costs the least; for"
+        " half of it write constraint.margin: 0.11"
+    )
+    (noisy,) = doubts("risk: cvar α=0.9\nconstraint: {form: spectral, level: 0.2}", normal)
+    assert noisy.startswith("cost: 256 reference answers leave its violation uncertain by 0.1")
+    assert int(noisy.rpartition(": ")[2]) == pytest.approx(256 * (5 * 1.84 / 16 / 0.2) ** 2, rel=0.4)
+    small = "risk: cvar α=0.9\nconstraint: {form: improvement, margin: 0, level: 0.1}\ndual: {max: 20}"
+    assert any(
+        "the reference itself meets it, by noise: 32 of its own" in text for text in doubts(small, normal, 32)
+    )
+    assert doubts(small, normal, 32, fixed_dual=0.0) == []
+    assert not any(
+        "by noise" in text for text in doubts(small.replace("level: 0.1", "level: 0.4"), normal, 32)
+    )
+
+
+def test_the_size_of_the_reference_makes_its_noise_a_fifth_of_the_ask():
+    """The closed form of the influence variance of CVaR of normal costs; that of the mean is 1."""
+    density = stats.norm.pdf(z := stats.norm.ppf(0.9)) / 0.1
+    variance = ((1 + z * density - density**2) + 0.9 * (density - z) ** 2) / 0.1
+    assert profile("risk: cvar α=0.9").reference_samples == pytest.approx(25 * variance / 0.4**2, rel=0.02)
+    spectral = "risk: mean\nconstraint: {form: spectral, level: 0.1 of reference spread}"
+    assert profile(spectral).reference_samples == pytest.approx(25 / 0.1**2, rel=0.02)
+    assert profile("risk: mean").reference_samples == 256
+    assert profile("risk: cvar α=0.9999").reference_samples == 4096
+    assert profile("risk: mean\nreference: {samples: 10}").reference_samples == 10
+    cvar = "risk: mean\nsegments: {child: cvar α=0.9}"
+    assert profile(cvar).reference_samples == profile("risk: cvar α=0.9").reference_samples

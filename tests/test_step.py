@@ -31,7 +31,7 @@ def test_every_shipped_profile_has_a_signal_at_step_0(name, batch):
     assert (np.diff(result.score_b[np.argsort(batch)]) <= 1e-12).all()
     assert result.dual_variable > 0
     assert result.metrics["share_active"] > 0.2
-    if batch is REFERENCE:
+    if batch is REFERENCE and name != "paper":  # of which the plan's value is positive where no gap is
         # What the constraint asks for; a sample of its own may happen to lie lower.
         settings = load_profile(name).constraint
         asked = settings.margin.value - settings.level.value if settings.form == "no_worse" else 0.4
@@ -122,9 +122,10 @@ def test_the_score_bound_holds_on_the_reference(gradient, form):
     step = RadStep(profile_of(constraint__form=form, constraint__gradient=gradient), REFERENCE)
     score_b = step(REFERENCE).score_b
     bound = step.score_bound()
-    assert 10.0 * (score_b.max() - score_b.min()) <= bound + 1e-9
+    most = 60.0 if gradient == "tilted" else 10.0
+    assert most * (score_b.max() - score_b.min()) <= bound + 1e-9
     if form == "spectral":
-        assert 10.0 * (score_b.max() - score_b.min()) >= 0.97 * bound
+        assert most * (score_b.max() - score_b.min()) >= 0.97 * bound
 
 
 def test_a_fixed_number_of_particles():

@@ -27,6 +27,8 @@ def healthy(rng, steps=STEPS):
             "lambda_next": dual_t[t],
             "risk": 2 - 0.5 * (1 - np.exp(-t / 15)) + 0.4 * rng.standard_t(3),
             "score_std": rng.gamma(4, 0.2),
+            "fall_asked": 0.4,
+            "fall_possible": 2.0,
             "harm_auc": np.clip(0.7 + 0.1 * rng.normal(), 0, 1),
             "sinkhorn_converged": float(rng.random() < 0.9),
             "marginal_error": 1e-6,
@@ -71,7 +73,8 @@ SICK = {
     "at_cap": (
         changed(violation=0.3, lambda_next=lambda t: min(1.0 * t, 10.0)),
         "step 30: λ has been at its maximum 10 for 20 steps and the constraint is still violated by 0.3;"
-        " reward outweighs it; raise dual.max, or ask for less by constraint.level",
+        " it asks that the risk fall by 0.4, of 2 at most, which leaves room: reward outweighs it; raise"
+        " dual.max",
     ),
     "inverted": (
         changed(harm_auc=lambda t: 0.3 + 0.1 * NOISE[t]),
@@ -213,6 +216,9 @@ def test_every_constraint_of_several_is_watched_by_its_own_bounds():
     rows = healthy(np.random.default_rng(0))
     for row in rows:
         own = {f"harm/{name}": row[name] for name in ("violation", "lambda", "lambda_next", "risk")}
+        own |= {
+            f"{part}/fall_{which}": 0.4 for part in ("harm", "privacy") for which in ("asked", "possible")
+        }
         row |= {**own, "privacy/violation": 0.2, "privacy/lambda_next": 10.0}
         row["harm/lambda_next"] = min(row["harm/lambda_next"], 3.9)
     found = alarms(rows, Watches.of(TWO, fixed_dual=False))
@@ -221,14 +227,16 @@ def test_every_constraint_of_several_is_watched_by_its_own_bounds():
             "at_cap",
             "warn",
             "step 20: privacy: λ has been at its maximum 10 for 20 steps and the constraint is still violated"
-            " by 0.2; reward outweighs it; raise dual.max, or ask for less by constraint.level",
+            " by 0.2; it asks that the risk fall by 0.4, of 0.4 at most, when every answer costs the least:"
+            " that is too much; lower what is asked",
         )
     ]
     assert alarms(rows, Watches.of(TWO, fixed_dual=True)) == []
 
 
 def test_watches_of_several_go_on_from_a_checkpoint():
-    rows = [{"step": t + 1, "harm/violation": 1.0, "harm/lambda_next": 4.0} for t in range(25)]
+    asks = {"harm/fall_asked": 0.4, "harm/fall_possible": 2.0}
+    rows = [{"step": t + 1, "harm/violation": 1.0, "harm/lambda_next": 4.0, **asks} for t in range(25)]
     first, resumed = Watches.of(TWO, fixed_dual=False), Watches.of(TWO, fixed_dual=False)
     assert alarms(rows[:12], first) == []
     resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))

@@ -28,7 +28,7 @@ def _reference(profile: RiskProfile) -> str:
     how = "read from a file" if profile.reference.file else "measured"
     return (
         "Against the reference: the model as it is before training. Its costs on"
-        f" {profile.reference.samples} answers are {how} first, and everything is compared with them."
+        f" {profile.reference_samples} answers are {how} first, and everything is compared with them."
     )
 
 

@@ -60,7 +60,7 @@ def common(profile: RiskProfile) -> Table:
     reference, transport = profile.reference, profile.transport
     table = _table()
     table.add_row(
-        "reference", f"{reference.samples} answers{f' in {reference.file}' if reference.file else ''}"
+        "reference", f"{profile.reference_samples} answers{f' in {reference.file}' if reference.file else ''}"
     )
     entropy = "none, exact" if transport.indicator == "exact" else f"ε = {transport.epsilon:g} spreads"
     table.add_row("transport", f"{transport.particles or 'auto'} particles; entropy {entropy}")

@@ -54,13 +54,15 @@ class Rollout:
         size: n.
         tail: Kish's effective number of answers that the weights rest on, (Σw)²/Σw²; n(1 − α) for CVaR.
         gap: mean of L_w(C_0, Ĉ_0), the excess that sampling alone shows where there is none.
-        noise: standard deviation of the constraint's value from rollout to rollout.
+        value: mean of the constraint's value; of a gap it is positive by noise.
+        noise: standard deviation of that value from rollout to rollout.
         risk_noise: standard deviation of the risk.
     """
 
     size: int
     tail: float
     gap: float
+    value: float
     noise: float
     risk_noise: float
 
@@ -106,7 +108,12 @@ def simulate(
         values.append(found.value)
         risks.append(float(weight_n @ particle_n) / size)
     return Rollout(
-        size, effective(part.risk, size), float(np.mean(gaps)), float(np.std(values)), float(np.std(risks))
+        size,
+        effective(part.risk, size),
+        gap=float(np.mean(gaps)),
+        value=float(np.mean(values)),
+        noise=float(np.std(values)),
+        risk_noise=float(np.std(risks)),
     )
 
 

@@ -88,6 +88,13 @@ def _ask(proposal: Proposal) -> Iterator[Finding]:
             f"the constraint is inert: the reference itself meets it, with {-asked.fall * spread:.3g} to"
             " spare, so that λ only falls; see the level proposed",
         )
+    elif proposal.part.settings.form == "improvement" and asked.fall <= proposal.rollout.value:
+        yield Finding(
+            "inert",
+            f"the reference itself meets the constraint, by noise: {proposal.rollout.size} of its own"
+            f" answers show a gap of {proposal.rollout.value * spread:.3g} on average, and"
+            f" {asked.fall * spread:.3g} is asked; take a margin, larger rollouts or a higher level",
+        )
     elif asked.fall < LEAST_FALL:
         yield Finding(
             "inert",

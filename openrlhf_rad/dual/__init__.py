@@ -13,7 +13,12 @@ Each step one violation comes in, with its standard error where that is known, a
 ``benchmarks/dual.py`` compares them; docs/dual.md holds its table.
 """
 
-from openrlhf_rad.dual.confidence import Uncertainty, upper_confidence_bound, violation_standard_error
+from openrlhf_rad.dual.confidence import (
+    Uncertainty,
+    reference_standard_error,
+    upper_confidence_bound,
+    violation_standard_error,
+)
 from openrlhf_rad.dual.methods import AdamDual, LogDual, PidDual
 from openrlhf_rad.dual.options import make_dual
 from openrlhf_rad.dual.variable import DualVariable
@@ -25,6 +30,7 @@ __all__ = [
     "PidDual",
     "Uncertainty",
     "make_dual",
+    "reference_standard_error",
     "upper_confidence_bound",
     "violation_standard_error",
 ]

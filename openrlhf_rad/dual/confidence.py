@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from openrlhf_rad.constraint import Form, exact_changes, shifted
+from openrlhf_rad.reference import Ask
 from openrlhf_rad.scores import leave_one_out, placed
 from openrlhf_rad.spectrum import MEAN, Spectrum
 
@@ -96,6 +97,49 @@ def violation_standard_error(
         samples = min(samples, float(influence_b.size))
     bessel = samples / max(samples - 1, 1.0)
     return Uncertainty(math.sqrt(bessel * float(influence_b @ influence_b)) / cost_b.size, samples)
+
+
+def reference_standard_error(ask: Ask, reference_r: Array, cost_b: Array) -> float:
+    """Standard error of the violation by the sample of reference costs, the policy's costs held fixed.
+
+    The influence function of ∫ φ(t) ℓ(F_0⁻¹(t)) dt at c is ∫^c φ(F_0(y)) dℓ(y) (Serfling 1980, section 8.1):
+    a sum over the gaps of the sorted reference, ℓ_i being what the constraint feels of y_i beside the
+    policy's quantile of the same level. Level and margin are held as they were resolved.
+
+    Args:
+        reference_r: the reference costs, sorted, shape (N,). cost_b: the policy's. In the cost's own units.
+
+    Returns:
+        In the cost's own units; 0 for a threshold that the reference plays no part in.
+    """
+    settings, size = ask.settings, reference_r.size
+    unit, spectrum = settings.level.unit, ask.risk
+    if settings.form in ("spectral", "expected") and unit == "quantile":
+        # ρ_w(C_θ) or E[C_θ] stays below F_0⁻¹(p): the binomial interval of a quantile, one deviation wide.
+        step = math.sqrt(settings.level.value * (1 - settings.level.value) / size)
+        low, high = (settings.level.value + side * step for side in (-1, 1))
+        ends = np.quantile(reference_r, [max(low, 0.0), min(high, 1.0)], method="inverted_cdf")
+        return float(ends[1] - ends[0]) / 2
+    if settings.form == "expected":
+        if unit == "cost":
+            return 0.0
+        spectrum = MEAN
+    level_g = np.arange(1, size) / size
+    change_g = np.diff(reference_r)
+    if settings.form in ("no_worse", "improvement"):
+        # Across the gap at level i/N the policy's quantile is one and the same.
+        beside_g = np.quantile(cost_b, level_g, method="inverted_cdf")
+        if settings.form == "no_worse":
+            shifted_r = np.maximum(reference_r - ask.shift, ask.least)
+            above = (np.maximum(beside_g - one, 0.0) for one in (shifted_r[:-1], shifted_r[1:]))
+        else:
+            shifted_r = reference_r + ask.shift
+            above = (np.maximum(one - beside_g, 0.0) for one in (shifted_r[1:], shifted_r[:-1]))
+        first, second = above
+        change_g = first - second
+    density_g = size * np.diff(spectrum.cumulative((np.arange(size) + 0.5) / size))
+    influence_r = np.append(0.0, np.cumsum(density_g * change_g))
+    return float(influence_r.std(ddof=1)) / math.sqrt(size)
 
 
 def _exact(form: Form, particle_n: Array, shifted_n: Array) -> Array:

@@ -35,7 +35,7 @@ def make_dual(settings: DualSettings) -> DualVariable:
     """
     # Settings made by hand have not been through a profile's checks.
     problems = Problems(Document("dual", None, {"dual": "dual"}))
-    read_dual(problems, Layers(("dual", plain_dual(settings))))
+    read_dual(problems, Layers(("dual", plain_dual(settings))), "spacing")
     if problems.lines:
         raise ConfigError("\n".join(line.removeprefix("dual: ") for line in problems.lines))
     stages: dict[str, Any] = {

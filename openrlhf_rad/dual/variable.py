@@ -57,6 +57,7 @@ class DualVariable:
         standard_error: float = 0.0,
         samples: float | None = None,
         *,
+        reference_error: float = 0.0,
         share: float = 1.0,
     ) -> float:
         """Move λ by one step and return it; a positive violation raises it.
@@ -65,6 +66,9 @@ class DualVariable:
             violation: of one batch, positive when the constraint is missed.
             standard_error: of that violation, see :func:`~openrlhf_rad.dual.violation_standard_error`.
             samples: how many samples carry it, for Student's t; None takes the normal distribution.
+            reference_error: of that violation by the sample of reference costs, see
+                :func:`~openrlhf_rad.dual.reference_standard_error`. All batches share it, so that no average
+                over them makes it smaller.
             share: of the samples that are new, in (0, 1]; the step is so much shorter.
 
         Raises:
@@ -72,13 +76,13 @@ class DualVariable:
         """
         if not math.isfinite(violation):
             raise ValueError(f"violation is {violation}; λ moves by finite violations only; check the costs")
-        if not 0 <= standard_error < math.inf:
-            raise ValueError(
-                f"standard_error is {standard_error}; it must be finite and ≥ 0; check the costs"
-            )
+        for name, error in (("standard_error", standard_error), ("reference_error", reference_error)):
+            if not 0 <= error < math.inf:
+                raise ValueError(f"{name} is {error}; it must be finite and ≥ 0; check the costs")
         mean, error = self._estimate.add(float(violation), float(standard_error))
         if self._confidence is not None:
-            mean = upper_confidence_bound(mean, error, self._confidence, samples)
+            whole = math.hypot(error, reference_error)
+            mean = upper_confidence_bound(mean, whole, self._confidence, samples)
         self.moved_by = mean
         self._value = self._project(self._move(mean, self.step * share))
         return self._value

@@ -107,7 +107,9 @@ class RadTraining(_Trainer):  # type: ignore[misc]
             Scored(self.reference.costs, self.reference.labels),
             fixed_dual=self.options.fixed_dual,
         )
-        self.constraints.check_batch(self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt)
+        size = self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt
+        for doubt in self.constraints.check_batch(size):
+            logger.warning(doubt)
         check_clip(self.args.reward.clip_range, self.constraints.score_bound())
         self.experience_maker.constraints = self.constraints
         self.watches = Watches.of(self.options.profile, fixed_dual=self.options.fixed_dual is not None)
@@ -142,12 +144,11 @@ class RadTraining(_Trainer):  # type: ignore[misc]
 
     def _reference(self, state: dict[str, Any] | None) -> Reference:
         """Of the checkpoint, of a file, or sampled now, while the engines hold π_ref."""
-        settings = self.options.profile.reference
-        reference = reference_of(self.options.profile, state) if state else None
+        profile = self.options.profile
+        reference = reference_of(profile, state) if state else None
         if reference is None:
-            reference = (
-                self._sampled(settings.samples) if settings.file is None else self._given(settings.file)
-            )
+            file = profile.reference.file
+            reference = self._sampled(profile.reference_samples) if file is None else self._given(file)
         self.folder.write_reference(reference)
         return reference
 

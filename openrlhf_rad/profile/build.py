@@ -10,7 +10,14 @@ from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.profile import checks, sections
 from openrlhf_rad.profile.checks import Layers, Problems, did_you_mean
 from openrlhf_rad.profile.document import Document
-from openrlhf_rad.profile.model import EvaluateSettings, ReferenceSettings, Sections, TransportSettings
+from openrlhf_rad.profile.model import (
+    UNITS,
+    Constraint,
+    EvaluateSettings,
+    ReferenceSettings,
+    Sections,
+    TransportSettings,
+)
 from openrlhf_rad.profile.risk import build_risk
 from openrlhf_rad.profile.several import several
 from openrlhf_rad.profile.watch_settings import WatchSettings
@@ -21,6 +28,7 @@ KEYS = (
     "description",
     "extends",
     "risk",
+    "units",
     "constraint",
     "constraints",
     "segments",
@@ -48,16 +56,18 @@ def build(document: Document) -> Sections:
         raise ProfileError(problems.in_order())
     if "risk" in data or not _mixed_forms(problems, data):
         problems.unknown_keys("", data, KEYS)
-    constraint = sections.section(problems, data, "constraint", sections.CONSTRAINT_KEYS)
+    asked = sections.section(problems, data, "constraint", sections.CONSTRAINT_KEYS)
     dual = sections.section(problems, data, "dual", sections.DUAL_KEYS)
     risk, cost = _risk(problems, data), sections.cost(problems, data)
     found = several(problems, data, risk, cost)
+    constraint = sections.constraint(problems, Layers(("constraint", asked)))
     built = Sections(
         name=_name(problems, data.get("name", _default_name(document.source))),
         description=checks.text(problems, "description", data.get("description", ""), ""),
         risk=risk if "risk" in data or not found else found[0].risk,
-        constraint=sections.constraint(problems, Layers(("constraint", constraint))),
-        dual=sections.dual(problems, Layers(("dual", dual))),
+        units=UNITS.kind.read(problems, "units", data.get("units", UNITS.default), UNITS.default),
+        constraint=constraint,
+        dual=sections.dual(problems, Layers(("dual", dual)), constraint.gradient),
         transport=sections.record(problems, data, "transport", TransportSettings()),
         cost=cost,
         reference=sections.record(problems, data, "reference", ReferenceSettings()),
@@ -68,9 +78,27 @@ def build(document: Document) -> Sections:
     if built.reference.file is not None and len(found) > 1:
         rule = "a file of costs has one column, and this profile several constraints or segments"
         problems.add("reference.file", built.reference.file, rule, "remove it: the reference is then sampled")
+    _check_plan(problems, built)
     if problems.lines:
         raise ProfileError(problems.in_order())
     return built
+
+
+def _check_plan(problems: Problems, built: Sections) -> None:
+    """Note a λ that is to move by the plan's value where a constraint has none."""
+    settings = built.several or (Constraint("", built.risk, built.constraint, built.dual),)
+    for one in settings:
+        if one.dual.gap != "plan":
+            continue
+        rule = ""
+        if one.settings.form not in ("improvement", "no_worse"):
+            rule = f"form {one.settings.form} compares averages and has no plan"
+        elif one.risk != MEAN:
+            rule = f"Eq. (25) has no weights, and the risk is {one.risk}"
+        elif built.transport.indicator == "exact":
+            rule = "with transport.indicator exact the plan is the exact gap"
+        if rule:
+            problems.add("dual.gap", "plan", rule, "write exact")
 
 
 def _mixed_forms(problems: Problems, data: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ Every key stands here once. Some belong to one choice of another key, as a level
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from openrlhf_rad.measures import Interval
@@ -15,6 +15,7 @@ from openrlhf_rad.profile.kinds import Choice, Number, Whole, about
 
 Method = Literal["ascent", "log", "adam", "pid"]
 Estimate = Literal["last", "ema", "window"]
+Gap = Literal["exact", "plan"]
 
 #: Key → the keys that belong to one of its values: a new value begins with their defaults.
 BELONGS: dict[str, tuple[str, ...]] = {
@@ -26,9 +27,17 @@ _POSITIVE = Interval(0, math.inf, low_open=True)
 _NOT_NEGATIVE = Interval(0, math.inf)
 
 
+#: By how much λ and its step are greater under `tilted`, whose score is so many times smaller.
+TILTED = 6.0
+
+
+def _by_gradient(default: float) -> str:
+    return f"{default:g}; with `tilted` {TILTED * default:g}"
+
+
 @dataclass(frozen=True)
 class DualSettings:
-    """λ ← clip(λ + step · violation, 0, max) (Eq. (11)), or another method; per unit of reference spread."""
+    """λ ← clip(λ + step · violation, 0, max) (Eq. (11)), or another method; per unit of `units`."""
 
     initial: float = field(
         default=1.0,
@@ -36,7 +45,8 @@ class DualSettings:
             Number(_NOT_NEGATIVE, "0 starts without a price, 1 is the default"),
             "λ of the first batch",
             unit="reward per spread",
-            source="Safe RLHF starts its multiplier at 1",
+            default=_by_gradient(1),
+            source="Safe RLHF starts its multiplier at 1; a `tilted` score is several times smaller",
         ),
     )
     step: float = field(
@@ -46,7 +56,8 @@ class DualSettings:
             "how far a violation of one spread moves λ; the learning rate of `log` and `adam`; the integral"
             " gain of `pid`",
             unit="reward per spread²",
-            source="λ then moves by its initial value in ten batches",
+            default=_by_gradient(0.1),
+            source="a violation of one spread then moves λ by its initial value in ten batches",
         ),
     )
     max: float = field(
@@ -55,6 +66,7 @@ class DualSettings:
             Number(_POSITIVE, "10 is the default"),
             "the most that λ can be",
             unit="reward per spread",
+            default=_by_gradient(10),
             source="ten times the initial value: cost may outweigh reward, but cannot blow up training",
         ),
     )
@@ -64,6 +76,15 @@ class DualSettings:
             Choice(("ascent", "log", "adam", "pid")),
             "how λ moves: by the violation, in proportion to itself (Safe RLHF), by Adam, by a controller",
             source="[the dual variable](dual.md), measured",
+        ),
+    )
+    gap: Gap = field(
+        default="exact",
+        metadata=about(
+            Choice(("exact", "plan")),
+            "the gap whose violation moves λ: the exact one, or ⟨P, M⟩ of the entropic plan, for the mean and"
+            " a form with a plan",
+            source="Eqs. (15) and (25); the plan's is biased upwards, so that it takes a constraint for met",
         ),
     )
     estimate: Estimate = field(
@@ -138,6 +159,14 @@ class DualSettings:
             source="longer than the smoothing",
         ),
     )
+
+
+def dual_defaults(gradient: str) -> DualSettings:
+    """What holds where a profile says nothing; ``python benchmarks/dual.py --gradients`` measured it."""
+    plain = DualSettings()
+    if gradient != "tilted":
+        return plain
+    return replace(plain, initial=TILTED * plain.initial, step=TILTED * plain.step, max=TILTED * plain.max)
 
 
 def plain_dual(dual: DualSettings) -> dict[str, Any]:

@@ -25,6 +25,17 @@ MINIMUM_REFERENCE = 8
 _POSITIVE = Interval(0, math.inf, low_open=True)
 
 Form = Literal["improvement", "no_worse", "spectral", "expected"]
+Gradient = Literal["leave_one_out", "spacing", "tilted"]
+Units = Literal["spread", "cost"]
+
+#: The key beside the sections.
+UNITS = Key(
+    Choice(("spread", "cost")),
+    "what λ, its step and its maximum, and the entropy of the plan are counted in: spreads of the reference,"
+    " or the cost's own unit",
+    default="spread",
+    source="a spread means the same for every cost; the paper counts in the cost's own unit",
+)
 
 # Level and margin of each form where the profile gives none. All ask for the same: a risk lower by
 # 0.4 spreads. For no_worse the level is also the most slack there can be, for a gap is never negative:
@@ -53,8 +64,8 @@ class ConstraintSettings:
             Choice(("no_worse", "improvement", "spectral", "expected")),
             "which constraint: no quantile worse than the reference's, a gap over it (the paper's), a lower"
             " spectral risk, or a lower mean (Safe RLHF)",
-            source="Eqs. (15), (10), (16) and (2); `no_worse` has a signal at step 0, where every gap is 0,"
-            " and keeps pulling on quantiles far above the reference",
+            source="Eqs. (15), (10), (16) and (2); `no_worse` cannot be met by noise, and keeps"
+            " pulling on quantiles far above the reference",
         ),
     )
     level: Level = field(
@@ -75,7 +86,8 @@ class ConstraintSettings:
             "m, how far the reference is shifted (up for `improvement`, down for `no_worse`)",
             unit="cost, or relative",
             default=_MARGIN_DEFAULTS,
-            source="without a shift `improvement` has no gradient at step 0",
+            source="without a shift `improvement` takes noise for a gap, and half of its quantiles have no"
+            " gradient at step 0",
         ),
     )
     floor: float | None = field(
@@ -89,7 +101,7 @@ class ConstraintSettings:
             source="a policy was seen to reach it",
         ),
     )
-    gradient: Literal["leave_one_out", "spacing", "tilted"] = field(
+    gradient: Gradient = field(
         default="leave_one_out",
         metadata=about(
             Choice(("leave_one_out", "spacing", "tilted")),
@@ -203,13 +215,16 @@ COST_KEYS = {
 class ReferenceSettings:
     """The sample of reference costs C_0."""
 
-    samples: int = field(
-        default=256,
+    #: None is `auto`, see :attr:`RiskProfile.reference_samples`.
+    samples: int | None = field(
+        default=None,
         metadata=about(
-            Whole(MINIMUM_REFERENCE, 10_000_000),
+            Whole(MINIMUM_REFERENCE, 10_000_000, auto="auto makes its noise small against the ask"),
             "size of the sample of reference costs",
             unit="answers",
-            source="26 of them above the 90 % quantile, enough to see a tail",
+            default="`auto`",
+            source="`auto` leaves a risk of normal costs uncertain by a fifth of the ask, and takes 256 to"
+            " 4,096",
         ),
     )
     file: str | None = field(
@@ -299,6 +314,7 @@ class Sections:
     name: str
     description: str
     risk: Spectrum
+    units: Units = "spread"
     constraint: ConstraintSettings = field(default_factory=ConstraintSettings)
     dual: DualSettings = field(default_factory=DualSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)

@@ -10,6 +10,7 @@ from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import keys
 from openrlhf_rad.profile.model import (
     COST_KEYS,
+    UNITS,
     ConstraintSettings,
     EvaluateSettings,
     ReferenceSettings,
@@ -35,6 +36,7 @@ def reference() -> str:
 
 
 def _keys() -> Iterable[Sequence[str]]:
+    yield "`units`", UNITS.meaning, str(UNITS.kind), UNITS.unit, UNITS.default, UNITS.source
     for section, record in _RECORDS.items():
         defaults = {item.name: item.default for item in fields(record)}
         for name, key in keys(record).items():

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,12 @@ from openrlhf_rad.profile.reading import read_document
 from openrlhf_rad.profile.scalars import dump, scalar
 from openrlhf_rad.profile.several import ONLY
 from openrlhf_rad.spectrum import MEAN
+
+#: Reference answers under `auto`, at least and at most; levels of the normal law that their number is from.
+_SAMPLES = (256, 4096)
+_GRID = 4_000
+#: What the defaults ask for, in spreads; taken where the file says it in another unit.
+_USUAL_FALL = 0.4
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,11 @@ class RiskProfile(Sections):
         return self.risk.weights(n)
 
     @property
+    def reference_samples(self) -> int:
+        """How many reference answers are sampled: as the file says, or what the constraints ask for."""
+        return self.reference.samples or max(map(_samples, self.constraints))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and yet worth knowing, one text each."""
         return tuple(dict.fromkeys(text for one in self.constraints for text in _warnings(one)))
@@ -70,12 +84,13 @@ class RiskProfile(Sections):
             "name": self.name,
             "description": self.description,
             "risk": self.risk.plain(),
+            "units": self.units,
             "constraint": plain_constraint(self.constraint),
             **plain_constraints(self.several),
             "dual": plain_dual(self.dual),
             "transport": {**asdict(transport), "particles": transport.particles or "auto"},
             "cost": {self.cost.kind: self.cost.location} if self.cost else None,
-            "reference": asdict(self.reference),
+            "reference": {**asdict(self.reference), "samples": self.reference.samples or "auto"},
             "evaluate": plain_evaluate(self.evaluate),
             "watches": asdict(self.watches),
         }
@@ -86,15 +101,16 @@ class RiskProfile(Sections):
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of what the method computes: risk, constraints, dual, transport, reference.samples.
+        """SHA-256 (hex) of what the method computes: risk, units, constraints, dual, transport and the size
+        of the reference.
 
         Name, description, costs, reference.file, evaluate and watches are left out: they differ between
         machines, come after training or only look on, and the costs themselves are recorded with a run.
         """
         data = self.resolved()
-        kept = {key: data[key] for key in ("risk", "constraint", "dual", "transport")}
+        kept = {key: data[key] for key in ("risk", "units", "constraint", "dual", "transport")}
         kept |= {key: _without_costs(data[key]) for key in ("constraints", "segments") if key in data}
-        kept["reference"] = {"samples": self.reference.samples}
+        kept["reference"] = {"samples": self.reference_samples}
         text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -120,6 +136,32 @@ class RiskProfile(Sections):
         return self.from_document(document)
 
 
+@cache
+def _normal_quantiles() -> NDArray[np.float64]:
+    # scipy's would double the start-up time of the commands
+    return np.array([NormalDist().inv_cdf((i + 0.5) / _GRID) for i in range(_GRID)])
+
+
+def _samples(constraint: Constraint) -> int:
+    """N with which the risk of normal costs is uncertain by a fifth of the fall that is asked."""
+    settings = constraint.settings
+    relative = {level.unit for level in (settings.level, settings.margin) if level.value}
+    fall = _USUAL_FALL
+    if relative == {"spread"}:
+        no_worse = settings.form == "no_worse"
+        asked = settings.margin.value - settings.level.value if no_worse else settings.level.value
+        fall = asked if asked > 0 else fall
+    risk = MEAN if settings.form == "expected" else constraint.risk
+    # The influence function of ρ_φ is ∫ φ(F(z)) dz (Huber 1981, section 3.3), here over normal quantiles.
+    cost_r = _normal_quantiles()
+    density = cost_r.size * np.diff(risk.cumulative((np.arange(cost_r.size) + 0.5) / cost_r.size))
+    deviation = float(np.std(np.append(0.0, np.cumsum(density * np.diff(cost_r)))))
+    low, high = _SAMPLES
+    if risk.cumulative(1 - 0.5 / cost_r.size) < 0.5:
+        return high  # most of the weight lies beyond these quantiles
+    return max(low, math.ceil(min(5 * deviation / fall, math.sqrt(high)) ** 2))
+
+
 def _warnings(constraint: Constraint) -> list[str]:
     found, settings = [], constraint.settings
     if not constraint.risk.coherent:
@@ -135,8 +177,9 @@ def _warnings(constraint: Constraint) -> list[str]:
         )
     if settings.form == "improvement" and settings.margin.value == 0:
         found.append(
-            "form improvement with margin 0 has no gradient while the policy equals its reference, so at"
-            " step 0; set constraint.margin, for instance 60% of reference spread"
+            "form improvement with margin 0 takes noise for a gap: at step 0 the estimated gap is positive,"
+            " so that a small level is met untrained, and half of the quantiles have no gradient; set"
+            " constraint.margin, for instance 60% of reference spread"
         )
     if settings.form == "no_worse" and settings.level.value == 0:
         found.append(

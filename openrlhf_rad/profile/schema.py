@@ -19,6 +19,7 @@ from openrlhf_rad.profile.level import NUMBER
 from openrlhf_rad.profile.model import (
     ADDRESS,
     COST_KEYS,
+    UNITS,
     ConstraintSettings,
     EvaluateSettings,
     ReferenceSettings,
@@ -66,6 +67,7 @@ def _properties() -> dict[str, Schema]:
             "description": "a shipped profile, or a path relative to this file",
         },
         "risk": _RISK,
+        "units": _nullable(_key(UNITS, UNITS.default)),
         "constraint": _nullable(_section(ConstraintSettings)),
         "constraints": _nullable({**_mapping(entry), "minProperties": 1}),
         "segments": _nullable(_mapping(segment)),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from openrlhf_rad.profile.checks import Layers, Problems
-from openrlhf_rad.profile.dual_settings import BELONGS, DualSettings, unused_keys
+from openrlhf_rad.profile.dual_settings import BELONGS, DualSettings, dual_defaults, unused_keys
 from openrlhf_rad.profile.kinds import keys
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.model import (
@@ -16,6 +16,7 @@ from openrlhf_rad.profile.model import (
     FORM_DEFAULTS,
     ConstraintSettings,
     CostSource,
+    Gradient,
 )
 
 COST_KINDS = tuple(COST_KEYS)
@@ -48,9 +49,9 @@ def constraint(problems: Problems, layers: Layers) -> ConstraintSettings:
     return settings
 
 
-def dual(problems: Problems, layers: Layers) -> DualSettings:
-    """What a `dual` section says."""
-    settings = _read(problems, layers, DualSettings())
+def dual(problems: Problems, layers: Layers, gradient: Gradient) -> DualSettings:
+    """What a `dual` section says; λ and its step default by the gradient of its constraint."""
+    settings = _read(problems, layers, dual_defaults(gradient))
     if settings.initial > settings.max:
         key, value = ("initial", settings.initial) if "initial" in layers else ("max", settings.max)
         path = layers.path(key).rpartition(".")[0]

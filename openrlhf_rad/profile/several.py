@@ -157,8 +157,8 @@ def _settings(problems: Problems, outer: _Outer) -> tuple[Any, Any]:
     """The constraint's and the dual's settings of nested mappings, the innermost first."""
     layers = list(outer.constraint)
     depth = next((place + 1 for place, (_, held) in enumerate(layers) if "form" in held), len(layers))
-    constraint = Layers(*layers).without(("level", "margin"), depth)
-    return sections.constraint(problems, constraint), sections.dual(problems, _dual_layers(outer))
+    constraint = sections.constraint(problems, Layers(*layers).without(("level", "margin"), depth))
+    return constraint, sections.dual(problems, _dual_layers(outer), constraint.gradient)
 
 
 def _dual_layers(outer: _Outer) -> Layers:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from openrlhf_rad.reference import MOST_SHARE
 from openrlhf_rad.watches.kinds import Array, Drift, Streak, Watch, Window
 
 
@@ -39,16 +40,23 @@ def _of_the_dual(dual_max: float, window: int) -> dict[str, Watch]:
             ),
         ),
         "at_cap": Streak(
-            ("lambda_next", "violation"),
+            ("lambda_next", "violation", "fall_asked", "fall_possible"),
             lambda v: v["lambda_next"] >= dual_max * (1 - 1e-9) and v["violation"] > 0,
             window,
             lambda v, n: (
                 f"λ has been at its maximum {dual_max:g} for {n} steps and the constraint is still violated"
-                f" by {v['violation']:.3g}; reward outweighs it; raise dual.max, or ask for less by"
-                " constraint.level"
+                f" by {v['violation']:.3g}; {_why(v['fall_asked'], v['fall_possible'])}"
             ),
         ),
     }
+
+
+def _why(asked: float, possible: float) -> str:
+    """Whether too much is asked, or the reward outweighs it."""
+    share = f"it asks that the risk fall by {asked:.3g}, of {possible:.3g} at most"
+    if asked > MOST_SHARE * possible:
+        return f"{share}, when every answer costs the least: that is too much; lower what is asked"
+    return f"{share}, which leaves room: reward outweighs it; raise dual.max"
 
 
 def _of_the_costs(window: int) -> dict[str, Watch]:

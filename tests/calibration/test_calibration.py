@@ -211,6 +211,19 @@ class TestFindings:
         assert "infeasible" in kinds(cost_b, "risk: mean")
         assert "infeasible" not in kinds(cost_b, "risk: cvar α=0.9")
 
+    def test_a_level_that_noise_meets(self, normal):
+        """Quantiles of 32 answers lie below the reference's by 0.16 spreads by chance alone, at CVaR 0.9."""
+        text = "risk: cvar α=0.9\nconstraint: {{form: improvement, margin: 0, level: {}}}"
+        sample, proposal = proposal_of(normal, text.format(0.1), rollout=32)
+        assert proposal.rollout.value == pytest.approx(0.16, abs=0.02)
+        found = examine(sample, proposal)[0]
+        assert (found.kind, found.text) == (
+            "inert",
+            "the reference itself meets the constraint, by noise: 32 of its own answers show a gap of 0.167"
+            " on average, and 0.1 is asked; take a margin, larger rollouts or a higher level",
+        )
+        assert "inert" not in kinds(normal, text.format(0.3), rollout=32)
+
     def test_a_share_of_a_negative_risk_does_not_fit(self, normal):
         text = "risk: mean\nconstraint: {form: spectral, level: 20% of reference risk}"
         sample, proposal = proposal_of(normal - 6, text)

@@ -65,8 +65,8 @@ def test_every_key_is_read():
         ),
         (
             "{methd: pid}",
-            "p.yaml:2:8: dual.methd is not a key of dual; the keys are initial, step, max, method, estimate,"
-            " memory, confidence, proportional, derivative, smoothing, delay; did you mean method?",
+            "p.yaml:2:8: dual.methd is not a key of dual; the keys are initial, step, max, method, gap,"
+            " estimate, memory, confidence, proportional, derivative, smoothing, delay; did you mean method?",
         ),
         # An unknown method says nothing about the gains.
         (
@@ -147,6 +147,7 @@ def test_the_choice_is_part_of_the_hash_and_of_an_override():
         "step": 0.1,
         "max": 10.0,
         "method": "ascent",
+        "gap": "exact",
         "estimate": "last",
         "confidence": None,
     }
