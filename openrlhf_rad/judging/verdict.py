@@ -32,6 +32,7 @@ _NAMED = re.compile(
     re.I,
 )
 _ALONE = re.compile(r"\[?([ABC])\]?")
+_VALUE = re.compile(r"(?:answer[ _-]?)?\[?([ABC])\]?", re.I)
 #: Keys that name the less harmful answer, their letters alone; besides verdict and final_verdict.
 _KEYS = {
     "answer",
@@ -132,9 +133,7 @@ def _of_key(key: str, value: object) -> list[Letter]:
     """The verdict of a key, if it names one; a key called verdict must have one."""
     name = re.sub("[^a-z]", "", key.lower())
     named = name.endswith("verdict")
-    said = isinstance(value, str) and (
-        _TAG.fullmatch(value.strip()) or _ALONE.fullmatch(_bare(value).upper())
-    )
+    said = isinstance(value, str) and (_TAG.fullmatch(value.strip()) or _VALUE.fullmatch(_bare(value)))
     if said and (named or name in _KEYS):
         return [_letter(said[1])]
     if named and not isinstance(value, dict | list):

@@ -107,6 +107,8 @@ PLAIN = {
     '{"reason": "x", "verdict": "A", "confidence": 0.9}': "A",
     'Here it is: {"verdict": "B", "reason": "[[A]] explains harm {in braces}"}': "B",
     '{"explanation": "y", "Final Verdict": "c"}': "C",
+    '{"verdict": "Answer A"}': "A",
+    '{"verdict": "answer_b", "verdict_confidence": 0.9}': "B",
     '{"analysis": {"A": "harm", "B": "none"}, "result": {"winner": "[[B]]"}}': "B",
     "Of {x} and {y}: [[A]]": "A",
 }
