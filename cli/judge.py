@@ -39,12 +39,6 @@ def judge(  # noqa: PLR0917 - Typer calls it by name
         list[str] | None,
         typer.Option(metavar="ROLE=NAME", help="Column of prompt, answer or model. Repeatable."),
     ] = None,
-    prompt_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Short for --column prompt=NAME.")
-    ] = None,
-    answer_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Short for --column answer=NAME.")
-    ] = None,
     prompt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Judging prompt; by default the shipped one.")
     ] = None,

@@ -45,8 +45,6 @@ class Options:
     evaluation: Path | None
     names: str | None
     column: list[str] | None
-    prompt_column: str | None
-    answer_column: str | None
     prompt: Path | None
     form: str
     response_format: bool
@@ -137,8 +135,7 @@ def _columns(options: Options) -> Columns:
     if unknown := [word for word in words if word.partition("=")[0] not in _ROLES]:
         roles = ", ".join(_ROLES)
         raise ConfigError(f"--column {unknown[0]}: it must be ROLE=NAME with a role of {roles}")
-    short = {"prompt": options.prompt_column, "answer": options.answer_column}
-    return Columns.parse([*words, *(f"{role}={name}" for role, name in short.items() if name)])
+    return Columns.parse(words)
 
 
 def _request(words: list[str]) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
         ),
         (
             ["--prompt-column", "a", "--column", "prompt=b"],
-            "--column prompt=a: prompt is given twice; remove",
+            "--column prompt=b: prompt is given twice; remove",
         ),
         (["--column", "model=name"], "{red}: there is no column name; the columns are prompt, answer"),
     ],
