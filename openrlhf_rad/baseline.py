@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.scores import WHOLE, Tails, gap_terms
+from openrlhf_rad.scores import gap_terms
 from openrlhf_rad.spectrum import Spectrum
 
 Array = NDArray[np.float64]
@@ -88,9 +88,9 @@ class PartnerScores:
     over gaps with either weight answer all pairs.
     """
 
-    def __init__(self, change_g: Array, spectrum: Spectrum, tails: Tails = WHOLE) -> None:
-        below = gap_terms(change_g[:-1], spectrum, tails)  # level i/(n − 1), none above the last
-        above = gap_terms(change_g[1:], spectrum, tails)  # level (i − 1)/(n − 1), none above the first
+    def __init__(self, change_g: Array, spectrum: Spectrum) -> None:
+        below = gap_terms(change_g[:-1], spectrum)  # level i/(n − 1), none above the last
+        above = gap_terms(change_g[1:], spectrum)  # level (i − 1)/(n − 1), none above the first
         self._gain = _sums(np.append(below[0], 0.0)), _sums(np.append(0.0, above[0]))
         self._loss = _sums(np.append(below[1], 0.0)), _sums(np.append(0.0, above[1]))
 

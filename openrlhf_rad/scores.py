@@ -7,8 +7,6 @@ by h_i = ℓ(q_{i+1}) − ℓ(q_i), so that gaps, not particles, carry the gradi
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -22,31 +20,6 @@ Array = NDArray[np.float64]
 Gradient = Literal["leave_one_out", "spacing", "tilted"]
 
 
-@dataclass(frozen=True)
-class Tails:
-    """Levels beyond which gaps are winsorised, since of heavy tails a single gap can outweigh a batch.
-
-    Attributes:
-        low, high: the levels; at 0 and 1 every gap counts as it is.
-        reach: how far all gaps beyond one of them may reach together, in the unit of the particles.
-    """
-
-    low: float = 0.0
-    high: float = 1.0
-    reach: float = math.inf
-
-    def capped(self, change_g: Array) -> Array:
-        """change_g, each gap at most an equal part of ``reach`` for its side."""
-        n = change_g.size + 1
-        upper_g = np.arange(1, n) > n / 2
-        share_g = np.where(upper_g, 1 - self.high, self.low)
-        with np.errstate(divide="ignore"):
-            return np.minimum(change_g, self.reach / (n * share_g))
-
-
-WHOLE = Tails()
-
-
 def score(
     cost_b: Array,
     particle_n: Array,
@@ -54,7 +27,6 @@ def score(
     spectrum: Spectrum,
     *,
     gradient: Gradient = "leave_one_out",
-    tails: Tails = WHOLE,
 ) -> Array:
     """score_b, s(c): the lower the cost, the higher the score; E[∇log π · s] is −∇V.
 
@@ -71,7 +43,6 @@ def score(
         particle_n: the policy's quantiles, sorted upwards, shape (n,).
         result: of the constraint on these particles.
         spectrum: φ; that of the mean for `expected`.
-        tails: which gaps are winsorised; no matter to `tilted`.
 
     Returns:
         Shape (B,); in the unit of the costs, for `tilted` without unit.
@@ -80,9 +51,9 @@ def score(
     if gradient == "tilted":
         score_n = _from_above(result.weight_n * result.activation_n / n)
     elif gradient == "leave_one_out":
-        score_n = leave_one_out(result.change_g, spectrum, tails)
+        score_n = leave_one_out(result.change_g, spectrum)
     elif gradient == "spacing":
-        score_n = (1 - 1 / n) * _from_above(np.add(*gap_terms(result.change_g, spectrum, tails)))
+        score_n = (1 - 1 / n) * _from_above(np.add(*gap_terms(result.change_g, spectrum)))
     else:
         raise ValueError(f"gradient is {gradient!r}; it must be 'leave_one_out', 'spacing' or 'tilted'")
     return placed(cost_b, particle_n, score_n)
@@ -94,7 +65,7 @@ def placed(cost_b: Array, particle_n: Array, score_n: Array) -> Array:
     return np.asarray(score_n[np.minimum(place_b, score_n.size - 1)])
 
 
-def leave_one_out(change_g: Array, spectrum: Spectrum, tails: Tails = WHOLE) -> Array:
+def leave_one_out(change_g: Array, spectrum: Spectrum) -> Array:
     """−n (V_n − V_{n−1}^{(−j)}) of n sorted samples from the n − 1 changes between them. Shape (n,).
 
     The gap above sample i lies at F = i/n; without sample j at i/(n − 1) if i < j, else at (i − 1)/(n − 1).
@@ -102,31 +73,21 @@ def leave_one_out(change_g: Array, spectrum: Spectrum, tails: Tails = WHOLE) -> 
     s_j = Σ_{i ≥ j} n [G(i/n) − G((i − 1)/(n − 1))] h_i − Σ_{i < j} n [G(i/(n − 1)) − G(i/n)] h_i.
     For the mean it is RLOO over the batch; see Tamar et al. 2015 for CVaR, up to O(1/n).
     """
-    above_g, below_g = gap_terms(change_g, spectrum, tails)
+    above_g, below_g = gap_terms(change_g, spectrum)
     return np.asarray(_from_above(above_g) - np.append(0.0, np.cumsum(below_g)))
 
 
-def gap_terms(change_g: Array, spectrum: Spectrum, tails: Tails = WHOLE) -> tuple[Array, Array]:
+def gap_terms(change_g: Array, spectrum: Spectrum) -> tuple[Array, Array]:
     """What each gap gives to the samples below it, and takes from those above it: weight times change."""
-    n = change_g.size + 1
-    whole = gap_weights(spectrum, n)
-    if tails == WHOLE:
-        return whole[0] * change_g, whole[1] * change_g
-    inner, capped_g = gap_weights(spectrum, n, tails.low, tails.high), tails.capped(change_g)
-    above_g, below_g = (
-        part * change_g + (all_of_it - part) * capped_g for part, all_of_it in zip(inner, whole, strict=True)
-    )
-    return above_g, below_g
+    above_g, below_g = _gap_weights(spectrum, change_g.size + 1)
+    return above_g * change_g, below_g * change_g
 
 
 @lru_cache(maxsize=16)
-def gap_weights(spectrum: Spectrum, n: int, low: float = 0.0, high: float = 1.0) -> tuple[Array, Array]:
-    """The brackets of :func:`leave_one_out`, without the weight of levels outside [low, high]. (n − 1,).
-
-    Their sum is n/(n − 1) times the mean of φ over the bin ((i − 1)/(n − 1), i/(n − 1)].
-    """
-    edge_n = spectrum.cumulative(np.clip(np.arange(n) / max(n - 1, 1), low, high))
-    level_g = spectrum.cumulative(np.clip(np.arange(1, n) / n, low, high))
+def _gap_weights(spectrum: Spectrum, n: int) -> tuple[Array, Array]:
+    """The brackets of :func:`leave_one_out`; in sum n/(n − 1) times the mean of φ over the gap's bin."""
+    edge_n = spectrum.cumulative(np.arange(n) / max(n - 1, 1))
+    level_g = spectrum.cumulative(np.arange(1, n) / n)
     return n * (level_g - edge_n[:-1]), n * (edge_n[1:] - level_g)
 
 

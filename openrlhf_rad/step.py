@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,9 @@ from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.reference import MOST_SHARE, least_reference, least_size, resolve
-from openrlhf_rad.scores import WHOLE, score
+from openrlhf_rad.scores import score
 from openrlhf_rad.spectrum import MEAN
+from openrlhf_rad.tails import heavy_tails
 
 Array = NDArray[np.float64]
 
@@ -84,7 +85,7 @@ class RadStep:
         )
         self._potentials: Potentials | None = None
         self._spectrum = MEAN if profile.constraint.form == "expected" else profile.risk
-        self._tails = WHOLE
+        self._tails = heavy_tails(profile.constraint, self._spectrum, self._reference / self.unit)
         self._baseline = PartnerBaseline()
 
     @property
@@ -113,11 +114,12 @@ class RadStep:
         reference_n = empirical_quantiles(self._reference / self.unit, n, repeats=True)
         weight_n = self.profile.weights(n)
         result = self._evaluate(particle_n, reference_n, weight_n)
-        score_b = self._score(costs / self.unit, particle_n, result)
+        change_g = self._tails.winsorised(result.change_g, particle_n)
+        score_b = self._score(costs / self.unit, particle_n, replace(result, change_g=change_g))
         score_std = float(score_b.std())
         if self.own_baseline and cluster_b is not None:
             place_b = np.minimum(np.searchsorted(particle_n, costs / self.unit), n - 1)
-            partner = PartnerScores(result.change_g, self._spectrum, self._tails)
+            partner = PartnerScores(change_g, self._spectrum)
             score_b = self._baseline(score_b, place_b, np.asarray(cluster_b), partner)
         used = self.dual.value
         error = violation_standard_error(
@@ -221,6 +223,7 @@ class RadStep:
         reference_n = empirical_quantiles(cost_r, self.particle_count(cost_r.size))
         weight_n = self.profile.weights(reference_n.size)
         every = evaluate("spectral", reference_n, reference_n, weight_n, level=0.0)
+        every = replace(every, change_g=self._tails.winsorised(every.change_g, reference_n))
         extremes = np.array([-math.inf, math.inf])
         return self.dual.maximum * float(np.ptp(self._score(extremes, reference_n, every)))
 
@@ -245,9 +248,7 @@ class RadStep:
 
     def _score(self, cost_b: Array, particle_n: Array, result: ConstraintResult) -> Array:
         settings = self.profile.constraint
-        return score(
-            cost_b, particle_n, result, self._spectrum, gradient=settings.gradient, tails=self._tails
-        )
+        return score(cost_b, particle_n, result, self._spectrum, gradient=settings.gradient)
 
     def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
         transport = self.profile.transport

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openrlhf_rad.constraint import TransportOptions, evaluate
-from openrlhf_rad.scores import Tails, leave_one_out, score
+from openrlhf_rad.scores import score
 from openrlhf_rad.spectrum import MEAN, make_spectrum
 
 EXACT = TransportOptions(indicator="exact")
@@ -152,18 +152,6 @@ def test_tilted_is_the_double_sum_and_sees_ranks_only():
     np.testing.assert_allclose(found, expected, atol=1e-12)
     bent = score(np.exp(cost_b), np.exp(particle_n), result, CVAR, gradient="tilted")
     np.testing.assert_allclose(bent, expected[:-1], atol=1e-12)
-
-
-def test_winsorised_gaps_bound_what_a_catastrophe_can_weigh():
-    """Of 32 samples gaps 28 to 30 lie in bins across or beyond the level 0.9, gap 31 beyond it."""
-    change_g, tails = np.full(31, 0.1), Tails(high=0.9, reach=0.5)
-    change_g[-1] = 1e9
-    found = leave_one_out(change_g, MEAN, tails)
-    change_g[-1] = 0.5 / (0.1 * 32)  # an equal part of the reach for each of the 3.2 samples beyond
-    np.testing.assert_allclose(found, leave_one_out(change_g, MEAN), atol=1e-9)
-    change_g[-1] = 1e9
-    whole = leave_one_out(change_g, CVAR)
-    np.testing.assert_array_equal(leave_one_out(change_g, CVAR, Tails(0.0, 1.0, 1.0)), whole)
 
 
 def test_an_unknown_gradient_is_refused():

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.calibration.sample import Sample
+from openrlhf_rad.profile import ConstraintSettings
 from openrlhf_rad.runs.bootstrap import Draws, Estimate, Sampling
 from openrlhf_rad.scores import Gradient
 from openrlhf_rad.spectrum import Spectrum
+from openrlhf_rad.tails import Tails, heavy_tails
 
 Array = NDArray[np.float64]
 
@@ -44,11 +46,12 @@ class Figures:
     balance: Estimate
 
 
-def measure(sample: Sample, spectrum: Spectrum, gradient: Gradient, seed: int = 0) -> Figures:
+def measure(sample: Sample, spectrum: Spectrum, settings: ConstraintSettings, seed: int = 0) -> Figures:
     """The figures of a sample under one spectrum."""
     cost_b = sample.cost_b
     # Sums of squares lose digits far from 0.
     centre, scale = float(cost_b.mean()), float(cost_b.std())
+    tails = heavy_tails(settings, spectrum, (cost_b - centre) / scale)
     resamples = int(np.clip(_WORK // cost_b.size, _FEWEST, _MOST))
     sampling = Sampling(sample.prompts, resamples, seed)
     columns: list[Sequence[Array]] = []
@@ -56,8 +59,8 @@ def measure(sample: Sample, spectrum: Spectrum, gradient: Gradient, seed: int = 
         ordered = draws.ordered((cost_b - centre) / scale)
         mass = draws.bin_mass(spectrum)
         mean_r, spread_r = _moments(draws, ordered)
-        score_r = _score_spread(draws, ordered, spectrum, gradient)
-        score_r = score_r if gradient == "tilted" else score_r / spread_r
+        score_r = _score_spread(draws, ordered, spectrum, settings.gradient, tails)
+        score_r = score_r if settings.gradient == "tilted" else score_r / spread_r
         reward_r = (
             np.ones_like(mean_r)
             if sample.reward_b is None
@@ -98,7 +101,9 @@ def _moments(draws: Draws, ordered: Array) -> tuple[Array, Array]:
     return mean_r, np.sqrt(np.maximum(draws.mean(ordered * ordered) - mean_r * mean_r, 0.0))
 
 
-def _score_spread(draws: Draws, ordered: Array, spectrum: Spectrum, gradient: Gradient) -> Array:
+def _score_spread(
+    draws: Draws, ordered: Array, spectrum: Spectrum, gradient: Gradient, tails: Tails
+) -> Array:
     """Standard deviation of s(c) in every draw; see :mod:`scores`."""
     last = draws.start_r + draws.count_r - 1
     if gradient == "tilted":
@@ -107,7 +112,7 @@ def _score_spread(draws: Draws, ordered: Array, spectrum: Spectrum, gradient: Gr
         size = np.repeat(draws.count_r, draws.count_r) - (gradient == "spacing")
         gap = np.append(np.diff(ordered), 0.0)
         gap[last] = 0.0
-        term = draws.gap_mass(spectrum) * size * gap
+        term = draws.gap_mass(spectrum) * size * _winsorised(draws, ordered, gap, tails)
     before = np.cumsum(term) - term
     score = np.repeat(before[last] + term[last], draws.count_r) - before
     # Equal costs share the score of the first of them.
@@ -116,3 +121,14 @@ def _score_spread(draws: Draws, ordered: Array, spectrum: Spectrum, gradient: Gr
     score = score[np.maximum.accumulate(np.where(fresh, np.arange(score.size), 0))]
     centred = score - np.repeat(draws.mean(score), draws.count_r)
     return _moments(draws, centred)[1]
+
+
+def _winsorised(draws: Draws, ordered: Array, gap: Array, tails: Tails) -> Array:
+    """The gaps of every draw as :class:`Tails` leaves them."""
+    if tails == Tails():
+        return gap
+    parts = [
+        tails.winsorised(gap[start : start + count - 1], ordered[start : start + count])
+        for start, count in zip(draws.start_r, draws.count_r, strict=True)
+    ]
+    return np.concatenate([np.append(part, 0.0) for part in parts])

@@ -58,7 +58,7 @@ def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Pr
         rollout: answers of a rollout, n.
     """
     form = part.settings.form
-    figures = measure(sample, part.risk, part.settings.gradient, seed)
+    figures = measure(sample, part.risk, part.settings, seed)
     asked, unresolved = _asked(part, sample)
     spread = figures.spread.value
     least = least_cost(part.settings, sample.cost_b)

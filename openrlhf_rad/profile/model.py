@@ -110,6 +110,15 @@ class ConstraintSettings:
             source="`benchmarks/estimators.py`: the only one without bias in small rollouts",
         ),
     )
+    tails: Literal["winsorised", "whole"] = field(
+        default="winsorised",
+        metadata=about(
+            Choice(("winsorised", "whole")),
+            "whether `leave_one_out` and `spacing` shorten gaps where the reference's costs have heavier"
+            " tails than a normal law; never of form `expected`",
+            source="`benchmarks/estimators.py`: there a single gap can outweigh the rollout",
+        ),
+    )
 
     def resolve_level(self, reference_r: ArrayLike, risk: Spectrum) -> float:
         """ε, τ or d of the form in the cost's own units, from reference costs in any order.

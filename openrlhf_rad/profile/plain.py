@@ -17,6 +17,7 @@ def plain_constraint(settings: ConstraintSettings) -> dict[str, Any]:
         "margin": settings.margin.plain(),
         "floor": settings.floor,
         "gradient": settings.gradient,
+        "tails": settings.tails,
     }
 
 

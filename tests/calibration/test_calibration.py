@@ -9,7 +9,7 @@ from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose
 from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.constraint import TransportOptions
-from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.profile import ConstraintSettings, RiskProfile
 from openrlhf_rad.spectrum import make_spectrum
 from openrlhf_rad.step import RadStep
 
@@ -62,15 +62,15 @@ def test_the_score_spread_is_that_of_the_training_step(risk, gradient, normal):
     cost_b = np.exp(normal[:400]).round(1)  # with ties
     profile = profile_of(f"risk: {risk}\nconstraint: {{gradient: {gradient}, margin: 100, floor: -1e6}}")
     step = RadStep(profile.with_overrides({"transport.indicator": "exact"}), cost_b)
-    measured = figures.measure(sample_of(cost_b), profile.risk, gradient)
+    measured = figures.measure(sample_of(cost_b), profile.risk, profile.constraint)
     assert measured.score_spread.value == pytest.approx(step(cost_b).metrics["score_std"])
     assert measured.spread.value == pytest.approx(step.spread)
     assert measured.risk.value == pytest.approx(step.reference_risk)
 
 
 def test_a_cost_far_from_zero_loses_no_digits(normal):
-    near = figures.measure(sample_of(normal), make_spectrum("linear"), "spacing")
-    far = figures.measure(sample_of(normal * 10 + 1e7), make_spectrum("linear"), "spacing")
+    near = figures.measure(sample_of(normal), make_spectrum("linear"), ConstraintSettings())
+    far = figures.measure(sample_of(normal * 10 + 1e7), make_spectrum("linear"), ConstraintSettings())
     assert far.spread.value == pytest.approx(10 * near.spread.value, rel=1e-6)
     assert far.spread.low == pytest.approx(10 * near.spread.low, rel=1e-6)
     assert far.score_spread.value == pytest.approx(near.score_spread.value, rel=1e-6)
@@ -98,9 +98,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
 def test_answers_to_one_prompt_are_not_independent(normal):
     cost_b = np.repeat(normal[:200], 5)
-    alone = figures.measure(sample_of(cost_b), make_spectrum("mean"), "spacing")
+    alone = figures.measure(sample_of(cost_b), make_spectrum("mean"), ConstraintSettings())
     together = Sample(cost_b, [f"prompt {i // 5}" for i in range(1000)])
-    joined = figures.measure(together, make_spectrum("mean"), "spacing")
+    joined = figures.measure(together, make_spectrum("mean"), ConstraintSettings())
     ratio = (joined.mean.high - joined.mean.low) / (alone.mean.high - alone.mean.low)
     assert ratio == pytest.approx(np.sqrt(5), rel=0.15)
 

@@ -1,0 +1,270 @@
+"""Which gradient: ``python benchmarks/estimators.py [--quick]`` (half an hour; --quick: four minutes).
+
+A softmax policy over 24 kinds of answers, each with costs of its own location and spread, whose risk and its
+gradient are known by quadrature. Printed for each size n of a rollout, law of costs and spectrum of Table 1:
+
+- length: of the expected estimate along the true gradient, over the true length;
+- cosine: of both;
+- signal: ‖E ĝ‖²/tr Cov ĝ of one rollout, without the bias of its estimate; 0 and a cosine of "–" where the
+  rollouts drawn show no direction;
+- steps: until the true risk has first fallen by 0.2 reference spreads, under the default dual and a reward
+  that likes what costs; the median over seeds, "–" where it never did.
+
+The estimators: those of version 0.1.0, ``spacing`` by the weight of the particle below a gap and ``tilted``,
+both through RLOO with two answers a prompt; ``spacing`` as it is now, as well; ``leave_one_out`` with
+its own baseline and whole tails; and the default, which winsorises heavy tails.
+
+The rule for the default: of the estimators whose length is within 5 % of the truth on normal costs at n = 32
+for CVaR 0.9 and Wang 1, the one with the greatest mean log signal over the heavy-tailed laws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from openrlhf_rad.constraint import evaluate
+from openrlhf_rad.dual import make_dual
+from openrlhf_rad.profile import ConstraintSettings, DualSettings
+from openrlhf_rad.scores import leave_one_out, score
+from openrlhf_rad.spectrum import Spectrum, make_spectrum
+from openrlhf_rad.tails import Tails, heavy_tails
+
+Array = NDArray[np.float64]
+
+KINDS, SIZES, ASK, STEPS, REFERENCE = 24, (32, 64, 512), 0.2, 200, 1024
+SPECTRA = (
+    make_spectrum("mean"),
+    make_spectrum("var", alpha=0.9),
+    make_spectrum("cvar", alpha=0.9),
+    make_spectrum("linear"),
+    make_spectrum("exponential", kappa=3),
+    make_spectrum("power", gamma=3),
+    make_spectrum("wang", eta=1),
+)
+CONTINUOUS = {
+    "normal": stats.norm(),
+    "log-normal": stats.lognorm(1),
+    "t2": stats.t(2),
+    "Pareto 1.5": stats.pareto(1.5),
+}
+#: Standard normal latent costs are cut where these shares of them lie below.
+CUTS = {"0/1": (0.9,), "1–5": (0.5, 0.75, 0.87, 0.95)}
+LAWS, HEAVY = (*CONTINUOUS, *CUTS), ("log-normal", "t2", "Pareto 1.5")
+
+
+class Answers:
+    """24 kinds of answers with costs of one law, and the policy's true risk.
+
+    Attributes:
+        start_k: logits of the reference policy. reward_k: of each kind, which likes what costs.
+    """
+
+    def __init__(self, law: str) -> None:
+        rng = np.random.default_rng(1)
+        self.start_k = 0.5 * rng.normal(size=KINDS)
+        self._place_k, self._width_k = 0.5 * rng.normal(size=KINDS), np.exp(0.15 * rng.normal(size=KINDS))
+        self.reward_k = 0.5 * self._place_k
+        self._law = CONTINUOUS.get(law, stats.norm())
+        self._cuts = np.array([stats.norm.ppf(cut) * 1.2 for cut in CUTS[law]]) if law in CUTS else None
+        if self._cuts is None:
+            far = 10 * max(abs(self._law.ppf(1e-9)), abs(self._law.isf(1e-9)))
+            edge_m = np.sinh(np.linspace(-1, 1, 20_001) * np.arcsinh(far))
+            self._step_m, at_m = np.diff(edge_m), (edge_m[1:] + edge_m[:-1]) / 2
+        else:
+            self._step_m, at_m = np.ones(self._cuts.size), self._cuts
+        self._above_km = self._law.sf((at_m - self._place_k[:, None]) / self._width_k[:, None])
+
+    def sample(
+        self, rng: np.random.Generator, policy_k: Array, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.int64], Array]:
+        """Kinds and costs."""
+        kind = rng.choice(KINDS, p=policy_k, size=shape)
+        cost = self._place_k[kind] + self._width_k[kind] * self._law.rvs(size=shape, random_state=rng)
+        return kind, cost if self._cuts is None else np.searchsorted(self._cuts, cost).astype(np.float64)
+
+    def risk(self, policy_k: Array, spectrum: Spectrum) -> float:
+        """ρ up to a constant of the law: −∫ G(F(x)) dx."""
+        return -float(spectrum.cumulative(1 - policy_k @ self._above_km) @ self._step_m)
+
+    def gradient(self, logit_k: Array, spectrum: Spectrum) -> Array:
+        """−∇ρ in the logits, by central differences of the quadrature."""
+        bumps = 1e-4 * np.eye(KINDS)
+        return np.array(
+            [
+                (self.risk(softmax(logit_k - bump), spectrum) - self.risk(softmax(logit_k + bump), spectrum))
+                / 2e-4
+                for bump in bumps
+            ]
+        )
+
+
+def softmax(logit_k: Array) -> Array:
+    """Probabilities."""
+    power_k = np.exp(logit_k - logit_k.max())
+    return np.asarray(power_k / power_k.sum())
+
+
+def paired(score_b: Array) -> Array:
+    """RLOO with two answers a prompt."""
+    return np.asarray(score_b - score_b.reshape(-1, 2)[:, ::-1].ravel())
+
+
+def by_old_spacing(cost_b: Array, spectrum: Spectrum, _tails: Tails) -> Array:
+    """Of version 0.1.0: Σ w_i (q_{i+1} − q_i) 1{c ≤ q_i}."""
+    order = np.argsort(cost_b)
+    term = spectrum.weights(cost_b.size)[:-1] * np.diff(cost_b[order])
+    score_b = np.empty(cost_b.size)
+    score_b[order] = np.append(np.cumsum(term[::-1])[::-1], 0.0)
+    return paired(score_b)
+
+
+def by_score(gradient: str) -> Callable[[Array, Spectrum, Tails], Array]:
+    """A gradient of the profile's, through RLOO."""
+
+    def advantage(cost_b: Array, spectrum: Spectrum, _tails: Tails) -> Array:
+        particle_n = np.sort(cost_b)
+        result = evaluate("spectral", particle_n, particle_n, spectrum.weights(cost_b.size), level=0.0)
+        return paired(score(cost_b, particle_n, result, spectrum, gradient=gradient))  # type: ignore[arg-type]
+
+    return advantage
+
+
+def by_leaving_out(cost_b: Array, spectrum: Spectrum, tails: Tails) -> Array:
+    """``leave_one_out``, as in training."""
+    order = np.argsort(cost_b)
+    score_b, particle_n = np.empty(cost_b.size), cost_b[order]
+    score_b[order] = leave_one_out(tails.winsorised(np.diff(particle_n), particle_n), spectrum)
+    return score_b
+
+
+ESTIMATORS: dict[str, Callable[[Array, Spectrum, Tails], Array]] = {
+    "spacing of 0.1.0": by_old_spacing,
+    "tilted": by_score("tilted"),
+    "spacing": by_score("spacing"),
+    "leave_one_out, whole": lambda cost_b, spectrum, _: by_leaving_out(cost_b, spectrum, Tails()),
+    "leave_one_out": by_leaving_out,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One estimator under one law, spectrum and size."""
+
+    length: float
+    cosine: float
+    signal: float
+    steps: float
+
+    def __str__(self) -> str:
+        steps = f"{self.steps:.0f}" if self.steps <= STEPS else "–"
+        cosine = f"{self.cosine:.2f}" if self.signal > 0 else "–"
+        return f"{self.length:.2f} · {cosine} · {self.signal:.2g} · {steps}"
+
+
+def measure(law: str, spectrum: Spectrum, size: int, *, rollouts: int, seeds: int) -> dict[str, Cell]:
+    """All estimators on the same rollouts."""
+    answers = Answers(law)
+    policy_k, truth_k = softmax(answers.start_k), answers.gradient(answers.start_k, spectrum)
+    rng = np.random.default_rng(2)
+    _, reference = answers.sample(rng, policy_k, (REFERENCE,))
+    tails, spread = heavy_tails(ConstraintSettings(), spectrum, reference), float(reference.std())
+    kind_rb, cost_rb = answers.sample(rng, policy_k, (rollouts, size))
+    found = {}
+    for name, estimate in ESTIMATORS.items():
+        advantage_rb = np.array([estimate(cost_b, spectrum, tails) for cost_b in cost_rb])
+        place = np.arange(rollouts)[:, None] * KINDS + kind_rb
+        sums_rk = np.bincount(place.ravel(), advantage_rb.ravel(), rollouts * KINDS).reshape(rollouts, KINDS)
+        estimate_rk = (sums_rk - advantage_rb.sum(1, keepdims=True) * policy_k) / size
+        mean_k, noise = estimate_rk.mean(0), float(estimate_rk.var(0, ddof=1).sum())
+        signal = max(float(mean_k @ mean_k) - noise / rollouts, 0.0)
+        along = float(mean_k @ truth_k) / float(truth_k @ truth_k)
+        cosine = min(along * float(np.linalg.norm(truth_k)) / math.sqrt(signal), 1.0) if signal else math.nan
+        steps = [train(answers, spectrum, size, estimate, tails, spread, seed) for seed in range(seeds)]
+        found[name] = Cell(along, cosine, signal / noise, float(np.median(steps)))
+    return found
+
+
+def train(  # noqa: PLR0917 - one run, said once
+    answers: Answers,
+    spectrum: Spectrum,
+    size: int,
+    estimate: Callable[[Array, Spectrum, Tails], Array],
+    tails: Tails,
+    spread: float,
+    seed: int,
+) -> int:
+    """Steps until the true risk has fallen by the ask; STEPS + 1 for never."""
+    rng, dual, logit_k = np.random.default_rng([3, seed]), make_dual(DualSettings()), answers.start_k.copy()
+    least = answers.risk(softmax(logit_k), spectrum) - ASK * spread
+    for step in range(STEPS + 1):
+        policy_k = softmax(logit_k)
+        violation = (answers.risk(policy_k, spectrum) - least) / spread
+        if violation <= 0:
+            return step
+        kind_b, cost_b = answers.sample(rng, policy_k, (size,))
+        advantage_b = dual.value * estimate(cost_b, spectrum, tails) / spread + paired(
+            answers.reward_k[kind_b]
+        )
+        sums_k = np.bincount(kind_b, advantage_b, KINDS)
+        logit_k = logit_k + (sums_k - advantage_b.sum() * policy_k) / size
+        dual.update(violation, 0.0, float(size))
+    return STEPS + 1
+
+
+def verdict(cells: dict[tuple[str, str, int], dict[str, Cell]]) -> str:
+    """The rule, and the signal of the default against the better of version 0.1.0's two."""
+    normal = [
+        cells["normal", str(spectrum), SIZES[0]]
+        for spectrum in SPECTRA
+        if spectrum.measure in ("cvar", "wang")
+    ]
+    heavy = [found for (law, _, _), found in cells.items() if law in HEAVY]
+    able = {
+        name: float(np.mean([math.log(max(found[name].signal, 1e-9)) for found in heavy]))
+        for name in ESTIMATORS
+        if all(abs(found[name].length - 1) <= 0.05 for found in normal)
+    }
+    chosen = max(able, key=lambda name: able[name]) if able else "none"
+    lines = [f"the default by the rule: {chosen}, of {', '.join(able) or 'none'}"]
+    for law in HEAVY:
+        ratios = [
+            found["leave_one_out"].signal / max(found["spacing of 0.1.0"].signal, found["tilted"].signal)
+            for (one, _, _), found in cells.items()
+            if one == law
+        ]
+        lines.append(
+            f"{law}: signal of leave_one_out over the better of 0.1.0's two: {min(ratios):.2f} to"
+            f" {max(ratios):.2f}, at least 1 in {sum(ratio >= 1 for ratio in ratios)} of {len(ratios)}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print a table a size."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    cells: dict[tuple[str, str, int], dict[str, Cell]] = {}
+    for size in SIZES:
+        rollouts, seeds = (max(16_000 // size, 60), 2) if quick else (max(200_000 // size, 1_000), 5)
+        print(f"\nrollouts of {size}; length · cosine · signal · steps\n")
+        print(f"| costs | spectrum | {' | '.join(ESTIMATORS)} |\n{'|---' * (len(ESTIMATORS) + 2)}|")
+        for law, spectrum in itertools.product(LAWS, SPECTRA):
+            found = measure(law, spectrum, size, rollouts=rollouts, seeds=seeds)
+            cells[law, str(spectrum), size] = found
+            print(f"| {law} | {spectrum} | {' | '.join(map(str, found.values()))} |", flush=True)
+    print("\n" + verdict(cells))
+
+
+if __name__ == "__main__":
+    main()
