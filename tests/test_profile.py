@@ -51,6 +51,7 @@ def test_the_long_form_is_read_in_full(tmp_path):
             "margin": "0.5 of reference spread",
             "floor": None,
             "gradient": "tilted",
+            "tails": "winsorised",
         },
         "dual": {
             "initial": 0.0,
@@ -153,7 +154,7 @@ def test_scientific_numbers_are_numbers():
         (
             "risk: mean\nconstraint: {levle: 3}",
             "medical.yaml:2:14: constraint.levle is not a key of constraint; the keys are form, level,"
-            " margin, floor, gradient; did you mean level?",
+            " margin, floor, gradient, tails; did you mean level?",
         ),
         (
             "risk: mean\ndual: {step: fast}",

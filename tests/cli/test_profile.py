@@ -20,7 +20,7 @@ BROKEN = "risk: cvar α=1.7\nconstraint: {levle: 3}\n"
 BROKEN_PROBLEMS = [
     "bad.yaml:1:14: risk.alpha is 1.7; it must lie in (0, 1); for the worst 10 % use 0.9",
     "bad.yaml:2:14: constraint.levle is not a key of constraint; the keys are form, level, margin, floor,"
-    " gradient; did you mean level?",
+    " gradient, tails; did you mean level?",
 ]
 READING = (
     ["list"],
