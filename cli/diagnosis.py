@@ -19,8 +19,9 @@ import psutil
 
 from openrlhf_rad.plugin import contract
 from openrlhf_rad.plugin.compatibility import TESTED
+from openrlhf_rad.processor import has_gpu
 
-from .machine import existing, has_gpu
+from .machine import existing
 
 Status = Literal["ok", "warn", "stop"]
 MARKS: dict[Status, str] = {"ok": "✓", "warn": "!", "stop": "✗"}

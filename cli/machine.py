@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from openrlhf_rad.errors import RadError
-from openrlhf_rad.jobs.assets import cache_root
 from openrlhf_rad.plugin.compatibility import check_versions
+from openrlhf_rad.processor import has_gpu
+from openrlhf_rad.runs.storage import cache_root
 
 from . import flags as flag
 from .plan import MODEL, Plan
@@ -47,23 +48,13 @@ def notes(plan: Plan) -> list[str]:
     return found
 
 
-def has_gpu() -> bool:
-    """Whether a GPU seems to be here, without torch; ``OPENRLHF_RAD_BACKEND`` decides otherwise."""
-    choice = os.environ.get("OPENRLHF_RAD_BACKEND", "")
-    if choice in {"cpu", "gpu"}:
-        return choice == "gpu"
-    return shutil.which("nvidia-smi") is not None or any(
-        Path(path).exists() for path in ("/proc/driver/nvidia", "/dev/kfd")
-    )
-
-
 def _versions(plan: Plan) -> Problems:
     check_versions("rad.any_version" in plan.flags)
     yield from ()
 
 
 def _compiler(plan: Plan) -> Problems:
-    if shutil.which("g++") is None and ("ds.adam_offload" in plan.flags or not has_gpu()):
+    if shutil.which("g++") is None and "ds.adam_offload" in plan.flags and has_gpu():
         yield "g++ is not on the PATH; DeepSpeed compiles its CPU Adam (--ds.adam_offload); apt install g++"
 
 

@@ -124,7 +124,7 @@ def _prepare(plan: Plan) -> None:
     """
     if plan.preset is None or not plan.assets:
         return
-    words = [sys.executable, "-m", "openrlhf_rad.jobs.prepare", "--preset", plan.preset.name]
+    words = [sys.executable, "-m", "openrlhf_rad.jobs.prepare", "--preset", plan.preset.name, "--quiet"]
     process = MarkedProcess(words, log=None)
     try:
         while process.wait(_POLL_SECONDS) is None:

@@ -11,7 +11,6 @@ import fcntl
 import importlib.metadata
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -20,20 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from openrlhf_rad.errors import EnvironmentProblem
+from openrlhf_rad.runs.storage import cache_root
 
 MANIFEST = "asset.json"
 _console = Console(stderr=True, highlight=False)
-
-
-def cache_root() -> Path:
-    """The folder of all prepared assets; created if missing."""
-    configured = os.environ.get("OPENRLHF_RAD_CACHE")
-    root = Path(configured) if configured else Path.home() / ".cache" / "openrlhf-rad"
-    root = root.expanduser().absolute()
-    root.mkdir(parents=True, exist_ok=True)
-    return root
 
 
 def prepared(name: str, recipe: Mapping[str, object], build: Callable[[Path], None]) -> Path:
@@ -50,6 +42,7 @@ def prepared(name: str, recipe: Mapping[str, object], build: Callable[[Path], No
     with _locked(root / f".{name}.lock"):
         if _read(target / MANIFEST) == manifest:
             return target
+        _say_what_changed(name, target / MANIFEST, recipe)
         for stale in root.glob(f".{name}.building-*"):
             shutil.rmtree(stale)
         folder = Path(tempfile.mkdtemp(prefix=f".{name}.building-", dir=root))
@@ -95,12 +88,31 @@ def package_path(package: str, distribution: str, *parts: str) -> Path:
 
 
 @contextmanager
-def step(text: str) -> Iterator[None]:
-    """Say on stderr that a slow step runs, then how long it took."""
+def step(text: str) -> Iterator[Callable[[float], None]]:
+    """A slow step: a bar with the time left on a terminal, and in any case how long it took.
+
+    Yields a function that is told the share of the work that is done, from 0 to 1.
+    """
     started = time.perf_counter()
-    with _console.status(f"{text} …"):
-        yield
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda share: bar.update(task, total=1.0, completed=share)
     _console.print(f"[green]✓[/green] {text} ({time.perf_counter() - started:.0f} s)")
+
+
+def finished() -> list[str]:
+    """The names of the assets that are whole."""
+    return sorted(manifest.parent.name for manifest in cache_root().glob(f"[!.]*/{MANIFEST}"))
+
+
+def _say_what_changed(name: str, manifest: Path, recipe: Mapping[str, object]) -> None:
+    earlier = json.loads(_read(manifest) or "{}").get("recipe", {})
+    changed = [
+        f"{key} {earlier[key]} → {recipe.get(key)}" for key in earlier if earlier[key] != recipe.get(key)
+    ]
+    if changed:
+        _console.print(f"{name} in the cache is of another recipe and is prepared anew: {', '.join(changed)}")
 
 
 def _missing(distribution: str) -> EnvironmentProblem:

@@ -52,7 +52,7 @@ def add_cost_layer(backbone: Any, weight: torch.Tensor, one: torch.Tensor) -> nn
         attention.v_proj.weight[1] = one.to(torch.bfloat16)
         attention.o_proj.weight[0, 0] = GAIN_COST
         attention.o_proj.weight[1, 1] = GAIN_ONE
-    backbone.layers.append(layer.eval())
+    backbone.layers.append(layer.eval().to(backbone.dtype))
     backbone.config.num_hidden_layers = len(backbone.layers)
     head = nn.Linear(len(weight), 1, bias=False)
     with torch.no_grad():

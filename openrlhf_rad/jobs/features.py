@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,34 @@ from transformers import AutoModelForCausalLM
 
 from openrlhf_rad.jobs.chat import END, TEMPLATE
 from openrlhf_rad.jobs.policy import END_ID, load_tokenizer
+from openrlhf_rad.processor import torch_dtype
 
 PROMPT_TOKENS = 48
 CUTS = (24, 48)
 
 
+def _untold(_share: float) -> None:
+    """Nobody asks how far it is."""
+
+
 @torch.inference_mode()
-def sample_answers(
-    policy: Path, prompts: Sequence[str], tokens: int = 32, seed: int = 0, temperature: float = 1.0
+def sample_answers(  # noqa: PLR0917
+    policy: Path,
+    prompts: Sequence[str],
+    tokens: int = 32,
+    seed: int = 0,
+    temperature: float = 1.0,
+    done: Callable[[float], None] = _untold,
 ) -> list[str]:
-    """One answer to each prompt, up to ``tokens`` new tokens, without markup."""
+    """One answer to each prompt, up to ``tokens`` new tokens, without markup; ``done`` is told the share."""
     tokenizer = load_tokenizer(policy)
-    model: Any = AutoModelForCausalLM.from_pretrained(policy)
+    model: Any = AutoModelForCausalLM.from_pretrained(policy, dtype=torch_dtype())
     torch.manual_seed(seed)
     answers = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in range(0, len(order), 64):
-        index = order[start : start + 64]
+    for start in range(0, len(order), 32):
+        done(start / len(order))
+        index = order[start : start + 32]
         texts = [TEMPLATE.format(prompts[i]) for i in index]
         inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         out = model.generate(
@@ -61,7 +72,7 @@ def encode(tokenizer: Any, prompts: Sequence[str], answers: Sequence[str], seed:
 
 def truncated_backbone(policy: Path, layers: int) -> Any:
     """The first ``layers`` layers of the policy, and a final norm of weight 1."""
-    model = AutoModelForCausalLM.from_pretrained(policy).model
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch_dtype()).model
     model.layers = model.layers[:layers]
     model.config.num_hidden_layers = layers
     torch.nn.init.ones_(model.norm.weight)
@@ -69,10 +80,18 @@ def truncated_backbone(policy: Path, layers: int) -> Any:
 
 
 @torch.inference_mode()
-def mean_states(backbone: Any, chats: Sequence[Sequence[int]], batch: int = 32) -> torch.Tensor:
+def mean_states(
+    backbone: Any,
+    chats: Sequence[Sequence[int]],
+    batch: int = 32,
+    done: Callable[[float], None] = _untold,
+) -> torch.Tensor:
     """Mean over tokens (n, hidden) of the backbone's normed output for each chat, float32."""
     out = torch.zeros(len(chats), backbone.config.hidden_size)
+    tokens = 0
     for index, ids, mask in batches(chats, batch):
+        done(tokens / sum(map(len, chats)))
+        tokens += int(mask.sum())
         hidden = backbone(ids, attention_mask=mask, use_cache=False).last_hidden_state.float()
         out[index] = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
     return out
@@ -82,9 +101,9 @@ def mean_states(backbone: Any, chats: Sequence[Sequence[int]], batch: int = 32) 
 def last_scores(
     backbone: Any, head: torch.nn.Linear, chats: Sequence[Sequence[int]], batch: int = 32
 ) -> torch.Tensor:
-    """Scores (n,) of a reward model as OpenRLHF reads them: the head at the last token, in bf16."""
+    """Scores (n,) of a reward model as OpenRLHF reads them: the head at the last token."""
     out = torch.zeros(len(chats))
-    weight = head.weight.to(torch.bfloat16)
+    weight = head.weight.to(backbone.dtype)
     for index, ids, mask in batches(chats, batch):
         hidden = backbone(ids, attention_mask=mask, use_cache=False).last_hidden_state
         last = hidden[torch.arange(len(index)), mask.sum(1) - 1]

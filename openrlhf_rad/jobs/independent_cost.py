@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from openrlhf_rad.jobs.assets import package_version, prepared, step
 from openrlhf_rad.jobs.cost_data import Example, objective_examples
 from openrlhf_rad.jobs.cost_fit import calibrated, fit
 from openrlhf_rad.jobs.cost_measure import by_kind, compare
-from openrlhf_rad.jobs.relevance import shared_encoder
+from openrlhf_rad.jobs.relevance import Encoder
+from openrlhf_rad.processor import number_format
 
 WORDS = 32
 LAYER = 4
@@ -63,12 +65,22 @@ class IndependentCost:
 def features(answers: Sequence[str]) -> torch.Tensor:
     """Features (n, 385) of answers."""
     short = [" ".join(answer.split()[:WORDS]) for answer in answers]
-    return torch.cat([shared_encoder().layer_means(short, LAYER), torch.ones(len(short), 1)], dim=1)
+    return torch.cat([_encoder().means(short), torch.ones(len(short), 1)], dim=1)
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> Encoder:
+    return Encoder(LAYER)
 
 
 def prepare() -> Path:
     """The folder of the weights and their report."""
-    recipe = {"version": 3, "words": WORDS, "pyrit": package_version("pyrit")}
+    recipe = {
+        "version": 4,
+        "words": WORDS,
+        "pyrit": package_version("pyrit"),
+        "format": number_format(),  # of the policy's answers
+    }
 
     def build(folder: Path) -> None:
         seen, unseen = (policy_answers.training_examples(side) for side in (False, True))

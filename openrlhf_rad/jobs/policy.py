@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from openrlhf_rad.errors import EnvironmentProblem
 from openrlhf_rad.jobs.assets import package_path, package_version, prepared, step
 from openrlhf_rad.jobs.chat import CHAT_TEMPLATE, END, TEMPLATE
+from openrlhf_rad.processor import torch_dtype
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 END_ID = 2
@@ -62,7 +63,7 @@ def _check(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     digits = tokenizer("in 1234", add_special_tokens=False).input_ids
     ids = tokenizer(TEMPLATE.format(_QUESTION), return_tensors="pt", add_special_tokens=False).input_ids
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype())
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)[
         0
     ].tolist()

@@ -9,9 +9,10 @@ from openrlhf_rad.jobs import policy, prompts
 from openrlhf_rad.jobs.assets import prepared, step
 from openrlhf_rad.jobs.cost_data import Example, human_examples, trains_cost_model, weak_examples
 from openrlhf_rad.jobs.features import sample_answers
+from openrlhf_rad.processor import number_format
 
-EACH = 112
-TOKENS = 32
+EACH = 80
+TOKENS = 24
 #: Half at a temperature of sensible talk, half at that of training, where this small model rambles.
 TEMPERATURES = (0.7, 1.0)
 
@@ -24,17 +25,25 @@ def prepare() -> Path:
         "tokens": TOKENS,
         "temperatures": TEMPERATURES,
         "seed": prompts.SEED,
+        "format": number_format(),
     }
 
     def build(folder: Path) -> None:
         source = prompts.prepare() / "train.jsonl"
         lines = []
-        with step(f"policy: {2 * EACH} answers for the costs to learn from"):
+        with step(f"policy: {2 * EACH} answers for the costs to learn from") as done:
             for half, temperature in enumerate(TEMPERATURES):
                 part = [
                     (p, k) for k in ("harmful", "benign") for p in prompts.texts(source, k, EACH)[half::2]
                 ]
-                answers = sample_answers(policy.prepare(), [p for p, _ in part], TOKENS, half, temperature)
+                answers = sample_answers(
+                    policy.prepare(),
+                    [p for p, _ in part],
+                    TOKENS,
+                    half,
+                    temperature,
+                    lambda share, before=half: done((before + share) / len(TEMPERATURES)),  # type: ignore[misc]
+                )
                 lines += [
                     {"prompt": p, "answer": a, "label": k} for (p, k), a in zip(part, answers, strict=True)
                 ]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import RadError
+from openrlhf_rad.jobs.assets import finished
 from openrlhf_rad.processes import Parent
 
 _HERE = Path(__file__).parent
@@ -88,14 +91,22 @@ def prepare_tiny() -> TinyAssets:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line: prepare a preset and print where its parts are; 0, or the exit code of the error."""
+    _silence_libraries()
     parser = argparse.ArgumentParser(prog="python -m openrlhf_rad.jobs.prepare", description=__doc__)
     parser.add_argument("--preset", choices=("default", "tiny"), default="default")
-    preset = parser.parse_args(arguments).preset
+    parser.add_argument("--quiet", action="store_true", help="print no paths")
+    options = parser.parse_args(arguments)
     try:
-        assets = prepare_tiny() if preset == "tiny" else prepare_default()
+        assets = prepare_tiny() if options.preset == "tiny" else prepare_default()
     except RadError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        kept = ", ".join(finished()) or "nothing"
+        print(f"stopped; kept: {kept}; the same command goes on with the next", file=sys.stderr)
+        return 130
+    if options.quiet:
+        return 0
     for part in fields(assets):
         value = getattr(assets, part.name)
         if isinstance(value, Path):
@@ -103,6 +114,12 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(assets, DefaultAssets):
         print(json.dumps(assets.report, indent=1, ensure_ascii=False))
     return 0
+
+
+def _silence_libraries() -> None:
+    """No bars and warnings of the libraries: this command has its own."""
+    os.environ |= {"TQDM_DISABLE": "1", "DS_ACCELERATOR": "cpu", "TRANSFORMERS_VERBOSITY": "error"}
+    warnings.simplefilter("ignore", FutureWarning)
 
 
 if __name__ == "__main__":

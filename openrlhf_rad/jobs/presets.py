@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from openrlhf_rad.jobs.assets import cache_root
 from openrlhf_rad.jobs.chat import TEMPLATE
+from openrlhf_rad.runs.storage import cache_root
 
 Value = str | int | float | bool
 
@@ -24,7 +24,7 @@ COMMON: dict[str, Value] = {
     "vllm.num_engines": 1,
     "vllm.enforce_eager": True,
     "ds.adam_offload": True,
-    "ds.attn_implementation": "eager",
+    "ds.attn_implementation": "sdpa",
     "data.input_key": "input",
     "data.label_key": "label",
     "data.input_template": TEMPLATE,

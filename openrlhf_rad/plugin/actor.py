@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
-from openrlhf_rad.plugin.cpu_adam import count_through
 from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.lora import merged_at_sync
 from openrlhf_rad.plugin.loss import ReinforceLoss
@@ -64,11 +63,6 @@ class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # typ
 
     group = checkpoints.GROUPS[0]
 
-    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Build and load the model as OpenRLHF does, the optimizer to the last bit."""
-        super().init_model_from_pretrained(*args, **kwargs)
-        count_through(self.actor.model)
-
     def broadcast_to_vllm(self) -> None:
         """Hand the weights to the engines; adapters go out merged into the weights that they adapt."""
         with merged_at_sync(self.trainer):
@@ -90,11 +84,6 @@ class CriticActor(Resumable, plain_class(ppo_critic, "CriticModelActor")):  # ty
     """OpenRLHF's critic, resumable."""
 
     group = checkpoints.GROUPS[1]
-
-    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Build and load the model as OpenRLHF does, the optimizer to the last bit."""
-        super().init_model_from_pretrained(*args, **kwargs)
-        count_through(self.critic)
 
 
 @telling

@@ -67,7 +67,6 @@ def generate(request: Row, out: Path) -> None:
     longest = getattr(config, "max_position_embeddings", None)
     model = LLM(
         model=request["model"],
-        dtype="bfloat16",
         seed=int(sampling["seed"]),
         max_model_len=min(int(sampling["max_len"]), longest or int(sampling["max_len"])),
         tensor_parallel_size=int(sampling["tensor_parallel_size"]),
@@ -170,7 +169,7 @@ def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
     from transformers import AutoTokenizer  # noqa: PLC0415
 
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=remote_code.trusted())
-    attention = "eager" if on_cpu else "flash_attention_2"
+    attention = "sdpa" if on_cpu else "flash_attention_2"
     device = "cpu" if on_cpu else "cuda"
     model = get_llm_for_sequence_regression(path, "reward", attn_implementation=attention, param_dtype="bf16")
     model = model.to(device).eval()

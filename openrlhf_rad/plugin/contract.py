@@ -200,7 +200,10 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "self.disable_ds_ckpt = ",
         'experience.info["vllm_kl"] = ',
     ),
-    "openrlhf.models.actor": ("self.model = get_peft_model(self.model, lora_config)",),
+    "openrlhf.models.actor": (
+        "self.model = get_peft_model(self.model, lora_config)",
+        "from openrlhf.utils.utils import convert_to_torch_dtype",
+    ),
     f"{_RAY}.ppo_critic": ("self.disable_ds_ckpt = ",),
     f"{_RAY}.vllm_engine": ("RolloutRayActor.options(", "self.llm = ", "self.executor = "),
     f"{_UTILS}.samples_generator": (
@@ -216,13 +219,23 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "self.reward_endpoints = ",
         "if self.reward_func:",
     ),
-    "openrlhf.utils.deepspeed.deepspeed": ("init_device_mesh", "get_train_ds_config"),
+    "openrlhf.utils.deepspeed.deepspeed": (
+        "init_device_mesh",
+        "    get_train_ds_config,",
+        "    get_eval_ds_config,",
+        "def save_model(self, model: nn.Module, tokenizer, output_dir, **kwargs)",
+    ),
+    "openrlhf.utils.deepspeed.deepspeed_utils": (
+        '"bf16": {',
+        '"offload_optimizer": {',
+        "def offload_deepspeed_states(",
+        "def reload_deepspeed_states(",
+    ),
+    "openrlhf.models.model": ("from openrlhf.utils.utils import convert_to_torch_dtype",),
     "ray.actor": ("class ActorClass", "modified_class"),
     "ray.exceptions": ("class ActorDiedError", "class ActorUnavailableError", "class WorkerCrashedError"),
-    "deepspeed.ops.adam.cpu_adam": (
-        "self.ds_opt_adam = ",
-        "adam_update(self.opt_id, state['step'], group['lr'], beta1, beta2, group['eps'],",
-    ),
+    "deepspeed.comm.torch": ("self.shm_comm_op = build_shm_op()", "if self.shm_comm_op != None"),
+    "deepspeed.runtime.engine": ("torch_adam = optimizer_parameters.pop(TORCH_ADAM_PARAM",),
     "vllm.v1.engine.async_llm": ("def errored(self)", "def dead_error(self)"),
     "vllm.v1.engine.exceptions": ("class EngineDeadError(",),
     "torch.utils.cpp_extension": (

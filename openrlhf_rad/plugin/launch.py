@@ -104,6 +104,7 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil) -> None:
     on_cpu = cpu.is_needed()
     if on_cpu:
         cpu.activate()
+        cpu.start_fork_server()
     _intercept_arguments(options, on_cpu)
     if options is not None:
         from openrlhf_rad.plugin.attach import attach  # noqa: PLC0415 - imports the whole stack

@@ -18,6 +18,15 @@ def keep_from_others() -> None:
     os.umask(os.umask(0o077) | 0o022)
 
 
+def cache_root() -> Path:
+    """``$OPENRLHF_RAD_CACHE``, else ``~/.cache/openrlhf-rad``: what is prepared once for all runs."""
+    configured = os.environ.get("OPENRLHF_RAD_CACHE")
+    root = Path(configured) if configured else Path.home() / ".cache" / "openrlhf-rad"
+    root = root.expanduser().absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
 def own_folder(path: Path) -> None:
     """Make a folder with its parents, or take one, such that nobody but its owner may write to it."""
     path.mkdir(mode=0o755, parents=True, exist_ok=True)

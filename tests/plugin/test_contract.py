@@ -56,7 +56,14 @@ def original(owner, name):
             cells = inspect.getclosurevars(function).nonlocals
             function = next(
                 cells[key]
-                for key in ("original", "moving_average", "init_device_mesh", "train_config")
+                for key in (
+                    "original",
+                    "moving_average",
+                    "init_device_mesh",
+                    "training",
+                    "evaluation",
+                    "save_model",
+                )
                 if key in cells
             )
     return function

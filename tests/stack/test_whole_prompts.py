@@ -19,7 +19,7 @@ import json, sys
 from openrlhf_rad.plugin import cpu
 cpu.activate()
 from vllm import LLM, SamplingParams
-model = LLM(model=sys.argv[1], dtype="bfloat16", max_model_len=96, max_num_batched_tokens=100,
+model = LLM(model=sys.argv[1], max_model_len=96, max_num_batched_tokens=100,
             max_num_seqs=8, **cpu.engine_arguments())
 prompts = [{"prompt_token_ids": [5 + (7 * i + j) % 40 for j in range(40)]} for i in range(3)]
 parameters = [SamplingParams(max_tokens=8, seed=i, ignore_eos=True) for i in range(3)]

@@ -5,5 +5,6 @@ stack takes a GPU for granted is one entry of :data:`openrlhf_rad.plugin.cpu.bac
 """
 
 from openrlhf_rad.plugin.cpu.backend import activate, engine_arguments, is_needed
+from openrlhf_rad.plugin.cpu.fork_server import start as start_fork_server
 
-__all__ = ["activate", "engine_arguments", "is_needed"]
+__all__ = ["activate", "engine_arguments", "is_needed", "start_fork_server"]

@@ -8,13 +8,17 @@ from typing import Any
 
 import wrapt
 
-from openrlhf_rad.plugin.cpu import device, flash_attention, weights
+from openrlhf_rad import processor
+from openrlhf_rad.plugin.cpu import device, flash_attention, number_format, weights
 
 #: Module → what is adapted in it. Nothing is imported before the stack itself imports it.
 TOUCH_POINTS: dict[str, Callable[[Any], None]] = {
     "torch": device.patch_torch,
+    "deepspeed.comm.torch": device.patch_communication,
     "openrlhf.trainer.ppo_utils.replay_buffer": device.patch_replay_buffer,
+    "openrlhf.utils.deepspeed.deepspeed_utils": device.patch_configuration,
     "openrlhf.utils.deepspeed.deepspeed": device.patch_strategy,
+    "openrlhf.utils.utils": number_format.patch_models,
     "openrlhf.utils.distributed_util": weights.patch_process_group,
     "openrlhf.trainer.ray.vllm_engine": weights.patch_engine,
 }
@@ -35,24 +39,27 @@ _active = False
 
 def is_needed() -> bool:
     """True where no GPU is visible; ``OPENRLHF_RAD_BACKEND=cpu`` or ``gpu`` decides otherwise."""
-    choice = os.environ.get("OPENRLHF_RAD_BACKEND", "")
-    if choice in {"cpu", "gpu"}:
-        return choice == "cpu"
+    if os.environ.get("OPENRLHF_RAD_BACKEND") in {"cpu", "gpu"} or not processor.has_gpu():
+        return not processor.has_gpu()
     import torch  # noqa: PLC0415 - only the plugin's processes may pay for this import
 
     return not torch.cuda.is_available()
 
 
 def environment() -> dict[str, str]:
-    """The environment variables of a CPU run, the user's own values first."""
-    return {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+    """The environment variables of a CPU run, the user's own values first.
+
+    The number format is settled here, so that all processes of a run, on whatever machine, have the same.
+    """
+    wanted = ENVIRONMENT | {processor.VARIABLE: processor.number_format()}
+    return {name: os.environ.get(name) or value for name, value in wanted.items()}
 
 
 def engine_arguments() -> dict[str, Any]:
-    """What a vLLM engine of our own must be told on a CPU; nothing where there is a GPU."""
+    """What a vLLM engine of our own must be told: its number format, and what a CPU needs."""
     if not is_needed():
-        return {}
-    return {"enforce_eager": True, **weights.WHOLE_PROMPTS}
+        return {"dtype": "bfloat16"}
+    return {"enforce_eager": True, "dtype": processor.number_format(), **weights.WHOLE_PROMPTS}
 
 
 def activate() -> None:

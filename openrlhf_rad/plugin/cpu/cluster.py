@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Any
 
 import ray
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.plugin.cpu import fork_server
 from openrlhf_rad.plugin.cpu.backend import environment
 from openrlhf_rad.plugin.modes import cost_models
 
@@ -22,14 +22,10 @@ def prepare(args: Any, options: Any) -> None:
 
     Raises:
         ConfigError: a flag that needs a GPU.
-        EnvironmentProblem: no C++ compiler, or a Ray cluster that is too small.
+        EnvironmentProblem: a Ray cluster that is too small.
     """
     _refuse_gpu_flags(args)
     _set_cpu_flags(args)
-    if shutil.which("g++") is None:
-        raise EnvironmentProblem(
-            "g++ is not on the PATH; DeepSpeed compiles its CPU Adam with it; install it (apt install g++)"
-        )
     _start_ray(virtual_gpus(args, options))
 
 
@@ -51,7 +47,7 @@ def _set_cpu_flags(args: Any) -> None:
     args.ds.adam_offload = True
     args.vllm.enforce_eager = True
     if "flash" in args.ds.attn_implementation:
-        args.ds.attn_implementation = "eager"
+        args.ds.attn_implementation = "sdpa"
     args.vllm.sync_backend = "gloo"
     for model in (args.actor, args.ref, args.reward, args.critic):
         if model.num_gpus_per_node == _DEFAULT_GPUS:
@@ -84,6 +80,7 @@ def _start_ray(gpus: int) -> None:
         },
     }
     if not os.environ.get("RAY_ADDRESS"):
+        python = fork_server.python()
         # A private cluster: one that runs on this machine for other work has no GPUs to give.
         ray.init(
             address="local",
@@ -91,7 +88,7 @@ def _start_ray(gpus: int) -> None:
             num_cpus=gpus + 1,  # each model one, the trainer one
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE,
-            runtime_env=runtime_env,
+            runtime_env={**runtime_env, **({"py_executable": python} if python else {})},
         )
         return
     ray.init(runtime_env=runtime_env)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from datetime import timedelta
 from typing import Any
+
+from openrlhf_rad.plugin.cpu import fork_server
+from openrlhf_rad.processor import number_format
 
 WORKER_EXTENSION = f"{__name__}.CpuWorkerExtension"
 
@@ -38,13 +43,15 @@ def patch_process_group(module: Any) -> None:
 
 
 def patch_engine(module: Any) -> None:
-    """Give vLLM's workers :class:`CpuWorkerExtension`, whole prompts, and no share of GPU memory."""
+    """Give vLLM :class:`CpuWorkerExtension`, whole prompts, the number format, and no share of GPU memory."""
     rollout_class = module.RolloutRayActor.__ray_metadata__.modified_class
     original = rollout_class.__init__
 
     async def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs.pop("gpu_memory_utilization", None)
-        await original(self, *args, **{**kwargs, **WHOLE_PROMPTS, "worker_extension_cls": WORKER_EXTENSION})
+        multiprocessing.set_executable(fork_server.python() or sys.executable)  # of the engine's own process
+        settled = {"dtype": number_format(), "worker_extension_cls": WORKER_EXTENSION}
+        await original(self, *args, **{**kwargs, **WHOLE_PROMPTS, **settled})
 
     rollout_class.__init__ = initialise
 
