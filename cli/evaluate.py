@@ -60,7 +60,10 @@ def evaluate(  # noqa: PLR0917 - Typer calls it by name
     max_len: Annotated[int, typer.Option(min=16, help="Longest prompt and answer, in tokens.")] = 2048,
     tensor_parallel_size: Annotated[int, typer.Option(min=1, help="GPUs of one vLLM engine.")] = 1,
     seed: Annotated[int, typer.Option(help="Of answers and of simulated processes.")] = 0,
-    threshold: Annotated[float, typer.Option(help="An answer is safe when its cost is at most this.")] = 0.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Safe are answers that cost at most this; else the profile's."),
+    ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="Score answers that have scores too.")] = False,
     keep_texts: Annotated[
         bool, typer.Option("--keep-texts", help="Keep prompts and answers in --out, for rad judge.")

@@ -51,7 +51,7 @@ class Options:
     max_len: int
     tensor_parallel_size: int
     seed: int
-    threshold: float
+    threshold: float | None
     rescore: bool
     keep_texts: bool
     column: list[str] | None
@@ -126,7 +126,8 @@ def make(options: Options) -> Job:
         frozenset(one.segment for one in profile.constraints if one.segment),
     )
     evaluate = profile.evaluate
-    settings = Settings(options.threshold, evaluate.confidence, evaluate.resamples, options.seed)
+    threshold = evaluate.threshold if options.threshold is None else options.threshold
+    settings = Settings(threshold, evaluate.confidence, evaluate.resamples, options.seed)
     command = shlex.join(["rad", *sys.argv[1:]])
     return Job(profile, sources, plan, settings, max(options.worst, 5), command)
 

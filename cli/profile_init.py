@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -23,14 +24,15 @@ def interview(out: Path | None, *, defaults: bool, force: bool) -> None:
         refuse_overwriting(out, force=force)
     answers: dict[str, str] = {}
     for question in form.QUESTIONS:
-        answers[question.key] = question.default if defaults else _ask(question)
+        asked = form.asked(question, answers)
+        answers[question.key] = asked.default if defaults else _ask(asked, answers)
     path = out or Path(form.file_name(answers))
     refuse_overwriting(path, force=force)
     put(form.write(answers), path)
     typer.echo(f"look at it with: rad profile show {path}", err=True)
 
 
-def _ask(question: form.Question) -> str:
+def _ask(question: form.Question, answers: Mapping[str, str]) -> str:
     """One answer; a person is asked again when it will not do, a pipe is refused."""
     typer.echo(question.text, err=True)
     for word, meaning in (question.choices or {}).items():
@@ -44,7 +46,7 @@ def _ask(question: form.Question) -> str:
                 " give one line each, or take the defaults with --yes"
             )
         answer = line.strip() or question.default
-        wrong = form.problem(question, answer)
+        wrong = form.problem(question, answer, answers)
         if wrong is None:
             return answer
         if not sys.stdin.isatty():

@@ -23,6 +23,7 @@ from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
 from openrlhf_rad.particles import as_costs, empirical_quantiles
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.reference import MOST_SHARE, least_reference, least_size, resolve
+from openrlhf_rad.saturation import saturation
 from openrlhf_rad.scores import score
 from openrlhf_rad.spectrum import MEAN
 from openrlhf_rad.tails import heavy_tails
@@ -296,6 +297,7 @@ class RadStep:
             "marginal_error": result.marginal_error,
             "sinkhorn_converged": float(result.converged),
             "share_active": float(result.weight_n @ result.activation_n / total),
+            "saturated": float(saturation(self.profile.risk, cost_b, self._reference) is not None),
         }
 
     def _dual_metrics(self, used: float, error: Uncertainty, reference_error: float) -> dict[str, float]:

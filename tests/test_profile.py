@@ -75,6 +75,7 @@ def test_the_long_form_is_read_in_full(tmp_path):
             "confidence": 0.99,
             "improvement": "0.1 of reference spread",
             "tolerance": 0.05,
+            "threshold": 0.0,
             "resamples": 500,
         },
         "watches": {
@@ -84,6 +85,7 @@ def test_the_long_form_is_read_in_full(tmp_path):
             "dead": "stop",
             "at_cap": "warn",
             "inverted": "stop",
+            "saturated": "warn",
             "no_control": "warn",
             "transport": "warn",
             "empty": "warn",
@@ -275,7 +277,7 @@ def test_every_shipped_profile_loads_and_survives_its_own_text(name, tmp_path):
 def test_the_shipped_profiles_are_these():
     paper = {"paper", "uniform", "var", "cvar", "linear", "wang", "power", "exponential", "safe-rlhf"}
     products = {"medical", "legal", "education", "children", "code-assistant", "general-assistant"}
-    assert set(shipped_profiles()) == paper | products
+    assert set(shipped_profiles()) == paper | products | {"flags"}
 
 
 @pytest.mark.parametrize("name", shipped_profiles())

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from openrlhf_rad.constraint_set import Scored
 from openrlhf_rad.errors import ProfileError, WatchStop
 from openrlhf_rad.profile import RiskProfile, WatchSettings
 from openrlhf_rad.profile.watch_settings import severities
-from openrlhf_rad.watches import Watches, answer_metrics, harm_auc, known_harm
+from openrlhf_rad.watches import Watches, answer_metrics, at_start, harm_auc, known_harm
 
 STEPS = 100
 DEFAULT_SEVERITY = severities(WatchSettings())
@@ -80,6 +81,12 @@ SICK = {
         changed(harm_auc=lambda t: 0.3 + 0.1 * NOISE[t]),
         "step 20: what is harmful costs less than what is not: they are in the right order in 32% of pairs"
         " over 20 steps; a cost must be higher for more harm; check the sign of the cost",
+    ),
+    "saturated": (
+        changed(saturated=lambda t: float(t >= 10), risk=lambda t: 1.0 if t >= 10 else 0.9),
+        "step 30: policy and reference have sat at the largest cost that occurs, 1, on all that the risk"
+        " weighs for 20 steps; it sees no difference between them; for a flag take the profile flags, the"
+        " mean, or a risk that weighs more of the answers",
     ),
     "no_control": (
         changed(
@@ -258,6 +265,55 @@ def test_a_run_that_was_interrupted_hears_the_same(watch, stop):
     resumed = make()
     resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert before + alarms(rows[stop:], resumed) == alarms(rows)
+
+
+def scored(cost_b, label="harmful", **other):
+    labels = [label if i % 2 else "benign" for i in range(len(cost_b))]
+    return Scored(
+        {"cost": np.asarray(cost_b, dtype=float), **other}, labels, [f"p{i}" for i in range(len(cost_b))]
+    )
+
+
+def test_the_reference_shows_a_cost_that_is_turned_round():
+    rng = np.random.default_rng(5)
+    harm_b = rng.normal(size=256) + np.arange(256) % 2
+    answers = ["Sure, first you"] * 256
+    profile = RiskProfile.from_text("risk: cvar α=0.9")
+    assert at_start(profile, answers, scored(harm_b)) == []
+    (alarm,) = at_start(profile, answers, scored(-harm_b))
+    assert (alarm.step, alarm.watch, alarm.severity) == (0, "inverted", "stop")
+    assert alarm.message.startswith(
+        "step 0: by the labels of the prompts, a harmful answer costs more than a safe"
+    )
+    quiet = RiskProfile.from_text("risk: cvar α=0.9\nwatches: {inverted: off}")
+    assert at_start(quiet, answers, scored(-harm_b)) == []
+    # Without a harmful label, and where every harmful prompt is refused, nothing is known.
+    assert at_start(profile, answers, scored(-harm_b, label="hate")) == []
+    assert at_start(profile, ["I'm sorry, but no."] * 256, scored(-harm_b)) == []
+
+
+def test_a_reference_that_knows_nothing_of_harm_hardly_ever_stops_a_run():
+    rng = np.random.default_rng(6)
+    profile = RiskProfile.from_text("risk: cvar α=0.9")
+    answers = ["Sure, first you"] * 64
+    assert sum(bool(at_start(profile, answers, scored(rng.normal(size=64)))) for _ in range(2000)) <= 3
+
+
+def test_the_reference_shows_a_saturated_risk():
+    flag_b = np.repeat([0.0, 1.0], [180, 76])
+    answers = ["Sure, first you"] * 256
+    profile = RiskProfile.from_text("constraints: {harm: cvar α=0.9, other: mean}\nwatches: {inverted: off}")
+    costs = {"harm": flag_b, "other": flag_b}
+    found = at_start(profile, answers, Scored(costs, [""] * 256, [str(i) for i in range(256)]))
+    assert [(alarm.watch, alarm.severity, alarm.message) for alarm in found] == [
+        (
+            "saturated",
+            "warn",
+            "step 0: harm: all that cvar α=0.9 weighs sits at the largest cost that occurs, 1, which 29.7% of"
+            " the reference's answers have; it sees no difference until fewer have it than it weighs; for a"
+            " flag use the mean, the share of harmful answers (the profile flags), or cvar with α below 0.7",
+        )
+    ]
 
 
 def test_answer_metrics_count_texts():

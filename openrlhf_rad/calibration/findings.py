@@ -14,8 +14,11 @@ from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.harm import harm_order
 from openrlhf_rad.reference import MOST_SHARE
 from openrlhf_rad.runs.bootstrap import Estimate
+from openrlhf_rad.saturation import saturation
 
-Kind = Literal["inverted", "unrelated", "inert", "infeasible", "tail", "rollout", "price", "flat", "note"]
+Kind = Literal[
+    "inverted", "unrelated", "saturated", "inert", "infeasible", "tail", "rollout", "price", "flat", "note"
+]
 
 # The default 256 reference answers hold 26 beyond the 90 % quantile.
 _TAIL = 25
@@ -38,7 +41,7 @@ class Finding:
 def examine(sample: Sample, proposal: Proposal, seed: int = 0) -> list[Finding]:
     """All that is doubtful, the sign first."""
     found = list(_sign(sample, seed))
-    found += [*_ask(proposal), *_tail(sample, proposal), *_price(proposal)]
+    found += [*_saturated(sample, proposal), *_ask(proposal), *_tail(sample, proposal), *_price(proposal)]
     part = proposal.part
     if part.segment:
         text = f"{part.name} holds for prompts labelled {part.segment}: score answers to such prompts alone"
@@ -74,6 +77,17 @@ def _sign(sample: Sample, seed: int) -> Iterator[Finding]:
             "the sign of the cost may be inverted: its long tail is on the left (quantile skewness"
             f" {_interval(skew)}), and rare harm makes a long tail on the right; turn it round if higher"
             " means safer, as in --column cost=-NAME, or settle it with labels: --column label=NAME",
+        )
+
+
+def _saturated(sample: Sample, proposal: Proposal) -> Iterator[Finding]:
+    spectrum = proposal.part.risk
+    if same := saturation(spectrum, sample.cost_b):
+        yield Finding(
+            "saturated",
+            f"{spectrum} is saturated: all that it weighs sits at the largest cost that occurs,"
+            f" {same.cost:.3g}, which {same.share:.1%} of the answers have; it falls only once fewer"
+            f" have it than it weighs; {same.advice}",
         )
 
 

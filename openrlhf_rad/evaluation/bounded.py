@@ -15,7 +15,7 @@ from openrlhf_rad.evaluation.costs import family
 from openrlhf_rad.evaluation.panel import Panel
 
 _OF_MODEL = ("safe", "mean", "risk", "quantiles")
-_OF_PAIR = ("dominance", "gaps", "improvement", "quantile_difference", "tests")
+_OF_PAIR = ("saturated", "dominance", "gaps", "improvement", "quantile_difference", "tests")
 _NO_SIDES = {"below": None, "above": None}
 #: What there is to say of a constraint that holds for no prompt.
 _NOTHING: Mapping[str, Any] = {
@@ -23,6 +23,7 @@ _NOTHING: Mapping[str, Any] = {
     "mean": None,
     "risk": None,
     "quantiles": {"level": [], "cost": [], "low": [], "high": []},
+    "saturated": None,
     "dominance": {"weighted": None, "unweighted": None},
     "gaps": {"weighted": _NO_SIDES, "unweighted": _NO_SIDES},
     "improvement": dict.fromkeys(("safe", "mean", "risk", "reward")),
@@ -80,7 +81,7 @@ def of_pair(
     return found
 
 
-def warnings(parts: Sequence[Part], whole: Panel, names: Sequence[str]) -> list[str]:
+def warnings(parts: Sequence[Part], whole: Panel, names: Sequence[str], threshold: float) -> list[str]:
     """Reasons to doubt what is said of the constraints; those on all prompts and the first cost are known."""
     found = []
     for place, part in enumerate(parts):
@@ -88,6 +89,7 @@ def warnings(parts: Sequence[Part], whole: Panel, names: Sequence[str]) -> list[
             found.append(without_prompts(part, whole))
         elif not _is_known(place, part, whole):
             told = compare.doubts(part.panel, names, part.constraint.risk)
+            told += compare.thresholds(part.panel, names, threshold)
             found += [f"constraint {part.constraint.name}: {text}" for text in told]
     return found
 

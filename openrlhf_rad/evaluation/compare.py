@@ -19,6 +19,8 @@ from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.paper import dominance, reward_wins, safe_gain, safe_share, safety
 from openrlhf_rad.evaluation.process import quantile_levels
 from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS, Estimate
+from openrlhf_rad.runs.summary import number
+from openrlhf_rad.saturation import Saturation, saturation
 from openrlhf_rad.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
@@ -113,6 +115,7 @@ def pair_costs(panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: 
     """How the costs of a pair compare: what depends on no reward."""
     sure = settings.confidence
     red_b, blue_b = panel.cost[red], panel.cost[blue]
+    same = saturation(spectrum, red_b, blue_b)
     level_k = quantile_levels(panel.prompts, expected=1.0)
     moved = Difference(level_k, level_k, np.empty((0, 0)))  # of a single prompt
     if level_k.size:
@@ -124,6 +127,7 @@ def pair_costs(panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: 
     inner = moved.within(quantile_levels(panel.prompts))
     band = inner.band(sure) if inner.level_k.size else Curve(*[inner.level_k] * 4)
     return {
+        "saturated": saturated(same) if same else None,
         "dominance": dominance(panel, red, blue, spectrum, sure),
         "gaps": found,
         "improvement": improvement(panel, red, blue, spectrum, settings),
@@ -177,9 +181,9 @@ def segment(
     }
 
 
-def warnings(panel: Panel, names: Sequence[str], spectrum: Spectrum) -> list[str]:
-    """Reasons to doubt the intervals, and what is missing."""
-    found = doubts(panel, names, spectrum)
+def warnings(panel: Panel, names: Sequence[str], spectrum: Spectrum, threshold: float = 0.0) -> list[str]:
+    """Reasons to doubt the numbers, and what is missing."""
+    found = [*doubts(panel, names, spectrum), *thresholds(panel, names, threshold)]
     missing = [name for name in names if name not in panel.reward]
     if missing:
         found.append(f"no rewards of {', '.join(missing)}: nothing is split by reward where it takes part")
@@ -190,10 +194,35 @@ def doubts(panel: Panel, names: Sequence[str], spectrum: Spectrum) -> list[str]:
     """Reasons to doubt the intervals of one constraint."""
     if panel.prompts < MINIMUM_PROMPTS:
         return [f"{panel.prompts} prompts give no intervals; at least {MINIMUM_PROMPTS} are needed"]
+    found = []
+    for red, blue in pairs(names):
+        costs = panel.cost[red], panel.cost[blue]
+        if same := saturation(spectrum, *costs):
+            # How many prompts it rests on is no matter then.
+            found.append(f"{spectrum} cannot tell {blue} from {red}: {saturated(same)}")
+            continue
+        found += [f"{red} and {blue}: {text}" for text in _doubt(fall(panel, spectrum, *costs), spectrum)]
+    return found
+
+
+def saturated(same: Saturation) -> str:
+    """Why two models cannot be told apart, and what would do it."""
+    return (
+        f"both sit at the largest cost that occurs, {number(same.cost)}, on all that is weighed; no number of"
+        f" such prompts tells them apart; {same.advice}"
+    )
+
+
+def thresholds(panel: Panel, names: Sequence[str], threshold: float) -> list[str]:
+    """What to tell where the threshold of safety divides no answers from others."""
+    cost_b = np.concatenate([panel.cost[name] for name in names])
+    if not cost_b.size or (cost_b <= threshold).any() != (cost_b <= threshold).all():
+        return []
+    which = "all answers are safe" if cost_b[0] <= threshold else "no answer is safe"
     return [
-        f"{red} and {blue}: {text}"
-        for red, blue in pairs(names)
-        for text in _doubt(fall(panel, spectrum, panel.cost[red], panel.cost[blue]), spectrum)
+        f"{which}: costs lie from {number(float(cost_b.min()))} to {number(float(cost_b.max()))}, and an"
+        f" answer is safe when its cost is at most {number(threshold)}; set evaluate.threshold in the"
+        " profile, or --threshold, to what is harmless"
     ]
 
 

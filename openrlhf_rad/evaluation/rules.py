@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
+from openrlhf_rad.evaluation import compare
 from openrlhf_rad.evaluation.bands import Difference, difference
 from openrlhf_rad.evaluation.compare import DOMINANT, RANGE
 from openrlhf_rad.evaluation.influence import fall
@@ -15,6 +17,7 @@ from openrlhf_rad.evaluation.interval import Inference
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.process import EXPECTED, quantile_levels
 from openrlhf_rad.runs.summary import number
+from openrlhf_rad.saturation import ceiling, saturation
 from openrlhf_rad.spectrum import Spectrum
 
 #: Independent answers that the risk must rest on (B·(1 − α) for CVaR_α, less what answers to one prompt
@@ -24,6 +27,8 @@ ENOUGH = 50
 #: passes stay below α on every tail of benchmarks/intervals.py, for a loss of power of 0 to 3 points where
 #: blue's tail is like red's.
 CAUTION = 6.0
+Array = NDArray[np.float64]
+
 #: The chance of passing that the number of prompts asked for would give, if the estimate is right.
 POWER = 0.8
 
@@ -67,6 +72,11 @@ class Question:
     confidence: float
 
     @property
+    def costs(self) -> tuple[Array, Array]:
+        """Of red, and of blue."""
+        return self.panel.cost[self.red], self.panel.cost[self.blue]
+
+    @property
     def sure(self) -> str:
         """The confidence in words."""
         return f"{100 * self.confidence:g} % confidence"
@@ -74,7 +84,10 @@ class Question:
 
 def risk_rule(asked: Question, limit: float) -> Ruling:
     """Whether ρ of blue is at least ``limit`` below red's."""
-    found = fall(asked.panel, asked.spectrum, asked.panel.cost[asked.red], asked.panel.cost[asked.blue])
+    if same := saturation(asked.spectrum, *asked.costs):
+        text = f"{asked.spectrum} cannot tell {asked.blue} from {asked.red}: {compare.saturated(same)}"
+        return Ruling("risk", Outcome.UNKNOWN, 0.0, None, limit, 0, text)
+    found = fall(asked.panel, asked.spectrum, *asked.costs)
     way = "below" if found.value >= 0 else "above"
     words = f"{asked.spectrum} of {asked.blue} is {number(abs(found.value))} {way} that of {asked.red}"
     # Half of α is kept for the catastrophe that the sample has not seen: see docs/evaluation.md.
@@ -117,9 +130,12 @@ def quantile_rule(
     if prompts < least:
         text = f"{prompts} prompts; quantiles from {low:g} to {high:g} need {least}"
         return Ruling("quantiles", Outcome.UNKNOWN, None, None, limit, least, text)
+    if same := ceiling(low, *asked.costs):
+        between = f"quantiles from {low:g} to {high:g} cannot tell {asked.blue} from {asked.red}"
+        text = f"{between}: {compare.saturated(same)}"
+        return Ruling("quantiles", Outcome.UNKNOWN, 0.0, None, limit, 0, text)
     level_k = np.unique(np.concatenate([quantile_levels(prompts, low, high), [low, high]]))
-    costs = asked.panel.cost[asked.red], asked.panel.cost[asked.blue]
-    moved = difference(asked.panel, *costs, level_k, draws=draws, seed=seed)
+    moved = difference(asked.panel, *asked.costs, level_k, draws=draws, seed=seed)
     bound_k = moved.upper(asked.confidence)
     value, bound = float(moved.value_k.max()), float(bound_k.max())
     allowed = f"{number(limit)} is allowed"

@@ -26,7 +26,7 @@ from openrlhf_rad.plugin.sampling import AnswerSampler, costs_of, heldout_datase
 from openrlhf_rad.plugin.seeding import reseed, seed_of
 from openrlhf_rad.reference import read_costs
 from openrlhf_rad.runs.folder import Kind, Reference, RunFolder
-from openrlhf_rad.watches import Alarm, Watches
+from openrlhf_rad.watches import Alarm, Watches, at_start
 
 logger = init_logger(__name__)
 
@@ -164,12 +164,10 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         answers = self.sampler.sample(dataset, reference_indices(dataset, count, self.args.train.seed))
         sources = list(self.experience_maker.cost_sources)
         costs = {name: np.array([costs_of(row, sources)[name] for row in answers]) for name in sources}
-        return Reference(
-            costs,
-            np.array([row["reward"] for row in answers]),
-            [row["prompt"] for row in answers],
-            [row["label"] or "" for row in answers],
-        )
+        prompts, labels = ([row[name] or "" for row in answers] for name in ("prompt", "label"))
+        texts = [row["answer"] for row in answers]
+        self._sound(at_start(self.options.profile, texts, Scored(costs, labels, prompts)))
+        return Reference(costs, np.array([row["reward"] for row in answers]), prompts, labels)
 
     def _answer_heldout(self, moment: Kind) -> None:
         if self.options.heldout is None:

@@ -278,6 +278,15 @@ class EvaluateSettings:
             source="as far as the improvement reaches the other way",
         ),
     )
+    threshold: float = field(
+        default=0.0,
+        metadata=about(
+            Number(Interval(-math.inf, math.inf, True, True), "0 is the default"),
+            "an answer is safe when its cost is at most this; for a flag 0, for a probability 0.5",
+            unit="cost",
+            source="the sign of a cost that is centred between harmless and harmful, as the paper's",
+        ),
+    )
     resamples: int = field(
         default=2000,
         metadata=about(

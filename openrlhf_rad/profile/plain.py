@@ -27,6 +27,7 @@ def plain_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         "confidence": settings.confidence,
         "improvement": settings.improvement.plain(),
         "tolerance": settings.tolerance.plain(),
+        "threshold": settings.threshold,
         "resamples": settings.resamples,
     }
 

@@ -59,6 +59,13 @@ class WatchSettings:
             "such a run trains towards harm",
         ),
     )
+    saturated: Severity = field(
+        default="warn",
+        metadata=_when(
+            "policy and reference sit at the largest cost that occurs, on all that the risk weighs",
+            "the risk may come to see a difference later",
+        ),
+    )
     no_control: Severity = field(
         default="warn",
         metadata=_when(

@@ -14,12 +14,10 @@ _COUNTED = {"lower": "lower", "higher": "higher", "unclear": "not shown to diffe
 def verdict(pair: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str, list[str]]:
     """What the comparison says of blue's risk: in a word, in a sentence, and for each constraint."""
     if len(data["constraints"]) == 1:
-        standing, sentence = _sentence(pair, pair["improvement"]["risk"], data, data["constraints"][0])
+        standing, sentence = _sentence(pair, pair, data, data["constraints"][0])
         return standing, f"The {sentence}", []
     held = zip(data["constraints"], pair["constraints"], strict=True)
-    found = [
-        (bound["name"], *_sentence(pair, one["improvement"]["risk"], data, bound)) for bound, one in held
-    ]
+    found = [(bound["name"], *_sentence(pair, one, data, bound)) for bound, one in held]
     kinds = [standing for _, standing, _ in found]
     standing = "higher" if "higher" in kinds else "unclear" if "unclear" in kinds else "lower"
     counts = [
@@ -33,11 +31,18 @@ def verdict(pair: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str,
 
 def _sentence(
     pair: Mapping[str, Any],
-    change: Mapping[str, Any] | None,
+    held: Mapping[str, Any],
     data: Mapping[str, Any],
     bound: Mapping[str, Any],
 ) -> tuple[str, str]:
-    """What is said of the risk of one constraint, in a word and a sentence."""
+    """What is said of the risk of one constraint, in a word and a sentence.
+
+    Args:
+        held: the pair's numbers under the constraint.
+    """
+    change = held["improvement"]["risk"]
+    if held["saturated"]:
+        return "unclear", f"risk ({bound['risk']}) cannot tell the two apart: {held['saturated']}."
     if change is None:
         return "unclear", "no prompt of the data is one that it holds for."
     of = f"risk ({bound['risk']}) of {pair['blue']}"

@@ -183,7 +183,7 @@ def _worst(row: Mapping[str, Any], several: bool) -> dict[str, str]:
         "cost_of": f"{row['constraint']} cost" if several else "cost",
         "model": row["model"],
         "prompt": clean(row["prompt"]),
-        "answer": clean(row["answer"]),
+        "answer": clean("(no text in the table)" if row["answer"] is None else row["answer"]),
         "cost": number(row["cost"]),
         "reward": "" if row["reward"] is None else number(row["reward"]),
         "segment": row["segment"] or "",

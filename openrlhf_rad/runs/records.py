@@ -38,6 +38,7 @@ COLUMNS = {
     "marginal_error": "mass that its plan puts on the wrong points",
     "sinkhorn_converged": "1 when that error is within the tolerance, else 0",
     "share_active": "share of the risk's weight on quantiles that the constraint pushes",
+    "saturated": "1 when policy and reference sit at the largest cost wherever the risk looks, else 0",
     "score_std": "standard deviation of the scores over the batch, in the profile's units",
     "kl": "mean KL divergence of policy from reference, in nats a token; null without a reference model",
     "staleness": "weight updates that the oldest answer of the batch had not seen when it was begun",

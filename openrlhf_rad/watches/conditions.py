@@ -63,6 +63,16 @@ def _of_the_costs(window: int) -> dict[str, Watch]:
     return {
         # At first only: a policy that has learned to evade makes answers to harmful prompts the cheaper ones.
         "inverted": Window(("harm_auc",), window, _inverted, first=True),
+        "saturated": Streak(
+            ("saturated", "risk"),
+            lambda v: v["saturated"] == 1,
+            window,
+            lambda v, n: (
+                f"policy and reference have sat at the largest cost that occurs, {v['risk']:.3g}, on all that"
+                f" the risk weighs for {n} steps; it sees no difference between them; for a flag take the"
+                " profile flags, the mean, or a risk that weighs more of the answers"
+            ),
+        ),
         "no_control": Window(("lambda", "risk"), 2 * window, _no_control),
         "transport": Window(("sinkhorn_converged", "marginal_error"), window, _transport),
     }

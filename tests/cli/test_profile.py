@@ -13,7 +13,7 @@ import pytest
 from openrlhf_rad.cli.rad import app
 from typer.testing import CliRunner
 
-from openrlhf_rad.profile import load_profile, shipped_profiles
+from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
 
 RAD = Path(sys.executable).with_name("rad")
 BROKEN = "risk: cvar α=1.7\nconstraint: {levle: 3}\n"
@@ -280,7 +280,7 @@ class TestWeights:
         assert (done.stdout, done.stderr) == ("level,weight\n", "")
 
     def test_at_least_one(self, rad):
-        assert rad("weights", "wang", 0).exit_code == 2
+        assert rad("weights", "wang", 0).exit_code == 64
 
 
 class TestSchema:
@@ -318,7 +318,9 @@ class TestInit:
         assert rad("init", "--yes", "--force").exit_code == 0
 
     def test_answers_from_a_pipe(self, rad, tmp_path):
-        answers = 'Heart: "Care" #1\npatients: the sick # ones\ncvar α=0.95\nstrict\nhttps://x.org/cost\n'
+        answers = (
+            'Heart: "Care" #1\npatients: the sick # ones\nscore\ncvar α=0.95\nstrict\nhttps://x.org/cost\n'
+        )
         done = rad("init", text=answers)
         assert done.exit_code == 0
         profile = load_profile(tmp_path / "Heart-Care-1.yaml")
@@ -331,13 +333,33 @@ class TestInit:
     @pytest.mark.parametrize("measure", ["tail", "extreme", "all", "average"])
     @pytest.mark.parametrize("strictness", ["gentle", "firm", "strict"])
     def test_every_choice_is_valid_and_asks_for_what_it_says(self, rad, measure, strictness):
-        done = rad("init", "--out", "p.yaml", text=f"\n\n{measure}\n{strictness}\nmodels/cost\n")
+        done = rad("init", "--out", "p.yaml", text=f"\n\nscore\n{measure}\n{strictness}\nmodels/cost\n")
         assert done.exit_code == 0
         fall = {"gentle": "20 %", "firm": "40 %", "strict": "80 %"}[strictness]
         assert f"lies at least {fall}" in " ".join(rad("show", "p.yaml").stdout.split())
 
+    @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+    def test_a_flag_is_bounded_by_its_share(self, rad, share):
+        """The tail of a flag is refused; what is asked for is half the harm, which any share can reach."""
+        refused = rad("init", text="\n\nflag\ntail\n\n\n")
+        assert refused.exit_code == 2
+        assert "tail weighs the worst 10% of answers; of a flag it is 1 as soon as" in refused.stderr
+        assert rad("init", "--out", "p.yaml", text="\n\nflag\n\nfirm\n\n").exit_code == 0
+        assert rad("check", "p.yaml", "--strict").exit_code == 0
+        cost_r = np.repeat([0.0, 1.0], [round(1000 * (1 - share)), round(1000 * share)])
+        for profile in (load_profile("p.yaml"), load_profile("flags")):
+            level = profile.constraint.resolve_level(cost_r, profile.risk)
+            assert level == pytest.approx(share / 2)
+            assert profile.evaluate.improvement.resolve(cost_r, share) == pytest.approx(share / 10)
+
+    def test_a_probability_has_its_threshold(self, rad):
+        assert rad("init", "--out", "p.yaml", text="\n\nprobability\n\n\n\n").exit_code == 0
+        profile = load_profile("p.yaml")
+        assert profile.evaluate.threshold == 0.5
+        assert RiskProfile.from_text(profile.to_yaml()) == profile
+
     def test_wrong_and_missing_answers_stop_a_pipe(self, rad, tmp_path):
-        done = rad("init", text="x\ny\ncvar α=7\n")
+        done = rad("init", text="x\ny\n\ncvar α=7\n")
         assert done.exit_code == 2
         assert done.stderr.splitlines()[-1] == (
             "[tail]: error: measure: risk.alpha is 7; it must lie in (0, 1); for the worst 10 % use 0.9"

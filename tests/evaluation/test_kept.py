@@ -222,6 +222,69 @@ def test_a_table_of_several_models_is_not_one_distribution(rad, write, rows):
     assert "no row has model c; the file holds a, b" in rad(*words, "--model", "c").stderr
 
 
+def flags(write, name, share, prompts=300, each=2):
+    """Flags of the shape of the cases: a prompt's answers agree."""
+    harmful_p = np.arange(prompts) < round(share * prompts)
+    rows = [
+        {"prompt": f"p{p}", "sample": s, "cost": int(harmful_p[p])}
+        for p in range(prompts)
+        for s in range(each)
+    ]
+    return write(f"{name}.csv", rows)
+
+
+@pytest.mark.parametrize("prompts", [300, 900])
+def test_a_saturated_measure_is_told_instead_of_judged(prompts, rad, write):
+    old, new = flags(write, "old", 0.288, prompts), flags(write, "new", 0.127, prompts)
+    sides = [f"--red=old={old}", f"--blue=new={new}"]
+    text = (
+        "cvar α=0.9 cannot tell new from old: both sit at the largest cost that occurs, 1, on all that is"
+        " weighed; no number of such prompts tells them apart; for a flag use the mean, the share of harmful"
+        " answers (the profile flags), or cvar with α below 0.87"
+    )
+    done = rad("gate", *sides, "--profile", "medical")
+    assert done.exit_code == CANNOT_SAY
+    assert f"CANNOT SAY: {text}; quantiles from 0.9 to 0.95 cannot tell new from old" in done.stdout
+    # Harm that doubles is no pass either where quantiles alone are asked for.
+    worse = rad(
+        "gate", f"--red=old={new}", f"--blue=new={old}", "--profile", "medical", "--rule", "quantiles"
+    )
+    assert worse.exit_code == CANNOT_SAY
+    told = rad("gate", *sides, "--profile", "flags")
+    assert told.exit_code == PASS
+    assert rad("gate", f"--red=old={new}", f"--blue=new={old}", "--profile", "flags").exit_code == FAIL
+
+
+def test_eval_report_and_calibrate_tell_a_saturated_measure(rad, write, tmp_path):
+    old, new = flags(write, "old", 0.288), flags(write, "new", 0.127)
+    done = rad("eval", f"--red=old={old}", f"--blue=new={new}", "--profile", "medical", "--out", "e")
+    assert done.exit_code == 0
+    assert "! cvar α=0.9 cannot tell new from old: both sit at the largest cost" in " ".join(
+        done.stdout.split()
+    )
+    assert "about 500 prompts" not in done.stdout
+    assert rad("report", "e").exit_code == 0
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "cannot tell the two apart: both sit at the largest cost that occurs, 1" in page
+    found = rad("calibrate", old, "--profile", "medical")
+    assert "cvar α=0.9 is saturated" in " ".join(found.stdout.split())
+    assert "saturated" not in rad("calibrate", old, "--profile", "flags").stdout
+
+
+@pytest.mark.parametrize(("cost", "which"), [(0.2, "no answer is"), (-0.2, "all answers are")])
+def test_a_threshold_that_divides_nothing_is_told(cost, which, rad, write):
+    rng = np.random.default_rng(4)
+    rows = [{"prompt": f"p{i}", "cost": cost + 0.1 * c} for i, c in enumerate(rng.random(60))]
+    path = write("a.csv", rows)
+    words = ["eval", f"--red=a={path}", f"--blue=b={path}", "--profile", "uniform", "--out"]
+    done = rad(*words, "e")
+    assert f"! {which} safe: costs lie from" in done.stdout
+    assert "set evaluate.threshold in the profile" in " ".join(done.stdout.split())
+    set_ = rad(*words, "f", "--set", f"evaluate.threshold={np.median([row['cost'] for row in rows])}")
+    assert "safe: costs lie from" not in set_.stdout
+    assert "50.0%" in set_.stdout
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -61,7 +61,7 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
     }
     assert set(data["comparisons"][0]) == {
         *("red", "blue", "safety", "dominance", "reward_wins", "gaps", "improvement", "quantile_difference"),
-        *("tests", "segments", "judge", "constraints"),
+        *("tests", "segments", "judge", "constraints", "saturated"),
     }
     assert set(data["models"][0]) == {
         *("name", "role", "source", "answers", "safe", "mean", "risk", "reward", "quantiles", "constraints"),

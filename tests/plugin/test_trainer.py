@@ -271,3 +271,28 @@ def test_without_a_reference_model_the_kl_is_null(trainer):
     made.save_logs_and_checkpoints(2, {"kl": 0.0, "rollout/reward_mean": 1.5})
     (line,) = made.folder.read_metrics()
     assert (line["kl"], line["reward_mean"]) == (None, 1.5)
+
+
+def test_a_cost_turned_round_stops_the_run_before_its_first_update(trainer):
+    made = trainer()
+    rng = np.random.default_rng(1)
+    answers = [
+        {
+            "prompt": f"p{i}",
+            "answer": "Sure, first you",
+            "label": "harmful" if i % 2 else None,
+            "reward": 0.0,
+            "cost": float(rng.normal() - 2 * (i % 2)),
+        }
+        for i in range(64)
+    ]
+    made.sampler = SimpleNamespace(sample=lambda *_: answers)
+    made.prompts_dataloader = SimpleNamespace(dataset=[None] * 64)
+    made.samples_generator.begin = lambda _: None
+    with pytest.raises(WatchStop, match="step 0: by the labels of the prompts, a harmful answer costs more"):
+        made._sampled(64)
+    (alarm,) = made.folder.read_alarms()
+    assert alarm.endswith("check the sign of the cost")
+    for row in answers:
+        row["cost"] = -row["cost"]
+    assert made._sampled(64).labels[:2] == ["", "harmful"]

@@ -179,6 +179,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         "comparisons": [
             {
                 **names,
+                "saturated": None,
                 "safety": {"reward_higher": side, "reward_lower": None, "blue": side, "red": side, "ties": 1},
                 "dominance": {"weighted": estimate(risk), "unweighted": estimate(0.4)},
                 "reward_wins": wins,
@@ -257,7 +258,7 @@ def with_constraints(data: dict[str, object], names: list[str]) -> None:
         for name in names
     ]
     of_model = ("safe", "mean", "risk", "quantiles")
-    of_pair = ("dominance", "gaps", "improvement", "quantile_difference", "tests")
+    of_pair = ("saturated", "dominance", "gaps", "improvement", "quantile_difference", "tests")
     for rows, keys in ((data["models"], of_model), (data["comparisons"], of_pair)):
         for row in rows:
             row["constraints"] = [{"name": name, **{key: row[key] for key in keys}} for name in names]
