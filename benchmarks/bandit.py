@@ -133,8 +133,11 @@ class Bandit:
             cost_b = self.sample_costs(rng, arm_b)
             result = step(cost_b)
             gain_b = self.reward_k[arm_b] + REWARD_NOISE * rng.normal(size=BATCH)
-            gain_b += result.dual_variable * result.score_b - KL_PRICE * self._log_ratio(logit_k)[arm_b]
-            advantage_b = (gain_b - gain_b.mean()) * BATCH / (BATCH - 1)  # leave-one-out
+            gain_b -= KL_PRICE * self._log_ratio(logit_k)[arm_b]
+            price_b = result.dual_variable * result.score_b
+            before_b = gain_b if step.own_baseline else gain_b + price_b
+            advantage_b = (before_b - before_b.mean()) * BATCH / (BATCH - 1)  # leave-one-out
+            advantage_b += price_b if step.own_baseline else 0.0
             gradient_k = np.bincount(arm_b, weights=advantage_b, minlength=ARMS)
             logit_k = logit_k + self.scenario.rate * (gradient_k - advantage_b.sum() * policy_k) / BATCH
         return Path(*np.array(rows).T)

@@ -155,13 +155,13 @@ class RadStep:
     def check_batch(self, batch_size: int) -> None:
         """Refuse rollouts in which the whole weight of the spectrum sits on the top particle.
 
-        What is trained is then the largest cost of a rollout, which is another and a milder risk.
+        What is trained is then the largest cost of a rollout, another and a milder risk; `tilted` has no
+        gradient at all, since a score that sees the top rank alone is the same for all.
 
         Raises:
             ConfigError: with the number of samples that would do.
         """
-        settings = self.profile.constraint
-        if settings.form == "expected" or settings.gradient == "tilted":
+        if self.profile.constraint.form == "expected":
             return
         if self.particle_count(batch_size) < self.minimum_batch():
             raise ConfigError(

@@ -223,6 +223,11 @@ def test_a_rollout_without_a_gradient_is_refused() -> None:
     step.check_batch(11)
     assert np.unique(step(np.random.default_rng(1).normal(size=8)).score_b).size == 2
     assert np.unique(step(np.random.default_rng(1).normal(size=12)).score_b).size == 3
+    tilted = load_profile("medical").with_overrides({"constraint.gradient": "tilted"})
+    step = RadStep(tilted, np.random.default_rng(0).normal(size=256))
+    with pytest.raises(ConfigError, match="a rollout has 8 samples"):
+        step.check_batch(8)
+    assert step(np.random.default_rng(1).normal(size=8)).score_b.std() == 0
 
 
 @pytest.mark.parametrize(
