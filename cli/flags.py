@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
-import re
 from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.plugin import command_line, old_flags
 
 #: A bare flag has no values; None takes a flag of an earlier layer away.
 Flags = dict[str, list[str] | None]
@@ -75,32 +71,24 @@ def whole(flags: Mapping[str, list[str] | None], name: str, default: int) -> int
         ) from None
 
 
-def problems(names: Iterable[str], place: Mapping[str, str]) -> list[str]:
-    """Flags that do not exist or are rad-train's own, each with its place; none where OpenRLHF is absent."""
-    known = known_flags()
+def problems(flags: Mapping[str, list[str] | None], place: Mapping[str, str]) -> list[str]:
+    """Flags that are unknown or rad-train's own, and values that OpenRLHF's parser refuses; with places.
+
+    Where OpenRLHF is not installed nothing is known of its flags but what the old ones are called now.
+    """
+    command = command_line.installed()
     found = []
-    for name in names:
+    for name, values in flags.items():
         where = place.get(name, "after --")
         if name in OWN:
             found.append(f"{where}: --{name} is set by rad-train itself; write {OWN[name]}")
-        elif known and name not in known and not name.startswith("rad."):
-            close = difflib.get_close_matches(name, known, 1, 0.6)
-            hint = (
-                f"did you mean --{close[0]}?" if close else "see python -m openrlhf.cli.train_ppo_ray --help"
+        elif name.startswith("rad."):
+            continue
+        elif command is not None:
+            problem = (
+                None if values is None and name in command.flags else command.problem(name, values or [])
             )
-            found.append(f"{where}: --{name} is not a flag of OpenRLHF; {hint}")
+            found += [f"{where}: {problem}"] if problem else []
+        elif old_flags.advice(name):
+            found.append(f"{where}: {command_line.unknown(name, {})}")
     return found
-
-
-@cache
-def known_flags() -> frozenset[str]:
-    """The flags of OpenRLHF's command, read from its source without importing it; empty where absent."""
-    spec = importlib.util.find_spec("openrlhf")
-    names: set[str] = set()
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        source = (Path(folder) / "cli" / "train_ppo_ray.py").read_text(encoding="utf-8")
-        names.update(re.findall(r'"--([a-z0-9_.]+)"', source))
-        # Optimizer flags are written once, for actor and critic.
-        for suffix in re.findall(r'f"--\{prefix\}\.([a-z0-9_.]+)"', source):
-            names.update({f"actor.{suffix}", f"critic.{suffix}"})
-    return frozenset(names)

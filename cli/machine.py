@@ -6,9 +6,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from openrlhf_rad.errors import RadError
-from openrlhf_rad.plugin.compatibility import check_versions
+from openrlhf_rad.plugin import compatibility
+from openrlhf_rad.plugin.compatibility import check_versions, settle_loss
 from openrlhf_rad.processor import has_gpu
 from openrlhf_rad.runs.storage import cache_root
 
@@ -22,7 +24,7 @@ _RUN_BYTES = 300_000_000
 
 def problems(plan: Plan) -> list[str]:
     """What this machine lacks."""
-    return collect(plan, (_versions, _compiler, _disk))
+    return collect(plan, (_versions, _gpu, _compiler, _disk))
 
 
 def collect(plan: Plan, checks: tuple[Callable[[Plan], Problems], ...]) -> list[str]:
@@ -40,12 +42,34 @@ def collect(plan: Plan, checks: tuple[Callable[[Plan], Problems], ...]) -> list[
 def notes(plan: Plan) -> list[str]:
     """What is allowed and worth knowing."""
     found = list(plan.profile.warnings)
+    args = read(plan)
+    _, told = settle_loss(args, plan.options)
+    found += [told] if told else []
+    if args is not None and args.algo.dynamic_filtering_enable:
+        found.append(
+            "--algo.dynamic_filtering_enable: the constraint and λ see the costs of all prompts sampled; the"
+            " gradient is that of the prompts kept, see docs/modes.md"
+        )
     if os.environ.get("RAY_ADDRESS") and not has_gpu():
         found.append(
             f"RAY_ADDRESS is {os.environ['RAY_ADDRESS']}: the run joins that Ray, which must offer a virtual"
             " GPU for each model and vLLM engine; unset RAY_ADDRESS to let the run start its own"
         )
     return found
+
+
+def read(plan: Plan) -> Any:
+    """OpenRLHF's arguments, before it settles them; None where it is not installed. Raises ConfigError."""
+    return compatibility.read(plan.words, on_cpu=not has_gpu())
+
+
+def _gpu(plan: Plan) -> Problems:
+    args = read(plan)
+    if args is not None and not has_gpu():
+        from openrlhf_rad.plugin.cpu.cluster import refuse_gpu_flags
+
+        refuse_gpu_flags(args)
+    yield from ()
 
 
 def _versions(plan: Plan) -> Problems:

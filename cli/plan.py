@@ -12,7 +12,7 @@ from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
-from openrlhf_rad.plugin.arguments import overrides, parser
+from openrlhf_rad.plugin.arguments import RadOptions, overrides, parse
 from openrlhf_rad.profile import RiskProfile, cost_names, load_profile
 from openrlhf_rad.profile.checks import did_you_mean
 from openrlhf_rad.runs.checkpoints import Checkpoint, newest
@@ -67,8 +67,23 @@ class Plan:
     def arguments(self) -> Flags:
         """All flags of ``python -m openrlhf_rad``, RAD's own first."""
         own: Flags = {"rad.profile": [str(self.profile_file)], "rad.out": [str(self.out)]}
-        rad = {name: values for name, values in self.flags.items() if name.startswith("rad.")}
-        return own | rad | self.flags
+        return own | self._own | self.flags
+
+    @property
+    def options(self) -> RadOptions:
+        """RAD's options as the training process will have them."""
+        options, _ = parse(flag.to_words(self._own), self.profile)
+        assert options is not None  # the profile is there
+        return options
+
+    @property
+    def words(self) -> list[str]:
+        """OpenRLHF's part of the command."""
+        return flag.to_words({n: values for n, values in self.flags.items() if not n.startswith("rad.")})
+
+    @property
+    def _own(self) -> Flags:
+        return {name: values for name, values in self.flags.items() if name.startswith("rad.")}
 
     @property
     def command(self) -> list[str]:
@@ -132,17 +147,29 @@ def make(options: Options) -> Plan:
     return Plan(_with_cost(profile, preset, out), preset, merged, out)
 
 
+def of_command(argv: Sequence[str], options: RadOptions) -> Plan:
+    """What a command of ``python -m openrlhf_rad`` asks for.
+
+    Raises:
+        ConfigError: flags that are not valid, every problem at once.
+    """
+    given = flag.from_words(argv)
+    given.pop("rad.dry_run", None)
+    plain = {name: values for name, values in given.items() if name not in flag.OWN}
+    if problems := flag.problems(plain, {}):
+        raise ConfigError("\n".join(problem.removeprefix("after --: ") for problem in problems))
+    return Plan(options.profile, None, flag.merge(given), options.out)
+
+
 def _check(config: Config, given: Flags) -> None:
     problems = flag.problems(config.flags, config.places) + flag.problems(given, {})
+    rad = {name: words for name, words in flag.merge(config.flags, given).items() if name.startswith("rad.")}
+    try:
+        parse(flag.to_words(rad), load_profile("uniform"))
+    except ConfigError as error:
+        problems += str(error).splitlines()
     if problems:
         raise ConfigError("\n".join(problems))
-    rad = {name: words for name, words in flag.merge(config.flags, given).items() if name.startswith("rad.")}
-    _, unknown = parser().parse_known_args(flag.to_words(rad))
-    if unknown:
-        hint = did_you_mean(unknown[0], parser().format_usage().replace("[", "").replace("]", "").split())
-        raise ConfigError(
-            f"{unknown[0]} is no flag of RAD; {hint or 'see python -m openrlhf_rad --rad.help'}"
-        )
 
 
 def _preset(options: Options, user: Flags) -> Preset | None:
@@ -167,10 +194,7 @@ def _profile(options: Options, preset: Preset | None) -> RiskProfile:
 def _with_cost(profile: RiskProfile, preset: Preset | None, out: Path) -> RiskProfile:
     if None not in cost_names(profile):
         return profile
-    if preset is None:
-        raise ConfigError(
-            f"the profile {profile.name} names no cost; every run measures its answers by one; add"
-            " --set cost.function=FILE.py, --set cost.model=FOLDER or --set cost.remote_url=http://…"
-        )
+    if preset is None:  # the checks before the start will say it
+        return profile
     kind, location = preset.cost
     return profile.with_overrides({f"cost.{kind}": place(location, out)})

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.plugin import command_line, compatibility
 from openrlhf_rad.plugin.resume import check_profile
 from openrlhf_rad.profile import CostSource, cost_names
-from openrlhf_rad.runs.folder import SUMMARY
+from openrlhf_rad.runs.folder import SUMMARY, RunFolder
 
 from . import flags as flag
 from . import machine, prompts
 from .plan import BATCH, HELDOUT, MODEL, SAMPLES, Plan
 
 Problems = Iterator[str]
+#: Flags that name a reward; OpenRLHF asks for one of them.
+_REWARDS = ("reward.remote_url", "reward.model_name_or_path", "train.agent_func_path")
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def check(plan: Plan) -> None:
@@ -34,7 +41,22 @@ def check(plan: Plan) -> None:
 
 def input_problems(plan: Plan) -> list[str]:
     """What is wrong with flags and files."""
-    return machine.collect(plan, (_models, _prompts, _cost, _reward, _particles, _folder, _checkpoint))
+    checks = (_arguments, _models, _prompts, _cost, _reward, _particles, _folder, _checkpoint)
+    return machine.collect(plan, checks)
+
+
+def _arguments(plan: Plan) -> Problems:
+    """What RAD and OpenRLHF refuse of the arguments in the run, also what is asserted once Ray is up."""
+    args = machine.read(plan)
+    if args is None:
+        return
+    options, _ = compatibility.settle_loss(args, plan.options)
+    refused = compatibility.problems(args, options)
+    command = command_line.installed()
+    assert command is not None  # it has read the arguments
+    by_openrlhf, stumbles = command.settle(args)
+    refused += by_openrlhf
+    yield from refused or (() if _no_reward(plan) else stumbles)
 
 
 def _models(plan: Plan) -> Problems:
@@ -53,21 +75,43 @@ def _models(plan: Plan) -> Problems:
 
 
 def _prompts(plan: Plan) -> Problems:
-    if not flag.value(plan.flags, "data.prompt_dataset"):
+    named = flag.value(plan.flags, "data.prompt_dataset")
+    if not named:
         yield "--data.prompt_dataset is missing; a run needs prompts; name a .jsonl file"
-    keys = [flag.value(plan.flags, "data.input_key", "input")]
-    keys += [key for key in [flag.value(plan.flags, "data.label_key")] if key]
-    for name in ("data.prompt_dataset", HELDOUT):
+    shares = flag.value(plan.flags, "data.prompt_probs")
+    if shares and not _shares(shares, len(named.split(","))):
+        yield (
+            f"--data.prompt_probs is {shares}; it must be a number for each of the {len(named.split(','))}"
+            " data sets of --data.prompt_dataset, separated by commas; correct it, or leave it out"
+        )
+    keys = {"input": flag.value(plan.flags, "data.input_key", "input")}
+    if label := flag.value(plan.flags, "data.label_key"):
+        keys["label"] = label
+    chat = "data.apply_chat_template" in plan.flags
+    for name in ("data.prompt_dataset", HELDOUT, "eval.dataset"):
         for shown, path in prompts.files(plan, name):
-            if problem := prompts.inspect(path, keys).problem:
+            if problem := prompts.inspect(path, keys, messages=chat).problem:
                 yield f"--{name} {shown}{problem.removeprefix(shown)}"
 
 
+def _shares(text: str, count: int) -> bool:
+    try:
+        shares = [float(word) for word in text.split(",")]
+    except ValueError:
+        return False
+    return len(shares) == count and all(0 <= share < math.inf for share in shares)
+
+
 def _cost(plan: Plan) -> Problems:
+    if None in cost_names(plan.profile):
+        yield (
+            f"the profile {plan.profile.name} names no cost; every run measures its answers by one; add"
+            " --set cost.function=FILE.py, --set cost.model=FOLDER or --set cost.remote_url=http://…"
+            " (--rad.set of python -m openrlhf_rad)"
+        )
     for place, cost in _costs(plan).items():
-        if cost.kind == "function" and not Path(cost.location).is_file():
-            define = "it must define cost_func(queries, prompts, labels)"
-            yield f"{place}.function is {cost.location}; there is no such file; {define}"
+        if cost.kind == "function":
+            yield from _defines(f"{place}.function", cost.location, "cost_func", "(queries, prompts, labels)")
 
 
 def _costs(plan: Plan) -> dict[str, CostSource]:
@@ -80,18 +124,44 @@ def _costs(plan: Plan) -> dict[str, CostSource]:
     }
 
 
+def _no_reward(plan: Plan) -> bool:
+    return not any(flag.value(plan.flags, name) for name in _REWARDS)
+
+
 def _reward(plan: Plan) -> Problems:
-    sources = ("reward.remote_url", "reward.model_name_or_path", "train.agent_func_path")
-    given = {name: flag.value(plan.flags, name) for name in sources if flag.value(plan.flags, name)}
-    if not given:
+    if _no_reward(plan):
         yield (
             "no reward is named; OpenRLHF needs one; add --reward.remote_url FILE.py, an http:// address, or"
             " --reward.model_name_or_path MODEL"
         )
-    for name in ("reward.remote_url", "train.agent_func_path"):
-        path = given.get(name, "")
-        if path.endswith(".py") and not Path(path).is_file():
-            yield f"--{name} is {path}; there is no such file; check the path"
+    path = flag.value(plan.flags, "reward.remote_url")
+    if path.endswith(".py"):
+        yield from _defines("--reward.remote_url", path, "reward_func", "(queries, prompts, labels)")
+    path = flag.value(plan.flags, "train.agent_func_path")
+    if path:
+        yield from _defines("--train.agent_func_path", path, "AgentExecutor", "")
+
+
+def _defines(flag_name: str, path: str, name: str, arguments: str) -> Problems:
+    """Whether a Python file defines a name, without running it."""
+    try:
+        tree = ast.parse(Path(path).read_bytes(), path)
+    except FileNotFoundError:
+        yield f"{flag_name} is {path}; there is no such file; it must define {name}{arguments}"
+        return
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        yield f"{flag_name}: {path}{f':{line}' if line else ''}: it is no Python ({error}); correct it"
+        return
+    held = {
+        each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+    }
+    held |= {getattr(each, "name", "") for each in ast.walk(tree) if isinstance(each, _DEFINITIONS)}
+    imported = [each for node in ast.walk(tree) if isinstance(node, _IMPORTS) for each in node.names]
+    held |= {each.asname or each.name for each in imported}
+    if name not in held and "*" not in held:
+        functions = ", ".join(node.name for node in tree.body if isinstance(node, _DEFINITIONS)) or "nothing"
+        yield f"{flag_name} is {path}; it defines {functions}; it must define {name}{arguments}"
 
 
 def _particles(plan: Plan) -> Problems:
@@ -106,19 +176,18 @@ def _particles(plan: Plan) -> Problems:
 
 
 def _folder(plan: Plan) -> Problems:
-    out = plan.out
-    if out.exists() and not out.is_dir():
-        yield f"--out is {out}; it is a file; a run needs a folder; name another"
+    run, resumes = RunFolder(plan.out), "ckpt.load_enable" in plan.flags
+    if problem := run.problem():
+        yield f"--out is {problem}"
         return
-    resumes = "ckpt.load_enable" in plan.flags
-    if (out / SUMMARY).exists():
-        yield f"--out is {out}; the run there has come to its end; name a new one"
-    elif out.is_dir() and not resumes and any(out.iterdir()):
+    if (plan.out / SUMMARY).exists():
+        yield f"--out is {plan.out}; the run there has come to its end; name a new one"
+    elif run.read_metrics() and not resumes:
         fix = "name a new one, or go on with that run by -- --ckpt.load_enable"
-        yield f"--out is {out}; the folder is not empty; {fix}"
-    parent = machine.existing(out)
+        yield f"--out is {plan.out}; it holds a run; {fix}"
+    parent = machine.existing(plan.out)
     if not os.access(parent, os.W_OK | os.X_OK):
-        yield f"--out is {out}; {parent} may not be written to; choose a folder that you may write to"
+        yield f"--out is {plan.out}; {parent} may not be written to; choose a folder that you may write to"
 
 
 def _checkpoint(plan: Plan) -> Problems:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from openrlhf_rad.errors import DataError
+from openrlhf_rad.tables import rows, shown
+from openrlhf_rad.tables.cells import SCALARS
 
 from . import flags as flag
 from .plan import BATCH, Plan
 
 #: What OpenRLHF reads as a file; any other name may be one of a hub.
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
-#: Lines whose keys are checked; counting goes on to the end of the file.
+#: Rows whose values are checked; counting goes on to the end of the file.
 CHECKED = 20_000
 
 
@@ -40,7 +46,7 @@ def files(plan: Plan, name: str) -> list[tuple[str, Path]]:
 def steps(plan: Plan) -> int | None:
     """Rollouts that the run will make; None where the number of prompts is not known."""
     names = files(plan, "data.prompt_dataset")
-    counts = [inspect(path, []).count for _, path in names]
+    counts = [inspect(path, {}).count for _, path in names]
     if not counts or len(counts) != len(flag.value(plan.flags, "data.prompt_dataset").split(",")):
         return None
     most = flag.whole(plan.flags, "data.max_samples", 10**8)
@@ -79,46 +85,66 @@ def _blended(sizes: list[int], words: str, seed: int) -> int | None:
         return None
 
 
-def inspect(path: Path, keys: list[str]) -> PromptFile:
-    """Read a prompt file. The problem is a text of place, value, rule and fix."""
+def inspect(path: Path, keys: Mapping[str, str], *, messages: bool = False) -> PromptFile:
+    """Read a prompt file. The problem is a text of place, value, rule and fix.
+
+    Args:
+        keys: role (``input``, ``label``) → the key that each row must have.
+        messages: whether a prompt may be a list of messages, for the chat template.
+    """
     if not path.exists():
         return PromptFile(None, f"{path}: there is no such file; check the path")
     if path.is_dir():
         empty = not any(path.iterdir())
         return PromptFile(None, f"{path}: the folder is empty; it must hold a data set" if empty else None)
-    if path.suffix != ".jsonl":
-        fix = "write one prompt a line, as JSON"
-        empty = path.stat().st_size == 0
-        return PromptFile(None, f"{path}: the file is empty; a run needs prompts; {fix}" if empty else None)
-    return _lines(path, keys)
-
-
-def _lines(path: Path, keys: list[str]) -> PromptFile:
-    count = 0
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            count += 1
-            if count <= CHECKED and (problem := _line_problem(line, keys)):
-                return PromptFile(None, f"{path}:{number}: {problem}")
-    if count == 0:
-        example = json.dumps(dict.fromkeys(keys, "…"), ensure_ascii=False)
-        return PromptFile(
-            0, f"{path}: the file holds no prompt; a run needs prompts; write lines like {example}"
-        )
-    return PromptFile(count)
-
-
-def _line_problem(line: str, keys: list[str]) -> str | None:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"the line is not JSON ({error.msg}); every line holds one prompt; mend the line"
-    if not isinstance(row, dict):
-        return f"the line is no mapping; it must hold {', '.join(keys)}; mend the line"
-    for key, role in zip(keys, ("input", "label"), strict=False):
+        if not _readable(path):
+            return PromptFile(None)
+        for number, row in enumerate(rows(path, list(keys.values()))):
+            if number == CHECKED:
+                break
+            if problem := _row_problem(row.values, keys, messages):
+                return PromptFile(None, f"{row.place}: {problem}")
+        return PromptFile(_count(path))
+    except DataError as error:
+        return PromptFile(None, str(error))
+
+
+def _readable(path: Path) -> bool:
+    """Whether rows can be looked at: OpenRLHF also reads Arrow files."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty; a run needs prompts; write one a line, as JSON")
+    if path.suffix == ".parquet":
+        return importlib.util.find_spec("pyarrow") is not None
+    return path.suffix != ".arrow"
+
+
+def _count(path: Path) -> int:
+    if path.suffix == ".jsonl":
+        with open(path, "rb") as file:
+            return sum(not line.isspace() for line in file)
+    return sum(1 for _ in rows(path, []))
+
+
+def _row_problem(row: Mapping[str, Any], keys: Mapping[str, str], messages: bool) -> str | None:
+    for role, key in keys.items():
         if key not in row:
             held = ", ".join(row) or "nothing"
-            return f"{key} is missing, the line holds {held}; add it, or name the key by --data.{role}_key"
+            return f"{key} is missing, the row holds {held}; add it, or name the key by --data.{role}_key"
+    prompt, label = row[keys["input"]] if "input" in keys else "text", row.get(keys.get("label", ""))
+    if isinstance(prompt, list):
+        if not messages:
+            fix = "add --data.apply_chat_template, which takes them"
+            return f"{keys['input']} is a list of messages; a prompt must be a text; {fix}"
+        if not prompt or not all(
+            isinstance(one, dict) and {"role", "content"} <= one.keys() for one in prompt
+        ):
+            rule = "its items must be messages with role and content"
+            return f"{keys['input']} is a list; {rule}; mend the row"
+    elif not isinstance(prompt, str) or not prompt.strip():
+        return f"{keys['input']} is {shown(prompt)}; a prompt must be a text; mend the row or remove it"
+    if label is not None and not isinstance(label, SCALARS):
+        rule = "a label must be a text, a number or a truth value"
+        fix = "mend the row, or name another key by --data.label_key"
+        return f"{keys['label']} is {shown(label)}; {rule}; {fix}"
     return None

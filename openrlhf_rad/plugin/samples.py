@@ -1,4 +1,7 @@
-"""OpenRLHF's sample generator with samples in the order of their prompts, and a seed for each of them.
+"""OpenRLHF's sample generator: whole, with samples in the order of their prompts, and a seed for each.
+
+Dynamic filtering drops prompts by their reward. The constraint is on the costs of all prompts that were
+sampled, so what is dropped travels along with what is kept, and is scored with it.
 
 OpenRLHF takes answers in the order in which they come back, and its engines draw all tokens from one
 generator. Both depend on the clock, so that no two runs of one seed are alike and none can be resumed
@@ -10,15 +13,18 @@ before it begins: its numbers depend in their last bits on what it computes toge
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import ray
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
+from openrlhf_rad.errors import DataError
 from openrlhf_rad.plugin.seeding import seed_of
+from openrlhf_rad.tables import shown
+from openrlhf_rad.tables.cells import SCALARS, as_text
 
 #: Key of an engine's response that holds the place of its prompt.
 PLACE = "place"
@@ -38,25 +44,73 @@ class Ticket:
     turn: int = 0
 
 
-class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
+class WholeSamples(SamplesGenerator):  # type: ignore[misc]
+    """OpenRLHF's sample generator that loses no answer, and whose labels are texts."""
+
+    vllm_engines: list[Any]
+    _filtering = False
+
+    @classmethod
+    def like(cls, plain: Any, tokenizer: Any) -> Self:
+        """In place of ``plain``; ``tokenizer`` is what goes to the engines."""
+        return cls(
+            plain.strategy, plain.prompts_dataloader, plain.eval_dataloader, tokenizer, plain.vllm_engines
+        )
+
+    def _generate_vllm(
+        self, dataloader_iter: Any, num_prompts: int, dynamic_filtering: bool, **generate_kwargs: Any
+    ) -> Any:
+        self._filtering, self._made = dynamic_filtering, list[Any]()
+        samples, consumed, exhausted = super()._generate_vllm(
+            dataloader_iter, num_prompts, dynamic_filtering, **generate_kwargs
+        )
+        each = generate_kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
+        send_along(samples, self._made, each)
+        self._made = []
+        return samples, consumed, exhausted
+
+    def _process_response_into_experience(self, response: dict[str, Any], **kwargs: Any) -> Any:
+        experience = super()._process_response_into_experience(response, **kwargs)
+        experience.labels = [label_text(label) for label in experience.labels]
+        self._made.append(experience)
+        return experience
+
+
+def label_text(label: Any) -> str:
+    """A prompt's label as a text, "" for none. Raises DataError for a list or a mapping."""
+    if label is not None and not isinstance(label, SCALARS):
+        raise DataError(
+            f"the label of a prompt is {shown(label)}; it must be a text, a number or a truth value; name"
+            " another key by --data.label_key"
+        )
+    return as_text(label) or ""
+
+
+def send_along(kept: list[Any], made: list[Any], each: int) -> None:
+    """Give what was filtered out, ``each`` answers a prompt, to the prompts that were kept, in turn."""
+    known = {id(sample) for sample in kept}
+    dropped = [sample for sample in made if id(sample) not in known]
+    for number, sample in enumerate(dropped if kept else ()):
+        place = number // each * each % len(kept)
+        kept[place].filtered = [*getattr(kept[place], "filtered", ()), sample]
+
+
+def filtered(samples: Iterable[Any]) -> list[Any]:
+    """The answers that were filtered out and travel with these."""
+    return [one for sample in samples for one in getattr(sample, "filtered", ())]
+
+
+class OrderedSamples(WholeSamples):
     """OpenRLHF's sample generator, ordered and seeded.
 
     Attributes:
         batches: how many batches for training were made; a resumed run sets it to that of its checkpoint.
     """
 
-    vllm_engines: list[Any]
     batches = 0
     _moment = "batch 0"
     _places: Iterator[int]
     _reopen = False
-
-    @classmethod
-    def like(cls, plain: Any, tokenizer: Any) -> OrderedSamples:
-        """In place of ``plain``; ``tokenizer`` is what goes to the engines."""
-        return cls(
-            plain.strategy, plain.prompts_dataloader, plain.eval_dataloader, tokenizer, plain.vllm_engines
-        )
 
     def begin(self, moment: str) -> None:
         """From here on draw the answers of ``moment``; with the run's seed it determines them."""
@@ -124,8 +178,10 @@ class OrderedSamples(SamplesGenerator):  # type: ignore[misc]
 
     @property
     def _deterministic(self) -> bool:
-        """Not in an asynchronous run, whose prompts meet those of other batches in the engine."""
-        return bool(self.args.train.full_determinism_enable and not self.args.train.async_enable)
+        """Not in an asynchronous run, whose prompts meet those of other batches in the engine; nor where
+        prompts follow those that are filtered out, in the order in which their answers come back."""
+        settled = not self.args.train.async_enable and not self._filtering
+        return bool(self.args.train.full_determinism_enable and settled)
 
 
 class _TicketedEngine:

@@ -12,6 +12,7 @@ from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.experience import RadExperienceMaker, cost_columns
+from openrlhf_rad.plugin.samples import label_text
 from openrlhf_rad.plugin.tokens import token_lists
 
 Row = dict[str, Any]
@@ -98,10 +99,10 @@ def _in_order(samples: Sequence[Any], dataset: Any, indices: Sequence[int]) -> l
     places: dict[tuple[str, str], list[int]] = {}
     for place, index in enumerate(indices):
         _, prompt, label, _ = dataset[index]
-        places.setdefault((prompt, repr(label)), []).append(place)
+        places.setdefault((prompt, label_text(label)), []).append(place)
     ordered: list[Any] = [None] * len(indices)
     for sample in samples:
-        ordered[places[sample.prompts[0], repr(sample.labels[0])].pop(0)] = sample
+        ordered[places[sample.prompts[0], label_text(sample.labels[0])].pop(0)] = sample
     return ordered
 
 

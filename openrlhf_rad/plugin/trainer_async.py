@@ -15,6 +15,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.registry import plain_class, register
 from openrlhf_rad.plugin.rollout import SharedTokenizer
+from openrlhf_rad.plugin.samples import WholeSamples
 from openrlhf_rad.plugin.trainer import RadTraining
 
 
@@ -32,11 +33,12 @@ class RadTrainerAsync(plain_class(ppo_trainer_async, "PPOTrainerAsync")):  # typ
 
 
 class RadGenerator(plain_class(ppo_trainer_async, "GenerateSamplesActor")):  # type: ignore[misc]
-    """OpenRLHF's generating loop, which sends its tokenizer to the engines once."""
+    """OpenRLHF's generating loop, which loses no answer and sends its tokenizer to the engines once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.samples_generator.tokenizer = SharedTokenizer.share(self.samples_generator.tokenizer)
+        plain: Any = self.samples_generator
+        self.samples_generator: Any = WholeSamples.like(plain, SharedTokenizer.share(plain.tokenizer))
 
 
 class SamplingActor(plain_class(ppo_trainer_async, "TrainingActor")):  # type: ignore[misc]

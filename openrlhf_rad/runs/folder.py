@@ -86,20 +86,25 @@ class RunFolder:
             ConfigError: the folder holds a run (without exist_ok), or other files.
         """
         run = cls(path)
-        if run.path.exists() and not run.path.is_dir():
-            raise ConfigError(f"{run.path}: it is a file; a run needs a folder; name another")
-        held = {entry.name for entry in run.path.iterdir()} if run.path.exists() else set()
-        own = COMMAND in held or all(name in FILES or name.endswith(".partial") for name in held)
-        if held and not own:
-            raise ConfigError(
-                f"{run.path}: it holds {min(held - FILES)}, which is no file of a run; a run writes only to"
-                " an empty folder or its own; name another folder"
-            )
-        if held and not exist_ok:
+        if problem := run.problem():
+            raise ConfigError(problem)
+        if not exist_ok and run.path.exists() and any(run.path.iterdir()):
             raise ConfigError(f"{run.path}: it holds a run; name a new folder, or remove this one")
         with explained(run.path, "nothing was changed"):
             own_folder(run.path)
         return run
+
+    def problem(self) -> str | None:
+        """Why a run may not write here: the path is a file, or a folder with other files than a run's."""
+        if self.path.exists() and not self.path.is_dir():
+            return f"{self.path}: it is a file; a run needs a folder; name another"
+        held = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if COMMAND in held or all(name in FILES or name.endswith(".partial") for name in held):
+            return None
+        return (
+            f"{self.path}: it holds {min(held - FILES)}, which is no file of a run; a run writes only to"
+            " an empty folder or its own; name another folder"
+        )
 
     @property
     def log(self) -> Path:

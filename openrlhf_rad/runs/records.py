@@ -44,6 +44,7 @@ COLUMNS = {
     "staleness": "weight updates that the oldest answer of the batch had not seen when it was begun",
     "rollout_kl": "mean KL divergence of what generated the answers from the policy, in nats a token",
     "rollout_filtered": "share of tokens, or answers, that the correction for it has cut",
+    "filtered_share": "share of answers that dynamic filtering kept from training; the constraint sees them",
     "response_length": "mean length of an answer in tokens",
     "empty_share": "share of answers without a word",
     "distinct_share": "share of distinct answers",

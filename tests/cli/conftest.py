@@ -34,6 +34,12 @@ class Job:
             "4",
             "--rollout.n_samples_per_prompt",
             "2",
+            "--train.batch_size",
+            "8",
+            "--algo.advantage.estimator",
+            "rloo",
+            "--vllm.num_engines",
+            "1",
         ]
 
     @property
@@ -52,8 +58,8 @@ def job(tmp_path, monkeypatch):
     job = Job(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    for name in ("cost.py", "reward.py"):
-        (tmp_path / name).write_text("")
+    for name in ("cost", "reward"):
+        (tmp_path / f"{name}.py").write_text(f"def {name}_func(queries, prompts, labels): ...\n")
     job.write_prompts(*({"input": f"prompt {number}"} for number in range(8)))
     return job
 

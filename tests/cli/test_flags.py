@@ -1,9 +1,12 @@
 """Flags from a command line and from YAML, merged."""
 
+import re
+
 import pytest
 from openrlhf_rad.cli import config, flags
 
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.plugin import command_line, old_flags
 
 
 def test_words_to_flags_and_back():
@@ -29,11 +32,64 @@ def test_later_layers_win_and_null_takes_away():
 
 
 def test_unknown_flags_are_named_with_the_likely_one():
-    found = flags.problems(["actor.adam.rl", "rad.out", "actor.adam.lr"], {"actor.adam.rl": "f.yaml:2:5"})
-    assert found == [
-        "f.yaml:2:5: --actor.adam.rl is not a flag of OpenRLHF; did you mean --actor.adam.lr?",
+    given = {"actor.adam.rl": ["1"], "rad.out": ["a"], "actor.adam.lr": ["1"]}
+    assert flags.problems(given, {"actor.adam.rl": "f.yaml:2:5"}) == [
+        "f.yaml:2:5: --actor.adam.rl is not a flag of OpenRLHF 0.11.2; did you mean --actor.adam.lr?",
         "after --: --rad.out is set by rad-train itself; write --out",
     ]
+
+
+NUMBER = "it must be a whole number; 128 is the default"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "text"),
+    [
+        ("train.batch_size", ["abc"], f"is abc; {NUMBER}"),
+        ("train.batch_size", ["1e3"], f"is 1e3; {NUMBER}"),
+        ("train.batch_size", ["8", "16"], f"is 8 16; {NUMBER}"),
+        ("train.batch_size", [], f"has no value; {NUMBER}"),
+        (
+            "algo.advantage.estimator",
+            ["grpo"],
+            "is grpo; it must be one of gae, reinforce, rloo, reinforce_baseline, group_norm, dr_grpo,"
+            " flash_reinforce; GRPO is group_norm",
+        ),
+        (
+            "train.colocate_all",
+            ["yes"],
+            "is yes; it takes no value: written, it is on; leave the value out, or the flag",
+        ),
+        ("reward.clip_range", ["5"], "is 5; it must be 2 values, each a number; -10 10 is the default"),
+        ("actor.adam.lr", ["small"], "is small; it must be a number; 1e-06 is the default"),
+        ("actor.model_name_or_path", [], "has no value; it must be a text"),
+    ],
+)
+def test_values_that_openrlhf_refuses_are_named_before_the_start(name, values, text):
+    assert flags.problems({name: values}, {}) == [f"after --: --{name} {text}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("pretrain", "write --actor.model_name_or_path"),
+        ("n_samples_per_prompt", "write --rollout.n_samples_per_prompt"),
+        ("micro_train_batch_size", "write --train.micro_batch_size"),
+        ("lora_rank", "write --ds.lora.rank"),
+        ("max_len", "write --data.max_len"),
+        ("prompt_max_len", "write --data.max_len for prompt and answer together"),
+    ],
+)
+def test_old_flags_get_their_new_names(old, new):
+    assert flags.problems({old: ["1"]}, {}) == [f"after --: --{old} is not a flag of OpenRLHF 0.11.2; {new}"]
+
+
+def test_every_new_name_of_an_old_flag_is_a_flag():
+    known = command_line.installed().flags
+    written = [name for text in old_flags.ADVICE.values() for name in re.findall(r"--([a-z0-9_.]+)", text)]
+    assert len(old_flags.ADVICE) > 120
+    assert [name for name in written if name not in known] == []
+    assert [name for name in old_flags.ADVICE if name in known] == []
 
 
 def test_yaml_to_flags(tmp_path):

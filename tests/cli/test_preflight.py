@@ -11,13 +11,13 @@ from openrlhf_rad.cli import machine, preflight, prompts
 from openrlhf_rad.cli.plan import Options, make
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.runs import RunFolder
 
 
-def plan(job, *words, overrides=(), **options):
+def plan(job, *words, overrides=(), cost=True, **options):
     chosen = {"profile": "medical", "out": job.folder / "run", **options}
-    cost = (
-        [] if any(text.startswith("cost.") for text in overrides) else [f"cost.function={job.folder}/cost.py"]
-    )
+    named = any(text.startswith("cost.") for text in overrides) or not cost
+    cost = [] if named else [f"cost.function={job.folder}/cost.py"]
     return make(Options(words=[*job.flags, *words], overrides=[*overrides, *cost], **chosen))
 
 
@@ -39,11 +39,11 @@ def test_all_problems_at_once(job):
     assert str(error.value).splitlines() == [
         "--actor.model_name_or_path is /no/model; there is no such folder;"
         " check it, or name one of a hub as org/name",
-        f"--data.prompt_dataset {file}: the file holds no prompt; a run needs prompts;"
-        ' write lines like {"input": "…"}',
+        f"--data.prompt_dataset {file}: the file is empty; a run needs prompts; write one a line, as JSON",
         f"cost.function is {os.getcwd()}/no.py; there is no such file;"
         " it must define cost_func(queries, prompts, labels)",
-        f"--reward.remote_url is {job.folder / 'reward.py'}; there is no such file; check the path",
+        f"--reward.remote_url is {job.folder / 'reward.py'}; there is no such file;"
+        " it must define reward_func(queries, prompts, labels)",
     ]
 
 
@@ -52,14 +52,24 @@ def test_all_problems_at_once(job):
     [
         (
             [{"input": "a"}, {"prompt": "b", "id": 1}],
-            ":2: input is missing, the line holds prompt, id; add it, or name the key by --data.input_key",
+            ":2: input is missing, the row holds prompt, id; add it, or name the key by --data.input_key",
         ),
         (
             [{"input": "a"}, "", "{broken"],
-            ":3: the line is not JSON (Expecting property name enclosed in double quotes);"
-            " every line holds one prompt; mend the line",
+            ":3:2: it is not JSON (Expecting property name enclosed in double quotes); mend it or remove it",
         ),
-        ([[1]], ":1: the line is no mapping; it must hold input; mend the line"),
+        (
+            [[1]],
+            ':1: the row is a list; it must be a mapping such as {"prompt": …, "cost": 0.5};'
+            " mend it or remove it",
+        ),
+        ([{"input": 3}], ":1: input is 3; a prompt must be a text; mend the row or remove it"),
+        ([{"input": " "}], ':1: input is " "; a prompt must be a text; mend the row or remove it'),
+        (
+            [{"input": [{"role": "user", "content": "hi"}]}],
+            ":1: input is a list of messages; a prompt must be a text;"
+            " add --data.apply_chat_template, which takes them",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["data.prompt_dataset", "rad.heldout"])
@@ -76,9 +86,140 @@ def test_a_label_that_is_missing(job):
     found = preflight.input_problems(plan(job, "--data.label_key", "label"))
     file = job.folder / "prompts.jsonl"
     assert found == [
-        f"--data.prompt_dataset {file}:1: label is missing, the line holds input; add it,"
+        f"--data.prompt_dataset {file}:1: label is missing, the row holds input; add it,"
         " or name the key by --data.label_key"
     ]
+
+
+@pytest.mark.parametrize("label", [0, 1, True, False, 0.5, "", None, "Malware/Hacking"])
+def test_scalars_are_labels(job, label):
+    job.write_prompts({"input": "a", "label": label})
+    assert preflight.input_problems(plan(job, "--data.label_key", "label")) == []
+
+
+@pytest.mark.parametrize(("label", "shown"), [(["a"], "a list"), ({"a": 1}, "a mapping")])
+def test_other_labels_are_refused_at_their_line(job, label, shown):
+    job.write_prompts({"input": "a", "label": "b"}, {"input": "a", "label": label})
+    file = job.folder / "prompts.jsonl"
+    assert preflight.input_problems(plan(job, "--data.label_key", "label")) == [
+        f"--data.prompt_dataset {file}:2: label is {shown}; a label must be a text, a number or a truth"
+        " value; mend the row, or name another key by --data.label_key"
+    ]
+
+
+def test_message_lists_pass_with_the_chat_template_alone(job):
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    job.write_prompts({"input": turns}, {"input": [{"content": "no role"}]})
+    file = job.folder / "prompts.jsonl"
+    assert preflight.input_problems(plan(job, "--data.apply_chat_template")) == [
+        f"--data.prompt_dataset {file}:2: input is a list; its items must be messages with role and content;"
+        " mend the row"
+    ]
+
+
+def test_csv_and_json_are_read_too(job):
+    (job.folder / "p.csv").write_text("prompt,id\nhow?,1\n")
+    (job.folder / "p.json").write_text('[{"input": "a"}, {"prompt": "b"}]')
+    for name, problem in [
+        ("p.csv", ":2: input is missing, the row holds prompt, id"),
+        ("p.json", ": row 2: input is missing, the row holds prompt"),
+    ]:
+        file = job.folder / name
+        assert preflight.input_problems(plan(job, "--data.prompt_dataset", str(file))) == [
+            f"--data.prompt_dataset {file}{problem}; add it, or name the key by --data.input_key"
+        ]
+    right = plan(job, "--data.prompt_dataset", str(job.folder / "p.csv"), "--data.input_key", "prompt")
+    assert preflight.input_problems(right) == []
+    assert prompts.steps(right) == 1
+
+
+def test_shares_of_data_sets_must_be_as_many(job):
+    assert preflight.input_problems(plan(job, "--data.prompt_probs", "0.5,0.5")) == [
+        "--data.prompt_probs is 0.5,0.5; it must be a number for each of the 1 data sets of"
+        " --data.prompt_dataset, separated by commas; correct it, or leave it out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("def costs(queries): ...\n", "it defines costs; it must define cost_func(queries, prompts, labels)"),
+        ("", "it defines nothing; it must define cost_func(queries, prompts, labels)"),
+        ("from mine import scores as cost_func\n", None),
+        ("from mine import *\n", None),
+        ("cost_func = print\n", None),
+        ("class Cost: ...\ncost_func = Cost()\n", None),
+    ],
+)
+def test_a_cost_file_must_define_its_function(job, text, problem):
+    (job.folder / "cost.py").write_text(text)
+    expected = [f"cost.function is {job.folder / 'cost.py'}; {problem}"] if problem else []
+    assert preflight.input_problems(plan(job)) == expected
+
+
+def test_files_that_are_no_python_or_define_something_else(job):
+    (job.folder / "cost.py").write_text("def cost_func(:\n")
+    (job.folder / "reward.py").write_text("def score(queries): ...\n")
+    (job.folder / "agent.py").write_text("class Agent: ...\n")
+    agent = ("--train.agent_func_path", str(job.folder / "agent.py"))
+    cost, *rest = preflight.input_problems(plan(job, *agent))
+    assert cost.startswith(f"cost.function: {job.folder / 'cost.py'}:1: it is no Python (invalid syntax")
+    assert rest == [
+        f"--reward.remote_url is {job.folder / 'reward.py'}; it defines score; it must define"
+        " reward_func(queries, prompts, labels)",
+        f"--train.agent_func_path is {job.folder / 'agent.py'}; it defines Agent; it must define"
+        " AgentExecutor",
+    ]
+
+
+def test_no_cost_at_all(job):
+    assert preflight.input_problems(plan(job, cost=False)) == [
+        "the profile medical names no cost; every run measures its answers by one; add"
+        " --set cost.function=FILE.py, --set cost.model=FOLDER or --set cost.remote_url=http://…"
+        " (--rad.set of python -m openrlhf_rad)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ("--rollout.n_samples_per_prompt", "1", "--train.batch_size", "4"),
+            "rloo requires n_samples_per_prompt > 1; so OpenRLHF says",
+        ),
+        (
+            ("--train.colocate_all", "--vllm.tensor_parallel_size", "2"),  # asserted once Ray is up
+            "actor_num_nodes * actor_num_gpus_per_node must be equal to vllm_num_engines *"
+            " vllm_tensor_parallel_size, got 1 and 2; so OpenRLHF says",
+        ),
+        (
+            ("--train.partial_rollout_enable",),
+            "--train.partial_rollout_enable requires --train.async_enable.; so OpenRLHF says",
+        ),
+        (
+            ("--vllm.num_engines", "0"),
+            "--vllm.num_engines is 0; reference costs are sampled by vLLM; use --vllm.num_engines 1 or more",
+        ),
+    ],
+)
+def test_what_the_run_would_refuse_minutes_later(job, words, text):
+    assert preflight.input_problems(plan(job, *words)) == [text]
+
+
+def test_flags_for_a_gpu_are_this_machine_s_problem(job, monkeypatch):
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
+    made = plan(job, "--ds.packing_samples")
+    assert preflight.input_problems(made) == []
+    assert machine.problems(made) == ["--ds.packing_samples needs a GPU and there is none; leave it out"]
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "gpu")
+    assert machine.problems(made) == []
+
+
+def test_a_folder_in_which_nothing_began_can_be_given_again(job):
+    made = plan(job)
+    RunFolder.create(made.out).write_profile(made.profile)
+    (made.out / "train.log").write_text("it was refused")
+    assert preflight.input_problems(made) == []
 
 
 def test_a_prompt_file_that_is_not_there(job):
@@ -106,7 +247,7 @@ def test_a_cost_model_that_is_not_there(job):
 
 
 def test_no_reward(job):
-    made = plan(job)
+    made = plan(job, "--algo.advantage.estimator", "gae")
     del made.flags["reward.remote_url"]
     assert preflight.input_problems(made) == [
         "no reward is named; OpenRLHF needs one; add --reward.remote_url FILE.py, an http:// address, or"
@@ -128,8 +269,16 @@ def test_a_folder_in_use(job):
     made.out.mkdir()
     assert preflight.input_problems(made) == []
     (made.out / "notes.txt").write_text("mine")
+    refused = (
+        f"--out is {made.out}: it holds notes.txt, which is no file of a run; a run writes only to an empty"
+        " folder or its own; name another folder"
+    )
+    assert preflight.input_problems(made) == [refused]
+    assert preflight.input_problems(plan(job, "--ckpt.load_enable")) == [refused]
+    (made.out / "notes.txt").unlink()
+    RunFolder(made.out).append_metrics({"step": 1})
     assert preflight.input_problems(made) == [
-        f"--out is {made.out}; the folder is not empty; name a new one, or go on with that run by"
+        f"--out is {made.out}; it holds a run; name a new one, or go on with that run by"
         " -- --ckpt.load_enable"
     ]
     assert preflight.input_problems(plan(job, "--ckpt.load_enable")) == []
@@ -138,7 +287,7 @@ def test_a_folder_in_use(job):
 def test_a_folder_that_is_a_file(job):
     (job.folder / "run").write_text("")
     assert preflight.input_problems(plan(job)) == [
-        f"--out is {job.folder / 'run'}; it is a file; a run needs a folder; name another"
+        f"--out is {job.folder / 'run'}: it is a file; a run needs a folder; name another"
     ]
 
 

@@ -169,11 +169,13 @@ def test_a_report_of_a_folder_without_a_run(tmp_path, rad_train):
 def test_a_dry_run_starts_nothing_and_fails_on_wrong_input(job, rad_train):
     code, out, err = finish(rad_train.start(["--dry-run", *job.words], "raise SystemExit(9)"))
     assert (code, err) == (0, "")
+    assert "# loss\nREINFORCE, the paper's\n" in out
     assert "# command\n" in out
     assert not (job.folder / "run").exists()
     (job.folder / "reward.py").unlink()
     code, out, err = finish(rad_train.start(["--dry-run", *job.words], ""))
     assert code == 2
     missing = job.folder / "reward.py"
-    assert err == f"error: --reward.remote_url is {missing}; there is no such file; check the path\n"
+    must = "it must define reward_func(queries, prompts, labels)"
+    assert err == f"error: --reward.remote_url is {missing}; there is no such file; {must}\n"
     assert "# command\n" in out

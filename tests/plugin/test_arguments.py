@@ -58,7 +58,7 @@ def test_defaults(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options, _ = parse(["--rad.profile", "medical"])
     assert options.out == tmp_path / "runs" / "medical"
-    assert (options.loss, options.fixed_dual, options.heldout) == ("reinforce", None, None)
+    assert (options.loss, options.fixed_dual, options.heldout) == (None, None, None)
     assert (options.cost_nodes, options.cost_gpus_per_node, options.any_version) == (1, 1, False)
     assert options.heldout_samples == 1
 
@@ -66,9 +66,12 @@ def test_defaults(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rad.profile", "medical", "--rad.lose", "ppo"], "unknown flag --rad.lose; see"),
-        (["--rad.profil", "medical"], "unknown flag --rad.profil; see"),
-        (["--rad.lossy=1"], "unknown flag --rad.lossy=1; see"),
+        (
+            ["--rad.profile", "medical", "--rad.lose", "ppo"],
+            "--rad.lose is no flag of RAD; did you mean --rad.loss?",
+        ),
+        (["--rad.profil", "medical"], "--rad.profil is no flag of RAD; did you mean --rad.profile?"),
+        (["--rad.lossy=1"], "--rad.lossy=1 is no flag of RAD; did you mean --rad.loss?"),
         (["--rad.out", "runs/a"], "--rad.out needs --rad.profile FILE|NAME"),
         (["--rad.set=dual.step=1"], "--rad.set=dual.step=1 needs --rad.profile FILE|NAME"),
         (["--rad.profile"], "argument --rad.profile: expected one argument; see"),
@@ -77,6 +80,10 @@ def test_defaults(tmp_path, monkeypatch):
         (
             ["--rad.profile", "medical", "--rad.heldout_samples", "0"],
             "argument --rad.heldout_samples: it is 0; it must be a whole number of at least 1; see",
+        ),
+        (
+            ["--rad.profile", "medical", "--rad.cost_num_nodes", "0"],
+            "argument --rad.cost_num_nodes: it is 0; it must be a whole number of at least 1; see",
         ),
         (["--rad.profile", "medical", "--rad.set", "dual.step"], "dual.step has no '='; write"),
     ],

@@ -2,13 +2,21 @@
 
 import re
 from importlib import metadata
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin import compatibility, modes
-from openrlhf_rad.plugin.compatibility import WIDE_CLIP, adapt, check_arguments, check_clip, check_versions
+from openrlhf_rad.plugin.compatibility import (
+    WIDE_CLIP,
+    adapt,
+    check_arguments,
+    check_clip,
+    check_versions,
+    settle_loss,
+)
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.step import RadStep
 
@@ -61,18 +69,23 @@ REFUSED = {
     ),
     "gspo": (
         ("--actor.policy_loss_type", "gspo"),
-        "--actor.policy_loss_type gspo asks for another loss than --rad.loss reinforce; add --rad.loss ppo to"
-        " keep OpenRLHF's",
+        "--actor.policy_loss_type gspo weighs each answer by 1/length, so that the sum is no longer the"
+        " gradient of the risk; use --actor.policy_loss_type ppo",
     ),
-    "dynamic filtering": (
-        ("--algo.dynamic_filtering_enable",),
-        "--algo.dynamic_filtering_enable drops prompts by their reward, so that the costs left are not those"
-        " of the policy on the prompts; leave it out",
+    "k2 in the reward": (
+        ("--algo.kl.estimator", "k2"),
+        "--algo.kl.estimator k2 as a part of the reward does not pull towards the reference: the cosine of"
+        " its gradient with that of −KL is 0.49; use --algo.kl.estimator k1, or add --algo.kl.use_loss",
     ),
-    "stop properly": (
-        ("--reward.stop_properly_penalty_coef", "0"),
-        "--reward.stop_properly_penalty_coef rescales or overwrites reward + λ·s of cut-off answers; leave it"
-        " out, or put the penalty into the reward function",
+    "k3 in the reward": (
+        ("--algo.kl.estimator", "k3", "--algo.kl.unbiased_gradient"),  # which acts on the loss alone
+        "--algo.kl.estimator k3 as a part of the reward does not pull towards the reference: the cosine of"
+        " its gradient with that of −KL is 0.15; use --algo.kl.estimator k1, or add --algo.kl.use_loss",
+    ),
+    "k1 as a loss": (
+        ("--algo.kl.use_loss",),
+        "--algo.kl.use_loss with --algo.kl.estimator k1 has no gradient: that of log π/π_ref is 0 on average;"
+        " use --algo.kl.estimator k2, or add --algo.kl.unbiased_gradient",
     ),
     "async": (
         ("--train.async_enable",),
@@ -82,8 +95,7 @@ REFUSED = {
     ),
     "no engine": (
         ("--vllm.num_engines", "0"),
-        "--vllm.num_engines is not set; reference costs are sampled by vLLM; use --vllm.num_engines 1 or"
-        " more",
+        "--vllm.num_engines is 0; reference costs are sampled by vLLM; use --vllm.num_engines 1 or more",
     ),
 }
 
@@ -94,18 +106,18 @@ ESTIMATORS = ["rloo", "dr_grpo", "flash_reinforce", "reinforce", "reinforce_base
 @pytest.mark.parametrize(("flags", "message"), REFUSED.values(), ids=REFUSED)
 def test_refused_with_the_reason_and_the_fix(flags, message, good_args, rad_options):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        check_arguments(good_args(*flags), rad_options())
+        check_arguments(good_args(*flags), rad_options("--rad.loss", "reinforce"))
 
 
 def test_flags_left_at_openrlhf_s_defaults_are_refused_too(good_args, rad_options):
     args = good_args(without=("--algo.advantage.estimator", "--vllm.num_engines", "--train.batch_size"))
     args.rollout.batch_size = 128
     with pytest.raises(ConfigError) as error:
-        check_arguments(args, rad_options())
+        check_arguments(args, rad_options("--rad.loss", "reinforce"))
     assert str(error.value).splitlines() == [
         "2 updates a rollout (256 samples, --train.batch_size 128, --train.max_epochs 1): REINFORCE is"
         " unbiased for the first only; use --train.batch_size 256 --train.max_epochs 1, or --rad.loss ppo",
-        REFUSED["no engine"][1],
+        REFUSED["no engine"][1].replace("is 0", "is not set"),
     ]
 
 
@@ -121,6 +133,12 @@ def test_flags_left_at_openrlhf_s_defaults_are_refused_too(good_args, rad_option
         ("--ds.lora.rank", "8", "--ds.zero_stage", "2"),
         ("--ds.zero_stage", "3"),
         ("--reward.overlong_buffer_len", "8"),
+        ("--reward.stop_properly_penalty_coef", "0"),
+        ("--algo.dynamic_filtering_enable",),
+        ("--algo.kl.use_loss", "--algo.kl.estimator", "k2"),
+        ("--algo.kl.use_loss", "--algo.kl.estimator", "k3"),
+        ("--algo.kl.use_loss", "--algo.kl.estimator", "k1", "--algo.kl.unbiased_gradient"),
+        ("--algo.kl.estimator", "k3", "--algo.kl.init_coef", "0"),
         ("--train.batch_size", "16"),
         ("--algo.advantage.is_correction_level", "token", "--algo.advantage.is_correction_mode", "clip"),
     ],
@@ -183,15 +201,86 @@ def test_all_models_of_a_shared_gpu_fit_on_it(flags, costs, good_args):
     assert share == round(share, 4)  # Ray counts in ten-thousandths
 
 
-@pytest.mark.parametrize("name", ["small batches", "epochs", "gspo"])
+@pytest.mark.parametrize("name", ["small batches", "epochs"])
 def test_openrlhf_s_own_loss_may_be_kept(name, good_args, rad_options):
     check_arguments(good_args(*REFUSED[name][0]), rad_options("--rad.loss", "ppo"))
 
 
-@pytest.mark.parametrize("name", ["gae below 1", "aggregation", "async"])
+@pytest.mark.parametrize("name", ["gae below 1", "aggregation", "gspo", "async"])
 def test_keeping_openrlhf_s_loss_excuses_nothing_else(name, good_args, rad_options):
     with pytest.raises(ConfigError, match=re.escape(REFUSED[name][1])):
         check_arguments(good_args(*REFUSED[name][0]), rad_options("--rad.loss", "ppo"))
+
+
+@pytest.mark.parametrize("name", ["small batches", "epochs"])
+def test_several_updates_a_rollout_choose_the_clipped_loss_and_say_so(name, good_args, rad_options):
+    flags, refused = REFUSED[name]
+    args = good_args(*flags)
+    chosen, told = settle_loss(args, rad_options())
+    assert chosen.loss == "ppo"
+    assert told.startswith(
+        refused.partition(":")[0] + ": trained by OpenRLHF's clipped loss (--rad.loss ppo)"
+    )
+    check_arguments(args, chosen)
+    assert settle_loss(args, rad_options("--rad.loss", "reinforce"))[0].loss == "reinforce"
+
+
+def test_one_update_a_rollout_is_reinforce_without_a_word(good_args, rad_options):
+    chosen, told = settle_loss(good_args(), rad_options())
+    assert (chosen.loss, told) == ("reinforce", "")
+
+
+VALUES = [
+    ("train.max_epochs", "0", "is 0; it must be a whole number of at least 1; write 1 or more"),
+    ("rollout.n_samples_per_prompt", "-2", "is -2; it must be a whole number of at least 1; write 1 or more"),
+    ("ckpt.save_steps", "0", "is 0; it must be at least 1, or -1 for never; leave it out for never"),
+    ("rollout.temperature", "0", "is 0; it must be a number above 0; correct it, or leave it out"),
+    ("rollout.top_p", "1.5", "is 1.5; it must be a number above 0, at most 1; correct it, or leave it out"),
+    ("actor.adam.lr", "nan", "is nan; it must be a number above 0; correct it, or leave it out"),
+    ("algo.kl.init_coef", "-1", "is -1; it must be a number at least 0; correct it, or leave it out"),
+    (
+        "train.micro_batch_size",
+        "3",
+        "--train.batch_size is 8; it must be a multiple of 3: 1 processes of the actor times"
+        " --train.micro_batch_size 3; use --train.batch_size 9, or fewer processes",
+    ),
+    (
+        "algo.advantage.is_correction_mode",
+        "clip",
+        "--algo.advantage.is_correction_mode clip clamps the ratio of single tokens; it needs"
+        " --algo.advantage.is_correction_level token and --algo.advantage.is_correction_gating ratio; or use"
+        " --algo.advantage.is_correction_mode mask",
+    ),
+    (
+        "rollout.max_new_tokens",
+        "2048",
+        "--rollout.max_new_tokens is 2048 and --data.max_len, of prompt and answer together, 2048, so that no"
+        " prompt has room; raise --data.max_len",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "text"), VALUES, ids=[name for name, *_ in VALUES])
+def test_values_that_would_end_the_run_later(name, value, text, good_args, rad_options):
+    args = good_args(f"--{name}", value, "--algo.advantage.is_correction_level", "seq")
+    with pytest.raises(ConfigError) as error:
+        check_arguments(args, rad_options())
+    assert str(error.value) == (text if text.startswith("--") else f"--{name} {text}")
+
+
+def test_a_clip_range_that_would_cut_normal_costs_is_refused_before_the_start(good_args, rad_options):
+    """λ_max · φ · (largest − 90 % quantile) of 256 normal quantiles: 10 · 10 · (2.89 − 1.28) = 161."""
+    normal = NormalDist()
+    bound = 10 * 10 * (normal.inv_cdf(255.5 / 256) - normal.inv_cdf(0.9))
+    with pytest.raises(ConfigError) as error:
+        check_arguments(good_args("--reward.clip_range", "-5", "5"), rad_options())
+    found = re.fullmatch(
+        r"--reward.clip_range -5 5 is smaller than λ_max·s, which reaches (\d+) on costs of a normal shape,"
+        r" so the constraint would be cut off; use --reward.clip_range -\d+ \d+, or leave the flag out",
+        str(error.value),
+    )
+    assert float(found[1]) == pytest.approx(bound, rel=0.05)
+    check_arguments(good_args("--reward.clip_range", "-2000", "2000"), rad_options())
 
 
 def test_the_default_clip_range_is_widened(good_args):

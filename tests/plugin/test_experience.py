@@ -149,6 +149,84 @@ def test_the_logged_reward_is_that_of_a_run_without_rad(flags, dtype, make, good
         assert args.reward.overlong_buffer_len == 3.0
 
 
+def test_the_penalty_for_cut_off_answers_acts_on_the_reward_alone(make, good_args, experiences):
+    """Coefficient 0: the reward of a truncated answer becomes 0, its λ·s stays."""
+    cut = [1, 2, 7]
+
+    def build():
+        batch = experiences((8,))
+        batch[0].truncated = torch.tensor([i in cut for i in range(8)])
+        return batch
+
+    flags = ("--reward.stop_properly_penalty_coef", "0")
+    out = make(RadExperienceMaker, good_args(*flags), new_step()).compute_advantages_and_returns(build())
+    scored = RadStep(load_profile("uniform"), REFERENCE)(COSTS.astype(np.float32).astype(float))
+    rewards = [0.0 if i in cut else reward for i, reward in enumerate(REWARDS)]
+    centred = rloo(np.array(rewards)) + scored.dual_variable * scored.score_b
+    for kl, total, found in zip(by_sample(build(), "kl"), centred, by_sample(out, "advantages"), strict=True):
+        expected = [total - KL * kl[token:].sum() for token in range(len(kl))]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert by_sample(out, lambda e: e.info["reward"]) == rewards
+
+
+def test_the_constraint_sees_what_dynamic_filtering_drops(make, good_args, experiences, rollout, batches):
+    """Scores, λ and metrics are those of all 14 answers; advantages are of the 8 that are trained on."""
+    args = good_args("--algo.dynamic_filtering_enable")
+    maker = make(RadExperienceMaker, args, new_step())
+    worse = [30.0, 40.0, 50.0, 1.0, 2.0, 3.0]
+    dropped = [rollout(f"plain-ba help-bu{i // 2}", "harm-ba", reward=1.0) for i in range(6)]
+    maker._filtered = batches(dropped, 4, 2)
+    for experience, cost in zip(maker._filtered, (worse[:4], worse[4:]), strict=True):
+        experience.info["cost"] = torch.tensor(cost)
+    kls = by_sample(experiences((1, 3, 4)), "kl")
+    out = maker.compute_advantages_and_returns(experiences((1, 3, 4)))
+
+    every = np.array([*COSTS.astype(np.float32).astype(float), *worse])
+    prompts = np.repeat(np.arange(7), 2)
+    expected = RadStep(load_profile("uniform"), REFERENCE)(every, prompts)
+    assert maker.last_metrics["cost_mean"] == pytest.approx(every.mean())
+    assert maker.last_metrics["lambda_next"] == pytest.approx(expected.metrics["lambda_next"])
+    assert maker.last_metrics["filtered_share"] == pytest.approx(6 / 14)
+    assert sum(len(experience.sequences) for experience in maker.last_experiences) == 14
+    centred = rloo(np.array(REWARDS)) + expected.dual_variable * expected.score_b[:8]
+    for kl, total, found in zip(kls, centred, by_sample(out, "advantages"), strict=True):
+        np.testing.assert_allclose(
+            found, [total - KL * kl[token:].sum() for token in range(len(kl))], rtol=1e-5, atol=1e-5
+        )
+
+
+class _Tokens:
+    """A cost source: the first token of each answer's sequence."""
+
+    name = "tokens"
+
+    def begin(self, samples_list):
+        return [float(row[0]) for samples in samples_list for row in samples.sequences]
+
+    def finish(self, handle):
+        return handle
+
+
+def test_what_is_dropped_is_scored_with_what_is_kept(make, good_args, rollout, monkeypatch):
+    maker = make(RadExperienceMaker, good_args("--algo.dynamic_filtering_enable"), new_step())
+    maker.cost_sources = {"cost": _Tokens()}
+    kept = [rollout("plain-ba", "help-ba", reward=0.5), rollout("plain-ba", "help-be", reward=0.0)]
+    kept[0].filtered = [rollout("harm-ba", "help-ba", reward=1.0), rollout("harm-ba", "help-bi", reward=1.0)]
+    seen = {}
+    monkeypatch.setattr(RemoteExperienceMaker, "make_experience", lambda self, samples: samples)
+    monkeypatch.setattr(
+        RadExperienceMaker,
+        "compute_advantages_and_returns",
+        lambda self, experiences: seen.update(a=experiences),
+    )
+    maker.make_experience_batch(kept)
+    assert [experience.prompts for experience in seen["a"]] == [["plain-ba", "plain-ba"]]
+    (dropped,) = maker._filtered
+    assert dropped.prompts == ["harm-ba", "harm-ba"]
+    assert dropped.info["cost"].tolist() == dropped.sequences[:, 0].tolist()
+    assert seen["a"][0].info["cost"].tolist() == seen["a"][0].sequences[:, 0].tolist()
+
+
 def test_costs_stay_as_they_are_and_metrics_are_kept(make, good_args, experiences):
     batch = experiences()
     before = [experience.info["cost"].clone() for experience in batch]
@@ -156,7 +234,7 @@ def test_costs_stay_as_they_are_and_metrics_are_kept(make, good_args, experience
     out = maker.compute_advantages_and_returns(batch)
     for cost, experience in zip(before, out, strict=True):
         assert torch.equal(cost, experience.info["cost"])
-    assert maker.last_experiences is batch
+    assert all(kept is made for kept, made in zip(maker.last_experiences, batch, strict=True))
     assert maker.last_metrics["cost_mean"] == pytest.approx(COSTS.mean(), rel=1e-6)
     assert maker.last_metrics["lambda"] == load_profile("uniform").dual.initial
     assert (

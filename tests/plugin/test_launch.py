@@ -59,19 +59,24 @@ def test_a_mistyped_flag_ends_with_2(run_main):
     code, shown = run_main("--rad.profile", "medical", "--rad.loses", "ppo")
     assert (code, shown) == (
         2,
-        "\nConfigError: unknown flag --rad.loses; see python -m openrlhf_rad --rad.help\n",
+        "\nConfigError: --rad.loses is no flag of RAD; did you mean --rad.loss?\n",
     )
 
 
-def test_refused_flags_end_with_2_and_are_written_down(run_main, tmp_path):
-    flags = ("--vllm.num_engines", "1", "--algo.advantage.lambd", "0.9")
+def test_refused_flags_end_with_2_and_leave_nothing_behind(run_main, tmp_path):
+    flags = ("--vllm.num_engines", "1", "--algo.advantage.lambd", "0.9", "--rad.loss", "reinforce")
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "out", *flags)
     assert code == 2
     (line,) = [line for line in shown.splitlines() if line.startswith("ConfigError: ")]
     assert line.startswith("ConfigError: --algo.advantage.lambd 0.9 takes a part of λ·s from the critic")
-    written = (tmp_path / "out" / "error.txt").read_text()
-    assert written.startswith(line.removeprefix("ConfigError: "))
-    assert written.splitlines()[1].startswith("8 updates a rollout")
+    assert "\n8 updates a rollout" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_is_opened_once_the_flags_are_accepted(run_main, tmp_path):
+    flags = ["--reward.remote_url", "reward.py", "--vllm.num_engines", "1"]
+    with pytest.raises(AssertionError, match="Ray was asked for 4 GPUs"):
+        run_main("--rad.profile", "medical", "--rad.out", "out", *flags)
     command = (tmp_path / "out" / "command.txt").read_text()
     assert command == f"python -m openrlhf_rad --rad.profile medical --rad.out out {' '.join(flags)}\n"
     assert "name: medical" in (tmp_path / "out" / "profile.resolved.yaml").read_text()
@@ -82,7 +87,8 @@ def test_untested_versions_end_with_3(run_main, tmp_path, monkeypatch):
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "out")
     assert code == 3
     assert "EnvironmentProblem: openrlhf 99.0 was not tested" in shown
-    assert "vllm 99.0 was not tested" in (tmp_path / "out" / "error.txt").read_text()
+    assert "vllm 99.0 was not tested" in shown
+    assert not (tmp_path / "out").exists()
 
 
 def test_flags_for_a_gpu_are_refused_in_plain_openrlhf_too(run_main, tmp_path):
@@ -102,14 +108,16 @@ def test_a_mistake_in_openrlhf_s_flags_is_openrlhf_s(run_main, capsys):
 
 
 def test_the_error_of_an_earlier_start_does_not_stay(run_main, tmp_path, monkeypatch):
-    run_main("--rad.profile", "medical", "--rad.out", "out")
-    assert (tmp_path / "out" / "error.txt").is_file()
-    monkeypatch.setattr(launch, "run", lambda options, rest, release: None)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "command.txt").touch()
+    (tmp_path / "out" / "error.txt").touch()
+    monkeypatch.setattr(launch, "run", lambda options, rest, vigil, accepted: accepted())
     assert run_main("--rad.profile", "medical", "--rad.out", "out")[0] == 0
     assert not (tmp_path / "out" / "error.txt").exists()
 
 
-def test_a_folder_of_another_s_is_left_as_it_was(run_main, tmp_path):
+def test_a_folder_of_another_s_is_left_as_it_was(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "run", lambda options, rest, vigil, accepted: accepted())
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("words")
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "thesis")
@@ -119,8 +127,9 @@ def test_a_folder_of_another_s_is_left_as_it_was(run_main, tmp_path):
 
 
 def test_an_error_in_the_run_is_printed_and_written_down(run_main, tmp_path, monkeypatch):
-    def fail(options, rest, release):
+    def fail(options, rest, vigil, accepted):
         assert rest == ["--vllm.num_engines", "1"]
+        accepted()
         raise CostError("cost server http://h/ failed")
 
     monkeypatch.setattr(launch, "run", fail)
@@ -131,7 +140,8 @@ def test_an_error_in_the_run_is_printed_and_written_down(run_main, tmp_path, mon
 
 
 def test_the_last_whole_checkpoint_is_named(run_main, tmp_path, monkeypatch):
-    def die(options, rest, release):
+    def die(options, rest, vigil, accepted):
+        accepted()
         raise ActorDiedError
 
     monkeypatch.setattr(launch, "run", die)
@@ -149,7 +159,8 @@ def test_the_last_whole_checkpoint_is_named(run_main, tmp_path, monkeypatch):
     )
 
 
-def test_a_folder_with_a_run_is_not_written_over(run_main, tmp_path):
+def test_a_folder_with_a_run_is_not_written_over(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "run", lambda options, rest, vigil, accepted: accepted())
     folder = RunFolder.create(tmp_path / "out")
     folder.append_metrics({"step": 1})
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "out")
@@ -160,7 +171,8 @@ def test_a_folder_with_a_run_is_not_written_over(run_main, tmp_path):
 
 
 def test_other_errors_keep_their_traceback(run_main, tmp_path, monkeypatch):
-    def fail(options, rest, release):
+    def fail(options, rest, vigil, accepted):
+        accepted()
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(launch, "run", fail)

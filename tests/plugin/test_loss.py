@@ -3,6 +3,7 @@
 import pytest
 import torch
 from openrlhf.models.loss import PolicyLoss
+from openrlhf.models.utils import compute_approx_kl
 
 from openrlhf_rad.plugin.loss import ReinforceLoss
 
@@ -180,3 +181,44 @@ def test_answers_of_earlier_weights_need_the_correction(level):
     assert agrees == (level != "off")
     if level == "off":
         assert torch.cosine_similarity(gradient, truth, 0) < 0.95
+
+
+def kl_gradients(estimator, *, unbiased=False):
+    """Mean cosine with −∇KL of what OpenRLHF's estimator gives in the reward and as a loss, and its length.
+
+    Policies of one token among 24, enumerated; each differs from its reference by normal logits.
+    """
+    cosines = {"reward": [], "loss": []}
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        reference = torch.log_softmax(torch.randn(24, generator=generator, dtype=torch.float64), 0)
+        logits = (reference + torch.randn(24, generator=generator, dtype=torch.float64)).requires_grad_()
+        log_probs = torch.log_softmax(logits, 0)
+        share = log_probs.exp().detach()
+        kl = compute_approx_kl(log_probs, reference, kl_estimator=estimator, unbiased_gradient=unbiased)
+        exact = (log_probs.exp() * (log_probs - reference)).sum()
+        (truth,) = torch.autograd.grad(-exact, logits, retain_graph=True)
+        for name, objective in {
+            "reward": (share * -kl.detach() * log_probs).sum(),  # REINFORCE on −KL
+            "loss": (share * -kl).sum(),
+        }.items():
+            (found,) = torch.autograd.grad(objective, logits, retain_graph=True)
+            length = float(found.norm() / truth.norm())
+            cosines[name].append(float(torch.cosine_similarity(found, truth, 0)) if length > 1e-4 else 0.0)
+    return {name: sum(values) / len(values) for name, values in cosines.items()}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "in_the_reward", "as_a_loss"),
+    [("k1", 1.0, 0.0), ("k2", 0.49, 1.0), ("k3", 0.15, 0.92)],
+)
+def test_which_kl_estimators_pull_towards_the_reference(estimator, in_the_reward, as_a_loss):
+    """The ground on which --algo.kl.* is refused: docs/modes.md cites these cosines."""
+    found = kl_gradients(estimator)
+    assert found["reward"] == pytest.approx(in_the_reward, abs=0.01)
+    assert found["loss"] == pytest.approx(as_a_loss, abs=0.01)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_the_unbiased_gradient_is_that_of_the_kl(estimator):
+    assert kl_gradients(estimator, unbiased=True)["loss"] == pytest.approx(1.0, abs=1e-4)

@@ -14,12 +14,15 @@ import ray
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from openrlhf_rad.plugin.samples import OrderedSamples, Ticket
+from openrlhf_rad.errors import DataError
+from openrlhf_rad.plugin.samples import OrderedSamples, Ticket, filtered, label_text, send_along
 from openrlhf_rad.plugin.seeding import reseed
 
 
 class Engine:
     """Answers each prompt at once with its ticket; keeps what it is asked."""
+
+    scores = staticmethod(lambda prompt: None)
 
     def __init__(self, log):
         self.log = log
@@ -42,6 +45,7 @@ class Engine:
                 "action_ranges": [(1, 3)],
                 "rollout_log_probs": None,
                 "reward": 0.0,
+                "scores": self.scores(kwargs["prompt"]),
                 "place": ticket.place,
             }
             for number in range(kwargs["num_samples"])
@@ -161,3 +165,66 @@ def test_a_run_that_goes_on_from_any_step_makes_the_same_batches(generators, pro
     for step, state in enumerate(states, 1):
         rest = fit(generators(prompts, DETERMINISTIC, *flags), 3, start=state)
         assert whole[step:] == rest, step
+
+
+FILTERING = ("--algo.dynamic_filtering_enable", "--algo.dynamic_filtering_range", "0", "1")
+
+
+def is_kept(prompt):
+    return int(prompt[1:]) % 3 == 0
+
+
+@pytest.mark.parametrize("determinism", [(), (DETERMINISTIC,)])
+def test_what_is_filtered_out_travels_with_what_is_kept(generators, monkeypatch, determinism):
+    """7 of 20 prompts have a mean score inside (0, 1); the other 13 are dropped, all their answers whole."""
+    monkeypatch.setattr(Engine, "scores", staticmethod(lambda prompt: 0.5 if is_kept(prompt) else 1.0))
+    generator = generators(20, *FILTERING, *determinism)
+    kept, dropped = [], []
+    for _ in range(2):
+        samples, _, _, _ = generator.generate_samples(n_samples_per_prompt=2)
+        kept += samples
+        dropped += filtered(samples)
+        assert all(isinstance(sample.prompts[0], str) for sample in filtered(samples))
+    prompts = [sample.prompts[0] for sample in [*kept, *dropped]]
+    assert Counter(prompts) == {f"p{number}": 2 for number in range(20)}
+    assert all(is_kept(sample.prompts[0]) for sample in kept)
+    assert not any(is_kept(sample.prompts[0]) for sample in dropped)
+    again = pickle.loads(pickle.dumps(kept))  # through a queue of Ray's, or a checkpoint
+    assert len(filtered(again)) == len(dropped) == 26
+
+
+def test_without_filtering_nothing_travels_along(generators):
+    generator = generators(20)
+    assert filtered(generator.generate_samples(n_samples_per_prompt=2)[0]) == []
+
+
+def test_dropped_prompts_are_dealt_to_the_kept_ones_whole():
+    kept = [SimpleNamespace(name=f"k{number}") for number in range(4)]
+    dropped = [SimpleNamespace(name=f"d{number}") for number in range(6)]
+    send_along(kept, [*dropped[:2], *kept, *dropped[2:]], each=2)
+    held = [[one.name for one in getattr(sample, "filtered", ())] for sample in kept]
+    assert held == [["d0", "d1", "d4", "d5"], [], ["d2", "d3"], []]
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        (None, ""),
+        ("", ""),
+        (0, "0"),
+        (1, "1"),
+        (1.0, "1"),
+        (0.25, "0.25"),
+        (False, "false"),
+        (True, "true"),
+        ("Privacy Violation", "Privacy Violation"),
+    ],
+)
+def test_scalars_are_labels_as_text(label, text):
+    assert label_text(label) == text
+
+
+@pytest.mark.parametrize(("label", "shown"), [(["a", "b"], "a list"), ({"a": 1}, "a mapping")])
+def test_other_labels_stop_the_run(label, shown):
+    with pytest.raises(DataError, match=f"^the label of a prompt is {shown}; it must be a text, a number"):
+        label_text(label)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import ray
-
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin.cpu import fork_server
 from openrlhf_rad.plugin.cpu.backend import environment
@@ -24,12 +22,13 @@ def prepare(args: Any, options: Any) -> None:
         ConfigError: a flag that needs a GPU.
         EnvironmentProblem: a Ray cluster that is too small.
     """
-    _refuse_gpu_flags(args)
-    _set_cpu_flags(args)
+    refuse_gpu_flags(args)
+    set_cpu_flags(args)
     _start_ray(virtual_gpus(args, options))
 
 
-def _refuse_gpu_flags(args: Any) -> None:
+def refuse_gpu_flags(args: Any) -> None:
+    """Raises ConfigError for flags that need a GPU."""
     refused = {
         "--ds.packing_samples": args.ds.packing_samples,
         "--train.dynamic_batch_enable": args.train.dynamic_batch_enable,
@@ -43,7 +42,8 @@ def _refuse_gpu_flags(args: Any) -> None:
         raise ConfigError(f"{', '.join(given)} needs a GPU and there is none; leave it out")
 
 
-def _set_cpu_flags(args: Any) -> None:
+def set_cpu_flags(args: Any) -> None:
+    """Set, in place, what a CPU asks for."""
     args.ds.adam_offload = True
     args.vllm.enforce_eager = True
     if "flash" in args.ds.attn_implementation:
@@ -72,6 +72,8 @@ def virtual_gpus(args: Any, options: Any) -> int:
 
 
 def _start_ray(gpus: int) -> None:
+    import ray  # noqa: PLC0415 - a second that a dry run need not wait
+
     runtime_env = {
         "worker_process_setup_hook": "openrlhf_rad.plugin.cpu.activate",
         "env_vars": {
