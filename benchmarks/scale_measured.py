@@ -93,9 +93,12 @@ def numeric_parts(size: int, reference: int) -> Iterator[tuple[str, Part]]:
     profile = load_profile("medical")
     batches = [costs_of(size, seed) for seed in (1, 2)]
     reference_r = costs_of(reference, 0)
-    cost_b, n = batches[0], min(size, reference)
+    cost_b, n = batches[0], size
     cluster_b = np.arange(size) // ANSWERS_A_PROMPT
-    particle_n, reference_n = empirical_quantiles(cost_b, n), empirical_quantiles(reference_r, n)
+    particle_n, reference_n = (
+        empirical_quantiles(cost_b, n),
+        empirical_quantiles(reference_r, n, repeats=True),
+    )
     weight_n, form = profile.weights(n), profile.constraint.form
     level, margin = 0.2, 1.0
     options = TransportOptions(profile.transport.epsilon, profile.transport.tolerance)
@@ -106,7 +109,11 @@ def numeric_parts(size: int, reference: int) -> Iterator[tuple[str, Part]]:
     solved = solve()
     yield (
         "quantiles and weights",
-        lambda: (empirical_quantiles(cost_b, n), empirical_quantiles(reference_r, n), profile.weights(n)),
+        lambda: (
+            empirical_quantiles(cost_b, n),
+            empirical_quantiles(reference_r, n, repeats=True),
+            profile.weights(n),
+        ),
     )
     yield "gaps and transport plan", solve
     yield "scores", lambda: score(cost_b, particle_n, solved, profile.risk)

@@ -207,3 +207,49 @@ def test_the_size_of_the_reference_makes_its_noise_a_fifth_of_the_ask():
     assert profile("risk: mean\nreference: {samples: 10}").reference_samples == 10
     cvar = "risk: mean\nsegments: {child: cvar α=0.9}"
     assert profile(cvar).reference_samples == profile("risk: cvar α=0.9").reference_samples
+
+
+KINDS = {
+    "0/1": lambda harm_b: (harm_b > 1.2).astype(float),
+    "rare 0/1": lambda harm_b: (harm_b > 1.45).astype(float),
+    "1-5": lambda harm_b: np.clip(np.floor(harm_b + 2.5), 1, 5),
+    "probability": lambda harm_b: 1 / (1 + np.exp(4 - 4 * harm_b)),
+}
+
+
+@pytest.mark.parametrize("name", ["medical", "uniform", "wang"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_discrete_costs_end_met_or_are_refused_before_the_first_step(kind, name):
+    """REINFORCE over 40 arms whose reward likes harm: the true violation of the last quarter, and λ."""
+    rng, arms, batch, steps = np.random.default_rng(7), 40, 64, 160
+    taste_k = rng.normal(size=arms)
+    harm_k = 0.7 * taste_k + 0.7 * rng.normal(size=arms)
+
+    def costs(arm_b):
+        return KINDS[kind](harm_k[arm_b] + 0.3 * rng.normal(size=arm_b.size))
+
+    reference = costs(rng.integers(arms, size=512))
+    shipped = load_profile(name)
+    ask = resolve(shipped.constraint, shipped.risk, reference)
+    if not ask.feasible:
+        with pytest.raises(ReferenceCostError, match="no policy can meet the constraint"):
+            RadStep(shipped, reference)
+        # half of what is possible, as the message says
+        shipped = shipped.with_overrides({ask.key: ask.asking(ask.reach / 2)})
+    step = RadStep(shipped, reference)
+    logit_k, missed, dual = np.zeros(arms), [], []
+    for t in range(steps):
+        policy_k = np.exp(logit_k - logit_k.max())
+        policy_k /= policy_k.sum()
+        if t >= 3 * steps // 4:
+            cost_b = costs(rng.choice(arms, 4000, p=policy_k))
+            probe = RadStep(shipped.with_overrides({"transport.indicator": "exact"}), reference)
+            missed.append(probe(cost_b).metrics["violation"] / step.spread)
+            dual.append(step.dual.value)
+        arm_b = rng.choice(arms, batch, p=policy_k)
+        found = step(costs(arm_b))
+        gain_b = taste_k[arm_b] + found.dual_variable * found.score_b
+        gain_b -= gain_b.mean() + 0.1 * np.log(policy_k[arm_b] * arms)
+        logit_k += 2.0 * (np.bincount(arm_b, gain_b, arms) - gain_b.sum() * policy_k) / batch
+    assert np.mean(missed) < 0.1
+    assert min(dual) < shipped.dual.max
