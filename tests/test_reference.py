@@ -72,13 +72,13 @@ def policies(values, rng):
     yield from np.eye(values.size)
     for strength in (0.1, 0.5, 1.0):
         weights = np.r_[3.0, np.full(values.size - 1, strength)]
-        yield from rng.dirichlet(weights, 300)
+        yield from rng.dirichlet(weights, 30)
     yield from (
-        np.r_[1 - p, np.full(values.size - 1, p / (values.size - 1))] for p in np.geomspace(1e-6, 1, 40)
+        np.r_[1 - p, np.full(values.size - 1, p / (values.size - 1))] for p in np.geomspace(1e-6, 1, 20)
     )
 
 
-def is_met(step, values, share_v, n=2000):
+def is_met(step, values, share_v, n=1000):
     """Whether a policy that draws these values meets the constraint, without sampling."""
     edges = np.cumsum(share_v) / share_v.sum()
     particle_n = values[np.minimum(np.searchsorted(edges, (np.arange(n) + 0.5) / n), values.size - 1)]
