@@ -291,7 +291,7 @@ def _covers(profile: RiskProfile, cost_b: Array, reference: Array, population: A
 
     The policy's law is the reference's own, and the ask is the one that this reference resolves to.
     """
-    step = RadStep(profile, reference)
+    step = RadStep(profile, reference, fixed_dual=0.0)  # also what no policy can meet has a violation
     found, ask = step(cost_b).metrics, step.ask
     weight_n = profile.weights(population.size)
     if profile.constraint.form == "expected":
