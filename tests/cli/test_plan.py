@@ -157,7 +157,7 @@ def test_a_profiles_own_cost_wins_over_the_presets(tmp_path):
             [],
             ProfileError,
             "--set dual.steps: dual.steps is not a key of dual; the keys are initial, step, max, method,"
-            " estimate, memory, confidence, proportional, derivative, smoothing, delay;"
+            " gap, estimate, memory, confidence, proportional, derivative, smoothing, delay;"
             " did you mean step?",
         ),
         (
