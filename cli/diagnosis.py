@@ -17,11 +17,14 @@ from typing import Any, Literal
 
 import psutil
 
+from openrlhf_rad import processor
+from openrlhf_rad.errors import RadError
+from openrlhf_rad.jobs.presets import PRESETS
 from openrlhf_rad.plugin import contract
 from openrlhf_rad.plugin.compatibility import TESTED
-from openrlhf_rad.processor import has_gpu
+from openrlhf_rad.processor import has_gpu, instructions
 
-from .machine import existing
+from .machine import duration, existing, seconds
 
 Status = Literal["ok", "warn", "stop"]
 MARKS: dict[Status, str] = {"ok": "✓", "warn": "!", "stop": "✗"}
@@ -50,6 +53,7 @@ def diagnose() -> list[Finding]:
         _versions,
         _contract,
         _processor,
+        _number_format,
         _memory,
         _compiler,
         _disk,
@@ -135,24 +139,32 @@ def _processor() -> Iterator[Finding]:
         yield Finding("GPU", "ok", found)
         return
     yield Finding("GPU", "ok", "none; runs use the CPU backend")
-    flags = _cpu_flags()
-    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    flags = instructions()
+    wanted = processor.INSTRUCTIONS
     named = ", ".join(flag for flag in wanted if flag in flags) or "none of " + ", ".join(wanted)
     found = f"{os.cpu_count()} cores, {named}"
     if platform.machine() in {"x86_64", "AMD64"} and "avx2" not in flags:
         yield Finding("CPU", "stop", found, "vLLM's CPU build needs AVX2; use another machine")
-    elif "avx512f" not in flags:
-        yield Finding("CPU", "warn", found, "without AVX-512 generation is several times slower")
     else:
         yield Finding("CPU", "ok", found)
 
 
-def _cpu_flags() -> set[str]:
+def _number_format() -> Iterator[Finding]:
+    """The format, the measurement behind it, and how long the presets take by it."""
+    if has_gpu() or _installed("torch") is None:
+        return
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+        chosen, speed = processor.number_format(), processor.measurement()
+    except RadError as error:
+        yield Finding("number format", "stop", processor.setting_text(), str(error))
+        return
+    slow = getattr(speed, chosen) < max(speed.bfloat16, speed.float32)
+    fix = f"unset {processor.VARIABLE}; the other format is faster here" if slow else ""
+    yield Finding("number format", "warn" if slow else "ok", f"{chosen}: {speed.speed}", fix)
+    for name, preset in PRESETS.items():
+        parts = seconds(preset, chosen, speed, with_assets=True)
+        told = ", ".join(f"{part} {duration(one)}" for part, one in parts.items())
+        yield Finding(f"preset {name}", "ok", f"about {duration(sum(parts.values()))}: {told}")
 
 
 def _memory() -> Iterator[Finding]:
@@ -172,9 +184,11 @@ def _compiler() -> Iterator[Finding]:
     if path:
         yield Finding("g++", "ok", path)
     else:
-        status: Status = "warn" if has_gpu() else "stop"
-        yield Finding(
-            "g++", status, "not on the PATH", "DeepSpeed compiles its CPU Adam with it; apt install g++"
+        fix = "DeepSpeed compiles its CPU Adam (--ds.adam_offload) with it; apt install g++"
+        yield (
+            Finding("g++", "warn", "not on the PATH", fix)
+            if has_gpu()
+            else Finding("g++", "ok", "not on the PATH; nothing is compiled on a CPU")
         )
 
 

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from openrlhf_rad.errors import RadError
+from openrlhf_rad.jobs.presets import Preset
 from openrlhf_rad.plugin import compatibility
 from openrlhf_rad.plugin.compatibility import check_versions, settle_loss
-from openrlhf_rad.processor import has_gpu
+from openrlhf_rad.processor import VARIABLE, NumberFormat, Processor, has_gpu, measurement, number_format
 from openrlhf_rad.runs.storage import cache_root
 
 from . import flags as flag
@@ -20,11 +23,45 @@ from .plan import MODEL, Plan
 Problems = Iterator[str]
 #: What a run writes beside models: logs, plots, TensorBoard.
 _RUN_BYTES = 300_000_000
+#: What Ray, vLLM and the trainer take on a CPU beside weights.
+_PROCESS_BYTES = 3_000_000_000
 
 
 def problems(plan: Plan) -> list[str]:
     """What this machine lacks."""
-    return collect(plan, (_versions, _gpu, _compiler, _disk))
+    return collect(plan, (_versions, _gpu, _compiler, _disk, _memory))
+
+
+def expectation(plan: Plan) -> list[str]:
+    """In what models compute on a CPU and, of a preset, how long each part takes; before anything starts."""
+    if has_gpu():
+        return []
+    processor, chosen = measurement(), number_format()
+    lines = [f"models compute in {chosen} on {processor.name}, {processor.cores} cores: {processor.speed}"]
+    if plan.preset:
+        missing = not all(Path(path).exists() for path in plan.assets)
+        parts = seconds(plan.preset, chosen, processor, with_assets=missing)
+        told = ", ".join(f"{part} {duration(one)}" for part, one in parts.items())
+        shorter = "" if plan.preset.name == "tiny" else "; --preset tiny is a minute's look"
+        lines.append(f"about {duration(sum(parts.values()))} here, alone: {told}{shorter}")
+    return lines
+
+
+def seconds(
+    preset: Preset, chosen: NumberFormat, processor: Processor, *, with_assets: bool
+) -> dict[str, float]:
+    """The expected seconds of each part of a preset's job."""
+    speed = getattr(processor, chosen)
+    return {
+        part: work.seconds + work.gflop / speed
+        for part, work in preset.work.items()
+        if with_assets or part != "assets"
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words that promise no more than is known."""
+    return f"{round(seconds / 5) * 5 or 5} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def collect(plan: Plan, checks: tuple[Callable[[Plan], Problems], ...]) -> list[str]:
@@ -98,6 +135,27 @@ def _disk(plan: Plan) -> Problems:
                 f"{folder}: {free / 1e6:,.0f} MB are free and {what} may take {needed / 1e6:,.0f} MB; free"
                 " some space, or choose another disk by --out (the run) and OPENRLHF_RAD_CACHE (the assets)"
             )
+
+
+def _memory(plan: Plan) -> Problems:
+    model = _model_bytes(plan)
+    if has_gpu() or not model:
+        return
+    chosen = number_format()
+    # Of each parameter the policy holds weight, gradient, Adam's copy and its two moments; reference, engine
+    # and cost model hold the weight.
+    each = {"float32": 4 * 5 + 3 * 4, "bfloat16": 2 * 2 + 4 * 3 + 3 * 2}[chosen]
+    needed, free = _PROCESS_BYTES + each * model / 2, psutil.virtual_memory().available
+    if free < needed:
+        smaller = (
+            "" if chosen == "bfloat16" else ", or set " + VARIABLE + "=bfloat16 (less memory, slower here)"
+        )
+        yield (
+            f"{free / 1e9:,.1f} GB of memory are free and this run in {chosen} may take"
+            f" {needed / 1e9:,.1f} GB: {each} bytes for each of the policy's {model / 2e6:,.0f} million"
+            f" parameters and {_PROCESS_BYTES / 1e9:.0f} GB for the processes; end other programs, take a"
+            f" smaller model{smaller}"
+        )
 
 
 def _model_bytes(plan: Plan) -> int:

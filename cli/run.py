@@ -69,6 +69,7 @@ def before(argv: list[str]) -> int | None:
 def rehearse(plan: Plan) -> int:
     """``--dry-run``: print the plan and what would stop it; only wrong input is a failure."""
     print(show.dry_run(plan), flush=True)
+    print("\n".join(["\n# on this machine", *machine.expectation(plan)]), flush=True)
     wrong = preflight.input_problems(plan)
     _say("error", wrong)
     _say("on this machine", machine.problems(plan))
@@ -78,6 +79,8 @@ def rehearse(plan: Plan) -> int:
 def perform(plan: Plan) -> int:
     """Prepare, train, report; returns the exit code."""
     preflight.check(plan)
+    for line in machine.expectation(plan):
+        print(line, file=sys.stderr, flush=True)
     with stoppable():
         _prepare(plan)
         code = train(plan)

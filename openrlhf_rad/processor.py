@@ -73,9 +73,14 @@ def number_format() -> NumberFormat:
     return measurement().number_format if chosen is None else chosen
 
 
+def setting_text() -> str:
+    """The setting as it is written."""
+    return os.environ.get(VARIABLE, "") or "auto"
+
+
 def setting() -> NumberFormat | None:
     """What the user, or the process that started this one, has settled; None where the processor decides."""
-    text = os.environ.get(VARIABLE, "auto") or "auto"
+    text = setting_text()
     if text == "auto":
         return None
     for known in get_args(NumberFormat):

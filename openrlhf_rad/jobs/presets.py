@@ -82,6 +82,14 @@ DEFAULT: dict[str, Value] = {
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a part of a job takes: seconds on any machine, and GFLOP, which take a slow processor longer."""
+
+    seconds: float
+    gflop: float
+
+
+@dataclass(frozen=True)
 class Preset:
     """A job that is whole but for the risk profile.
 
@@ -91,6 +99,7 @@ class Preset:
         cost: kind and location of the cost, where the profile names none.
         model_bytes: size of the policy's checkpoint.
         cache_bytes: what all prepared assets take in the cache.
+        work: by part of the job, measured by ``benchmarks/newcomer.sh``.
         independent_cost: a second cost that training never sees, for the report.
         profile: the risk profile where the user names none.
         environment: variables of the training process; the user's own values win.
@@ -101,6 +110,7 @@ class Preset:
     cost: tuple[Literal["model", "function"], str]
     model_bytes: int
     cache_bytes: int
+    work: Mapping[str, Work]
     independent_cost: str | None = None
     profile: str = "medical"
     environment: Mapping[str, str] = field(default_factory=lambda: {"HF_HUB_OFFLINE": "1"})
@@ -135,6 +145,12 @@ PRESETS = {
             cost=("model", "@cost_model"),
             model_bytes=270_000_000,
             cache_bytes=900_000_000,
+            work={
+                "assets": Work(20, 6000),
+                "start": Work(25, 500),
+                "training": Work(30, 15000),
+                "held-out answers": Work(10, 5000),
+            },
             independent_cost="@independent_cost",
         ),
         Preset(
@@ -143,6 +159,7 @@ PRESETS = {
             cost=("function", "@jobs/tiny_cost.py"),
             model_bytes=300_000,
             cache_bytes=2_000_000,
+            work={"assets": Work(5, 0), "start": Work(20, 0), "training": Work(25, 0)},
         ),
     )
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
 from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
+from openrlhf_rad import processor
 from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.lora import merged_at_sync
 from openrlhf_rad.plugin.loss import ReinforceLoss
@@ -53,7 +55,7 @@ class Resumable:
         checkpoints.flush_all(folder / tag)
         torch_dist_barrier_and_cuda_sync()
         if first:
-            checkpoints.seal(folder, tag, self.profile)
+            checkpoints.seal(folder, tag, self.profile, os.environ.get(processor.VARIABLE, ""))
         torch_dist_barrier_and_cuda_sync()
 
 

@@ -170,7 +170,7 @@ def _intercept_arguments(options: RadOptions | None, on_cpu: bool, accepted: Cal
             compatibility.check_arguments(args, options)
             accepted()
             if found := resume.prepare(args, options):
-                print(f"going on from {found}", file=sys.stderr, flush=True)
+                print(f"going on from {found}{resume.other_format(found)}", file=sys.stderr, flush=True)
         if on_cpu:
             cluster.prepare(args, options)
         return args

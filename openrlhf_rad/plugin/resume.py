@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.seeding import seed_of
@@ -32,6 +34,15 @@ def prepare(args: Any, options: RadOptions) -> Checkpoint | None:
     if found is not None and not options.accept_profile_change:
         check_profile(found, options.profile)
     return found
+
+
+def other_format(found: Checkpoint) -> str:
+    """What to say where a checkpoint was trained in another number format than this run computes in."""
+    now = os.environ.get(processor.VARIABLE, "")
+    if now == found.number_format:
+        return ""
+    then, now = found.number_format or "a GPU's bfloat16", now or "a GPU's bfloat16"
+    return f", which was trained in {then}; this run computes in {now}: it is not the same run bit for bit"
 
 
 def check_profile(found: Checkpoint, profile: RiskProfile) -> None:

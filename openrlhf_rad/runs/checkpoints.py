@@ -32,12 +32,14 @@ class Checkpoint:
     Attributes:
         path: the folder of the checkpoints, ``--ckpt.path``. tag: its name there. step: the step it follows.
         profile: the hash of the risk profile that it was trained under.
+        number_format: what its models computed in on a CPU; empty where it was a GPU.
     """
 
     path: Path
     tag: str
     step: int
     profile: str
+    number_format: str = ""
 
     def __str__(self) -> str:
         return f"step {self.step} in {self.path}"
@@ -57,11 +59,14 @@ def flush_all(folder: Path) -> None:
     sync_folder(folder)
 
 
-def seal(folder: Path, tag: str, profile: str) -> None:
+def seal(folder: Path, tag: str, profile: str, number_format: str = "") -> None:
     """After all files of ``folder/tag`` are on the disk: from now on a start may go on from it."""
     held = folder / tag
     sizes = {str(path.relative_to(held)): path.stat().st_size for path in _files(held)}
-    write_atomically(held / MANIFEST, json.dumps({"profile": profile, "files": sizes}, indent=1) + "\n")
+    write_atomically(
+        held / MANIFEST,
+        json.dumps({"profile": profile, "number_format": number_format, "files": sizes}, indent=1) + "\n",
+    )
     write_atomically(folder / LATEST, tag)
     _note(folder, tag).unlink(missing_ok=True)
     sync_folder(folder)
@@ -77,7 +82,10 @@ def newest(path: Path) -> Checkpoint | None:
         step = _TAG.fullmatch(tag)
         if step and all(manifests):
             # Of a step saved twice, as best and in turn, either will do.
-            found.append(Checkpoint(path, tag, int(step[1]), str(manifests[0]["profile"])))  # type: ignore[index]
+            first: dict[str, Any] = manifests[0]  # type: ignore[assignment]
+            found.append(
+                Checkpoint(path, tag, int(step[1]), first["profile"], first.get("number_format", ""))
+            )
     return max(found, key=lambda one: (one.step, one.tag), default=None)
 
 

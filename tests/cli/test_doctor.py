@@ -12,6 +12,8 @@ from openrlhf_rad.cli import diagnosis
 from openrlhf_rad.cli.rad import app
 from typer.testing import CliRunner
 
+from openrlhf_rad.processor import Processor
+
 HEAVY = ("torch", "openrlhf", "vllm", "ray", "deepspeed", "transformers")
 
 
@@ -91,12 +93,12 @@ def test_a_machine_that_lacks_something_is_told_what_to_do(monkeypatch, tmp_path
     usage = namedtuple("usage", "total used free")
     monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(diagnosis, "_cpu_flags", lambda: {"sse2"})
+    monkeypatch.setattr(diagnosis, "instructions", lambda: {"sse2"})
     monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda path: usage(10**12, 10**12, 5 * 10**8))
     memory = namedtuple("memory", "available")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory(3 * 10**9))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert found("g++")[0] == "stop"
+    assert found("g++") == ("ok", "not on the PATH; nothing is compiled on a CPU", "")
     assert found("disk, here")[:2] == ("stop", f"0.5 GB free in {os.getcwd()}")
     assert found("memory") == ("warn", "3.0 GB available", "end other programs, or take a smaller model")
     assert found("/dev/shm")[0] == "warn"
@@ -105,6 +107,23 @@ def test_a_machine_that_lacks_something_is_told_what_to_do(monkeypatch, tmp_path
     assert (status, fix) == ("stop", "vLLM's CPU build needs AVX2; use another machine")
     assert words.endswith("none of avx2, avx512f, avx512_bf16, amx_bf16")
     assert doctor().exit_code == 1
+
+
+def test_the_number_format_is_told_with_what_was_measured(monkeypatch):
+    speed = Processor("a laptop", ("avx2",), 2, "2.13.0", 50.0, 100.0)
+    monkeypatch.setattr("openrlhf_rad.processor.measurement", lambda: speed)
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
+    monkeypatch.delenv("OPENRLHF_RAD_DTYPE", raising=False)
+    words = "50 GFLOP/s in bfloat16, 100 in float32"
+    assert found("number format") == ("ok", f"float32: {words}", "")
+    assert found("preset tiny")[1].startswith("about ")
+    monkeypatch.setenv("OPENRLHF_RAD_DTYPE", "bfloat16")
+    fix = "unset OPENRLHF_RAD_DTYPE; the other format is faster here"
+    assert found("number format") == ("warn", f"bfloat16: {words}", fix)
+    monkeypatch.setenv("OPENRLHF_RAD_DTYPE", "fp16")
+    status, words, fix = found("number format")
+    assert (status, words) == ("stop", "fp16")
+    assert fix.startswith("OPENRLHF_RAD_DTYPE is fp16; models on a CPU compute in bfloat16 or float32;")
 
 
 @pytest.mark.parametrize(("mask", "status"), [(0o000, "warn"), (0o002, "ok"), (0o022, "ok"), (0o077, "ok")])

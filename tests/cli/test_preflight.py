@@ -5,12 +5,15 @@ import shutil
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from openrlhf_rad.cli import machine, preflight, prompts
 from openrlhf_rad.cli.plan import Options, make
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.jobs.presets import PRESETS
+from openrlhf_rad.processor import Processor
 from openrlhf_rad.runs import RunFolder
 
 
@@ -386,3 +389,54 @@ def test_steps_are_not_known_for_probabilities_that_cannot_be(job):
     for words in ("0.5", "0.5,0.4", "1,0", "a,b"):
         flags = ("--data.prompt_dataset", f"{path},{path}", "--data.prompt_probs", words)
         assert prompts.steps(plan(job, *flags)) is None
+
+
+@pytest.fixture
+def processor(monkeypatch, tmp_path):
+    """A machine that is fast in float32: 40 GFLOP/s against 0.6."""
+    found = Processor("a laptop", ("avx2",), 2, "2.13.0", 0.6, 40.0)
+    monkeypatch.setenv("OPENRLHF_RAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
+    monkeypatch.delenv("OPENRLHF_RAD_DTYPE", raising=False)
+    monkeypatch.setattr(machine, "measurement", lambda: found)
+    monkeypatch.setattr("openrlhf_rad.processor.measurement", lambda: found)
+    return found
+
+
+def test_what_a_run_computes_in_and_how_long_it_takes_is_said(job, processor):
+    format_line, time_line = machine.expectation(make(Options(preset="tiny", out=job.folder / "run")))
+    assert format_line == (
+        "models compute in float32 on a laptop, 2 cores: 1 GFLOP/s in bfloat16, 40 in float32"
+    )
+    parts = machine.seconds(PRESETS["tiny"], "float32", processor, with_assets=True)
+    assert parts == {name: work.seconds + work.gflop / 40 for name, work in PRESETS["tiny"].work.items()}
+    assert time_line.startswith(f"about {machine.duration(sum(parts.values()))} here, alone: assets ")
+    assert machine.expectation(plan(job)) == [format_line]  # of another's job nobody knows how long it takes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(1, "5 s"), (12, "10 s"), (99, "100 s"), (100, "2 min"), (1400, "23 min")]
+)
+def test_a_duration_in_words(seconds, words):
+    assert machine.duration(seconds) == words
+
+
+def test_too_little_memory_for_float32(job, processor, monkeypatch):
+    """A checkpoint of 1 GB: 500 million parameters, 16 GB in float32, 11 in bfloat16, and 3 for processes."""
+    with open(job.folder / "model" / "model.safetensors", "wb") as file:
+        file.truncate(10**9)
+    memory = SimpleNamespace(available=15e9)
+    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: memory)
+    assert machine.problems(plan(job)) == [
+        "15.0 GB of memory are free and this run in float32 may take 19.0 GB: 32 bytes for each of the"
+        " policy's 500 million parameters and 3 GB for the processes; end other programs, take a smaller model,"
+        " or set OPENRLHF_RAD_DTYPE=bfloat16 (less memory, slower here)"
+    ]
+    monkeypatch.setenv("OPENRLHF_RAD_DTYPE", "bfloat16")
+    assert machine.problems(plan(job)) == []
+    memory.available = 13.9e9
+    (problem,) = machine.problems(plan(job))
+    assert problem.endswith(
+        "22 bytes for each of the policy's 500 million parameters and 3 GB for the processes; "
+        "end other programs, take a smaller model"
+    )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +66,46 @@ def test_a_missing_package_is_named_with_the_fix() -> None:
 def test_a_package_without_the_file_names_its_version() -> None:
     with pytest.raises(EnvironmentProblem, match=r"nothing-here does not exist; rich \d"):
         package_path("rich", "rich", "nothing-here")
+
+
+def test_what_a_new_recipe_changes_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    prepared("thing", {"version": 1, "format": "bfloat16"}, _write("first"))
+    prepared("thing", {"version": 1, "format": "float32"}, _write("second"))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == ("thing in the cache is of another recipe and is prepared anew: format bfloat16 → float32")
+
+
+def test_a_ctrl_c_during_the_preparation_says_what_is_kept(tmp_path: Path) -> None:
+    """The signal comes while the tiny preset is built; an asset that was finished before is kept."""
+    cache = tmp_path / "cache"
+    script = """
+import os, signal, sys
+from openrlhf_rad.jobs import assets, prepare, tiny
+assets.prepared("earlier", {}, lambda folder: None)
+tiny.build_policy = lambda folder: os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(prepare.main(["--preset", "tiny"]))
+"""
+    env = {**os.environ, "OPENRLHF_RAD_CACHE": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "stopped; kept: earlier; the same command goes on with the next\n"
+    assert done.stdout == ""
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == ["earlier"]
+
+
+def test_the_preparation_prints_no_bars_and_warnings_of_the_libraries(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "openrlhf_rad.jobs.prepare", "--preset", "tiny", "--quiet"]
+    env = {**os.environ, "OPENRLHF_RAD_CACHE": str(tmp_path)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout == ""
+    assert re.fullmatch(r"✓ tiny preset: a random model and its prompts \(\d+ s\)\n", done.stderr), (
+        done.stderr
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.plugin.resume import other_format
 from openrlhf_rad.runs import checkpoints
 from openrlhf_rad.runs.checkpoints import newest, settle
 
@@ -101,3 +102,30 @@ def test_a_checkpoint_of_openrlhf_alone_is_neither_loaded_nor_lost(tmp_path: Pat
         " on with; start a new run with another --ckpt.path, or leave out --ckpt.load_enable"
     )
     assert (held / "mp_rank_00_model_states.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        ("float32", "float32", ""),
+        (
+            "bfloat16",
+            "float32",
+            ", which was trained in bfloat16; this run computes in float32: it is not the same run bit for"
+            " bit",
+        ),
+        (
+            "",
+            "float32",
+            ", which was trained in a GPU's bfloat16; this run computes in float32: it is not the same run"
+            " bit for bit",
+        ),
+    ],
+)
+def test_another_number_format_is_said(tmp_path, monkeypatch, then, now, words) -> None:
+    held = write(tmp_path / "_actor", "global_step8", sealed=False)
+    checkpoints.seal(held.parent, held.name, "profile", then)
+    found = settle(tmp_path)
+    monkeypatch.setenv("OPENRLHF_RAD_DTYPE", now)
+    assert found is not None
+    assert other_format(found) == words
