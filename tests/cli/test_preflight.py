@@ -429,8 +429,8 @@ def test_too_little_memory_for_float32(job, processor, monkeypatch):
     monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: memory)
     assert machine.problems(plan(job)) == [
         "15.0 GB of memory are free and this run in float32 may take 19.0 GB: 32 bytes for each of the"
-        " policy's 500 million parameters and 3 GB for the processes; end other programs, take a smaller model,"
-        " or set OPENRLHF_RAD_DTYPE=bfloat16 (less memory, slower here)"
+        " policy's 500 million parameters and 3 GB for the processes; end other programs, take a smaller"
+        " model, or set OPENRLHF_RAD_DTYPE=bfloat16 (less memory, slower here)"
     ]
     monkeypatch.setenv("OPENRLHF_RAD_DTYPE", "bfloat16")
     assert machine.problems(plan(job)) == []
