@@ -28,7 +28,10 @@ _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
 def telling(actor: _Actor) -> _Actor:
-    """Class decorator of a Ray actor: what a public method raises is told to the driver at once."""
+    """Class decorator of a Ray actor: what a public method raises is told to the driver at once.
+
+    Where the actor has a method ``explained`` (error → a better one, or the same), its result is raised.
+    """
     for name, method in inspect.getmembers(actor, inspect.isfunction):
         if not name.startswith("_"):
             wrapper = _telling_later if inspect.iscoroutinefunction(method) else _telling
@@ -63,8 +66,11 @@ def _told_if_it_fails(actor: object, method: Callable[..., Any]) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        tell(error, f"{type(actor).__name__}.{method.__name__}")
-        raise
+        known = actor.explained(error) if hasattr(actor, "explained") else error
+        tell(known, f"{type(actor).__name__}.{method.__name__}")
+        if known is error:
+            raise
+        raise known from error
     finally:
         _inside.reset(token)
 

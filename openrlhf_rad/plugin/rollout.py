@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from openrlhf.trainer.ray import vllm_engine
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from openrlhf_rad.errors import RewardError, RunError
 from openrlhf_rad.plugin.failures import telling
@@ -30,9 +31,8 @@ _ADMITTING_SECONDS = 20.0
 _AT_A_TIME = 900
 _LOOK_SECONDS = 2.0
 _LOG_BYTES = 200_000
-#: How vLLM says that an engine ends, and what it puts before every line of the traceback that follows.
-_FATAL = re.compile(r"EngineCore (?:failed to start|encountered a fatal error)\.")
-_PREFIX = re.compile(r"^(?:\([^)]*\) )?ERROR [^\[]*\[[^\]]*\] ?")
+#: How vLLM says that an engine ends, after what it puts before every line of the traceback that follows.
+_FATAL = re.compile(r"^(.*\]) EngineCore (?:failed to start|encountered a fatal error)\.", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,15 @@ def engine_error() -> str | None:
 
 def last_fatal(log: str) -> str | None:
     """The exception under the last of vLLM's messages that an engine has failed; None where there is none."""
-    block = _FATAL.split(log)[1:][-1:]
-    lines = [_PREFIX.sub("", line) for line in block[0].splitlines() if _PREFIX.match(line)] if block else []
+    said = list(_FATAL.finditer(log))
+    if not said:
+        return None
+    begin = said[-1][1]  # the same before each line of the traceback, and before no other
+    lines = [
+        line.removeprefix(begin).removeprefix(" ")
+        for line in log[said[-1].end() :].splitlines()
+        if line.startswith(begin)
+    ]
     starts = [at for at, line in enumerate(lines) if line.startswith("Traceback ")]
     ends = [at for at in range(starts[-1] + 1, len(lines)) if not lines[at].startswith(" ")] if starts else []
     return "\n".join(lines[ends[0] :]).strip() or None if ends else None
@@ -94,9 +101,12 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         """Return never; raise where vLLM's engine has died, which nobody else may ask."""
         while not self.llm.errored:
             await asyncio.sleep(_LOOK_SECONDS)
-        if found := engine_error():
-            raise RunError(f"a vLLM engine failed: {found}")
         raise self.llm.dead_error
+
+    def explained(self, error: Exception) -> Exception:
+        """Why the engine has died, where ``error`` says that it has."""
+        found = engine_error() if isinstance(error, EngineDeadError) else None
+        return RunError(f"a vLLM engine failed: {found}") if found else error
 
     async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:
         """Generate and score; each answer has a reward, or the cause of its lack is raised."""

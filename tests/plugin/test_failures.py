@@ -210,6 +210,26 @@ def test_the_first_error_of_an_actor_is_told(error, said):
     assert f"{type(told()).__name__}: {told()}" == said
 
 
+@telling
+class Rollout:
+    """As the worker of an engine, which knows more of some errors."""
+
+    def explained(self, error):
+        return RunError("a vLLM engine failed: why") if isinstance(error, EngineDeadError) else error
+
+    async def generate(self, error):
+        raise error
+
+
+@pytest.mark.usefixtures("store")
+def test_an_actor_that_knows_more_is_asked():
+    with pytest.raises(RunError, match="a vLLM engine failed: why"):
+        asyncio.run(Rollout().generate(EngineDeadError()))
+    assert str(told()) == "a vLLM engine failed: why"
+    with pytest.raises(ValueError, match="x"):
+        asyncio.run(Rollout().generate(ValueError("x")))
+
+
 @pytest.mark.usefixtures("store")
 def test_of_a_call_in_a_call_the_one_of_ray_s_is_told():
     with pytest.raises(ValueError, match="x"):
@@ -253,6 +273,10 @@ LOG = """\
 (EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376]     raise MemoryError("no room:\\nfree some")
 (EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] MemoryError: no room:
 (EngineCore pid=7) ERROR 11-27 17:41:16 [core.py:1376] free some
+ERROR 11-27 17:41:16 [async_llm.py:819] AsyncLLM output_handler failed.
+ERROR 11-27 17:41:16 [async_llm.py:819] Traceback (most recent call last):
+ERROR 11-27 17:41:16 [async_llm.py:819]     raise self._format_exception(outputs) from None
+ERROR 11-27 17:41:16 [async_llm.py:819] EngineDeadError: EngineCore encountered an issue. See above.
 (EngineCore pid=7) Process EngineCore:
 (EngineCore pid=7) Traceback (most recent call last):
 """
