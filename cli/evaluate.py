@@ -12,7 +12,9 @@ Model = Annotated[str, typer.Option(metavar="NAME=SOURCE", help="A table of answ
 Columns = Annotated[
     list[str] | None,
     typer.Option(
-        "--column", metavar="ROLE=NAME", help="A column: cost=harm, cost=-safety, cost=1-safe. Repeatable."
+        "--column",
+        metavar="ROLE=NAME",
+        help="As cost=harm, cost=-safety, cost=1-safe; also --cost-column harm.",
     ),
 ]
 Harmful = Annotated[

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.answers import Answers, read_answers
@@ -21,6 +22,7 @@ from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.costs import CostOf
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.runs.storage import explained, write_atomically
+from openrlhf_rad.tables.rows import BATCH
 
 SCORES, PROFILE = "scores", "profile.resolved.yaml"
 _WORDS = {-1: "", 0: "safe", 1: "harmful"}
@@ -50,22 +52,31 @@ def _table(answers: Answers) -> str:
     prompt_b = answers.prompt_b[order]
     start_b = np.flatnonzero(np.append(True, prompt_b[1:] != prompt_b[:-1]))
     number_b = np.arange(order.size) - np.repeat(start_b, np.diff(np.append(start_b, order.size)))
-    segments = ("", *answers.segments)
-    columns: dict[str, list[Any]] = {
-        "prompt": [f"{digest:016x}" for digest in prompt_b.tolist()],
-        "sample": number_b.tolist(),
-        "segment": [segments[place + 1] for place in answers.segment_b[order].tolist()],
-        "label": [_WORDS[code] for code in answers.harmful_b[order].tolist()],
-    }
-    if answers.reward_b is not None:
-        columns["reward"] = answers.reward_b[order].tolist()
-    for name, cost_b in answers.costs.items():
-        columns["cost" if len(answers.costs) == 1 else f"cost_{name}"] = cost_b[order].tolist()
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    for start in range(0, order.size, BATCH):  # Python's numbers take ten times an array's memory
+        part = slice(start, start + BATCH)
+        columns = _columns(answers, order[part], number_b[part])
+        if start == 0:
+            writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
     return buffer.getvalue()
+
+
+def _columns(answers: Answers, rows: NDArray[np.intp], number_b: NDArray[np.intp]) -> dict[str, list[Any]]:
+    """Some rows of the table, by column."""
+    segments = ("", *answers.segments)
+    columns: dict[str, list[Any]] = {
+        "prompt": [f"{digest:016x}" for digest in answers.prompt_b[rows].tolist()],
+        "sample": number_b.tolist(),
+        "segment": [segments[place + 1] for place in answers.segment_b[rows].tolist()],
+        "label": [_WORDS[code] for code in answers.harmful_b[rows].tolist()],
+    }
+    if answers.reward_b is not None:
+        columns["reward"] = answers.reward_b[rows].tolist()
+    for name, cost_b in answers.costs.items():
+        columns["cost" if len(answers.costs) == 1 else f"cost_{name}"] = cost_b[rows].tolist()
+    return columns
 
 
 def keep_profile(folder: Path, profile: RiskProfile) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import pytest
 from openrlhf_rad.cli.rad import app
 from typer.testing import CliRunner
 
+from openrlhf_rad.evaluation import scores
+from openrlhf_rad.evaluation.answers import read_answers
+from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.scores import sha256
 
 PASS, FAIL, CANNOT_SAY, USAGE = 0, 1, 2, 64
@@ -86,6 +89,15 @@ def test_rows_and_digests_are_kept_and_shown(evaluated, rad, tables, tmp_path):
     for text in (evaluated.stdout, rad("gate", "--eval", "e").stdout):
         assert shown in text
         assert "labels by column" in text
+
+
+def test_rows_are_the_same_in_parts_of_any_size(write, rows, monkeypatch):
+    table = [{**row, "sample": i % 3} for i, row in enumerate(rows(20, each=3, segment="s"))]
+    held = read_answers(write("a.jsonl", table), Columns())
+    whole = scores._table(held)
+    assert whole.count("\n") == 61
+    monkeypatch.setattr(scores, "BATCH", 7)
+    assert scores._table(held) == whole
 
 
 @pytest.mark.parametrize("name", ["scores/blue.csv", "profile.resolved.yaml"])
