@@ -42,7 +42,9 @@ def gate(  # noqa: PLR0917 - Typer calls it by name
     ] = None,
     segments: Annotated[
         str | None,
-        typer.Option(metavar="all|A,B", help="Segments that must pass each, as well as all prompts."),
+        typer.Option(
+            metavar="all|A,B", help='Segments that must pass each, as well as all prompts; "A,B" is one.'
+        ),
     ] = None,
     column: Columns = None,
     harmful: Harmful = None,

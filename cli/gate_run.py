@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 import traceback
@@ -256,9 +257,13 @@ def _levels(text: str | None) -> tuple[float, float] | None:
 def _segments(text: str | None, panel: Panel) -> tuple[str, ...]:
     if text is None:
         return ()
-    names = panel.segments if text == "all" else tuple(text.split(","))
+    listed = (text,) if text in panel.segments else tuple(next(csv.reader([text], skipinitialspace=True), ()))
+    names = panel.segments if text == "all" else listed
     unknown = [name for name in names if name not in panel.segments]
     if unknown or not names:
         held = ", ".join(panel.segments) or "no segments"
-        raise ConfigError(f"--segments {text}: the answers have {held}; name some of them, or all")
+        raise ConfigError(
+            f"--segments {text}: the answers have {held}; name some of them, those with commas in double"
+            " quotes, or all"
+        )
     return names

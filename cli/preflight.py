@@ -74,6 +74,29 @@ def _models(plan: Plan) -> Problems:
             yield f"{name} is {text}; the folder holds no config.json; name that of a Hugging Face model"
 
 
+def notes(plan: Plan) -> list[str]:
+    """What is allowed and worth knowing, of this machine, the flags and the prompts."""
+    return [*machine.notes(plan), *_unlabelled(plan)]
+
+
+def _unlabelled(plan: Plan) -> Problems:
+    """That the watch ``inverted`` will be off, where the prompts show it: it needs one label for harm."""
+    watches = plan.profile.watches
+    key = flag.value(plan.flags, "data.label_key")
+    keys = {"label": key} if key else {}
+    found = [prompts.inspect(path, keys) for _, path in prompts.files(plan, "data.prompt_dataset")]
+    if watches.inverted == "off" or not found or any(one.problem or one.count is None for one in found):
+        return
+    labels = sorted(frozenset().union(*(one.labels for one in found)))
+    if watches.harmful_label not in labels:
+        held = f"the labels are {', '.join(labels[:8])}" if labels else "there are no labels"
+        yield (
+            f"the watch inverted is off: no prompt carries the label {watches.harmful_label}, {held}; name"
+            " the one that means harm by --data.label_key and --set watches.harmful_label=…, or say"
+            " --set watches.inverted=off"
+        )
+
+
 def _prompts(plan: Plan) -> Problems:
     named = flag.value(plan.flags, "data.prompt_dataset")
     if not named:

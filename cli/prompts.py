@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.tables import rows, shown
-from openrlhf_rad.tables.cells import SCALARS
+from openrlhf_rad.tables.cells import SCALARS, as_text
 
 from . import flags as flag
 from .plan import BATCH, Plan
@@ -25,10 +26,11 @@ CHECKED = 20_000
 
 @dataclass(frozen=True)
 class PromptFile:
-    """A prompt file: how many prompts (None where the format does not tell by its lines), what is wrong."""
+    """A prompt file: how many prompts (None where the format does not tell), what is wrong, the labels."""
 
     count: int | None
     problem: str | None = None
+    labels: frozenset[str] = frozenset()
 
 
 def is_file_name(name: str) -> bool:
@@ -100,12 +102,12 @@ def inspect(path: Path, keys: Mapping[str, str], *, messages: bool = False) -> P
     try:
         if not _readable(path):
             return PromptFile(None)
-        for number, row in enumerate(rows(path, list(keys.values()))):
-            if number == CHECKED:
-                break
+        labels = set()
+        for row in islice(rows(path, list(keys.values())), CHECKED):
             if problem := _row_problem(row.values, keys, messages):
                 return PromptFile(None, f"{row.place}: {problem}")
-        return PromptFile(_count(path))
+            labels.add(as_text(row.values.get(keys.get("label", ""))) or "")
+        return PromptFile(_count(path), labels=frozenset(labels - {""}))
     except DataError as error:
         return PromptFile(None, str(error))
 

@@ -34,7 +34,7 @@ def main(options: Options, *, dry_run: bool = False, report: Path | None = None)
             reporting.again(report)
             return 0
         plan = planning.make(options)
-        _say("note", machine.notes(plan))
+        _say("note", preflight.notes(plan))
         return rehearse(plan) if dry_run else perform(plan)
     except RadError as error:
         _say("error", str(error).splitlines())
@@ -56,7 +56,7 @@ def before(argv: list[str]) -> int | None:
             return None
         plan = planning.of_command(argv, options)
         if options.dry_run:
-            _say("note", machine.notes(plan))
+            _say("note", preflight.notes(plan))
             return rehearse(plan)
         if wrong := preflight.input_problems(plan):
             raise ConfigError("\n".join(wrong))

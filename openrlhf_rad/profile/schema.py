@@ -25,10 +25,9 @@ from openrlhf_rad.profile.model import (
     ReferenceSettings,
     TransportSettings,
 )
+from openrlhf_rad.profile.several import LABEL, NAME
 from openrlhf_rad.profile.watch_settings import WatchSettings
 
-#: What a profile may call its entries: names become parts of the names of metrics.
-NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _RISK: Schema = {"$ref": "#/$defs/risk"}
 
 
@@ -70,7 +69,7 @@ def _properties() -> dict[str, Schema]:
         "units": _nullable(_key(UNITS, UNITS.default)),
         "constraint": _nullable(_section(ConstraintSettings)),
         "constraints": _nullable({**_mapping(entry), "minProperties": 1}),
-        "segments": _nullable(_mapping(segment)),
+        "segments": _nullable(_mapping(segment, LABEL)),
         "dual": _nullable({"$ref": "#/$defs/dual"}),
         "transport": _nullable(_section(TransportSettings)),
         "cost": _nullable({"$ref": "#/$defs/cost"}),
@@ -89,7 +88,7 @@ def _nullable(schema: Schema) -> Schema:
 def _entries() -> dict[str, Schema]:
     """An entry of `constraints` and one of `segments`: a risk, or a mapping."""
     shared = {"risk": _RISK, **_section(ConstraintSettings)["properties"], "dual": {"$ref": "#/$defs/dual"}}
-    segments = {"segments": _mapping({"$ref": "#/$defs/segment"})}
+    segments = {"segments": _mapping({"$ref": "#/$defs/segment"}, LABEL)}
     entry = _closed({**shared, "cost": _nullable({"$ref": "#/$defs/cost"}), **segments})
     expression = {"$ref": "#/$defs/risk/anyOf/0"}
     return {
@@ -98,8 +97,8 @@ def _entries() -> dict[str, Schema]:
     }
 
 
-def _mapping(values: Schema) -> Schema:
-    return {"type": "object", "propertyNames": {"pattern": NAME}, "additionalProperties": values}
+def _mapping(values: Schema, names: str = NAME) -> Schema:
+    return {"type": "object", "propertyNames": {"pattern": names}, "additionalProperties": values}
 
 
 def _closed(properties: dict[str, Schema]) -> Schema:

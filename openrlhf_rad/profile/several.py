@@ -26,7 +26,9 @@ MAX_CONSTRAINTS = 100
 #: The name of the only constraint of a profile.
 ONLY = "cost"
 # Names become parts of the names of metrics.
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+#: A label as data sets have it: Malware/Hacking, hate_speech,offensive_language, Privacy Violation.
+LABEL = r"^\S([^\n\r]*\S)?$"
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,12 @@ def _mapping(problems: Problems, data: dict[str, Any], key: str, path: str, exam
 
 
 def _check_name(problems: Problems, path: str, name: str, what: str) -> None:
-    if not _NAME.match(name):
-        place = problems.document.place(path, key=True)
+    if what == "segment" and not re.match(LABEL, name):
+        rule = "the name of a segment must be a label as the data has it, without spaces around it"
+        fix = "write the label, in quotes"
+    elif what != "segment" and not re.match(NAME, name):
         rule = f"the name of a {what} must be letters, digits, dashes and underscores, for metrics carry it"
-        problems.add_text(
-            place, f"{path}: {name!r} is no name; {rule}", "rename it, and the label in the data"
-        )
+        fix = "rename it"
+    else:
+        return
+    problems.add_text(problems.document.place(path, key=True), f"{path}: {name!r} is no name; {rule}", fix)

@@ -100,6 +100,18 @@ def test_scalars_are_labels(job, label):
     assert preflight.input_problems(plan(job, "--data.label_key", "label")) == []
 
 
+def test_a_watch_that_no_label_turns_on_is_said(job):
+    job.write_prompts({"input": "a", "label": 1}, {"input": "b", "label": True}, {"input": "c", "label": ""})
+    labelled = ("--data.label_key", "label")
+    (note,) = preflight.notes(plan(job, *labelled))
+    assert note.startswith(
+        "the watch inverted is off: no prompt carries the label harmful, the labels are 1, true; name"
+    )
+    job.write_prompts({"input": "a", "label": "toxic"})
+    assert preflight.notes(plan(job, *labelled, overrides=["watches.harmful_label=toxic"])) == []
+    assert preflight.notes(plan(job, *labelled, overrides=["watches.inverted=off"])) == []
+
+
 @pytest.mark.parametrize(("label", "shown"), [(["a"], "a list"), ({"a": 1}, "a mapping")])
 def test_other_labels_are_refused_at_their_line(job, label, shown):
     job.write_prompts({"input": "a", "label": "b"}, {"input": "a", "label": label})

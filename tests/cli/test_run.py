@@ -168,7 +168,12 @@ def test_a_report_of_a_folder_without_a_run(tmp_path, rad_train):
 
 def test_a_dry_run_starts_nothing_and_fails_on_wrong_input(job, rad_train):
     code, out, err = finish(rad_train.start(["--dry-run", *job.words], "raise SystemExit(9)"))
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.splitlines() == [
+        "note: the watch inverted is off: no prompt carries the label harmful, there are no labels; name the"
+        " one that means harm by --data.label_key and --set watches.harmful_label=…, or say"
+        " --set watches.inverted=off"
+    ]
     assert "# loss\nREINFORCE, the paper's\n" in out
     assert "# command\n" in out
     assert not (job.folder / "run").exists()
@@ -177,5 +182,5 @@ def test_a_dry_run_starts_nothing_and_fails_on_wrong_input(job, rad_train):
     assert code == 2
     missing = job.folder / "reward.py"
     must = "it must define reward_func(queries, prompts, labels)"
-    assert err == f"error: --reward.remote_url is {missing}; there is no such file; {must}\n"
+    assert f"\nerror: --reward.remote_url is {missing}; there is no such file; {must}\n" in err
     assert "# command\n" in out

@@ -3,7 +3,7 @@
 import pytest
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.profile import CostSource, Level, RiskProfile, cost_name, cost_names
+from openrlhf_rad.profile import CostSource, Level, RiskProfile, cost_name, cost_names, load_profile
 from openrlhf_rad.spectrum import make_spectrum
 
 HOSPITAL = """\
@@ -196,14 +196,19 @@ KEYS = "risk, form, level, margin, floor, gradient, tails, dual, cost, segments"
             f"h.yaml:1:21: constraints.harm is 3; it must be a risk or a mapping; its keys are {KEYS}",
         ),
         (
-            "risk: mean\nsegments: {my kids: mean}",
-            "h.yaml:2:12: segments.my kids: 'my kids' is no name; the name of a segment must be letters,"
-            " digits, dashes and underscores, for metrics carry it; rename it, and the label in the data",
+            "risk: mean\nsegments: {' kids': mean}",
+            "h.yaml:2:12: segments. kids: ' kids' is no name; the name of a segment must be a label as the"
+            " data has it, without spaces around it; write the label, in quotes",
         ),
         (
-            "risk: mean\nsegments: {v1.2: mean}",
-            "h.yaml:2:12: segments.v1.2: 'v1.2' is no name; the name of a segment must be letters,"
-            " digits, dashes and underscores, for metrics carry it; rename it, and the label in the data",
+            "risk: mean\nsegments: {'': mean}",
+            "h.yaml:2:12: segments.: '' is no name; the name of a segment must be a label as the data has it,"
+            " without spaces around it; write the label, in quotes",
+        ),
+        (
+            "constraints: {my harm: mean}\nrisk: mean",
+            "h.yaml:1:15: constraints.my harm: 'my harm' is no name; the name of a constraint must be"
+            " letters, digits, dashes and underscores, for metrics carry it; rename it",
         ),
         (
             "risk: mean\ndual: {max: 5}\nsegments: {child: {dual: {initial: 6}}}",
@@ -219,6 +224,28 @@ KEYS = "risk, form, level, margin, floor, gradient, tails, dual, cost, segments"
 )
 def test_mistakes_are_named(text, problem):
     assert problems_of(text) == [problem]
+
+
+LABELS = [
+    "Malware/Hacking",
+    "hate_speech,offensive_language",
+    "Privacy Violation",
+    "v1.5: other",
+    "0",
+    "true",
+]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_labels_as_published_name_segments(label, tmp_path):
+    path = tmp_path / "h.yaml"
+    path.write_text(f"risk: mean\nsegments: {{'{label}': cvar α=0.9}}\n")
+    profile = load_profile(path)
+    rest, segment = profile.constraints
+    assert (segment.name, segment.segment, rest.excluded) == (f"cost.{label}", label, (label,))
+    assert [one.holds_for(label) for one in (rest, segment)] == [False, True]
+    (tmp_path / "again.yaml").write_text(profile.to_yaml())
+    assert load_profile(tmp_path / "again.yaml").constraints == profile.constraints
 
 
 def test_a_fault_that_is_inherited_is_reported_once():
