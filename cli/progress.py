@@ -95,12 +95,18 @@ def display(total: int | None) -> Iterator[Display]:
         yield _Lines(total)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     text = TextColumn("{task.description}", markup=False)
-    with Progress(
-        SpinnerColumn(), text, BarColumn(), TimeElapsedColumn(), console=Console(stderr=True)
-    ) as bar:
+    columns = (SpinnerColumn(), text, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(STARTING, total=None)
 
         def show(state: State) -> None:

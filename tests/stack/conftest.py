@@ -31,7 +31,7 @@ def run() -> Run:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "COLUMNS": "100"}
         return subprocess.run(
-            words_of(*words), capture_output=True, text=True, check=False, timeout=600, env=env
+            words_of(*words), capture_output=True, text=True, check=False, timeout=1500, env=env
         )
 
     return call

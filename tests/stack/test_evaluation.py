@@ -14,7 +14,7 @@ pytestmark = pytest.mark.stack
 
 def rad(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "openrlhf_rad.cli.rad", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
 
 
 def test_a_trained_model_is_compared_with_its_start_and_gated(trained: Path, tmp_path: Path) -> None:

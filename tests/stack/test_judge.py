@@ -108,7 +108,7 @@ def judge(
     command += ["--base-url", server, "--yes", "--cache", str(folder / "cache"), "--max-tokens", "100"]
     out = folder / "out"
     done = subprocess.run(
-        [*command, "--out", str(out), *words], capture_output=True, text=True, check=False, timeout=600
+        [*command, "--out", str(out), *words], capture_output=True, text=True, check=False, timeout=1500
     )
     assert (out / "judge.json").exists(), done.stdout + done.stderr
     found = json.loads((out / "judge.json").read_text())

@@ -42,7 +42,7 @@ def test_no_secret_and_no_file_that_others_may_write_to(server, rad_train, tmp_p
     out = tmp_path / "run"
     words = rad_train("--preset", "tiny", "--profile", "medical", "--seed", "1", "--out", str(out))
     words += ["--set", f"cost.remote_url={server}", "--", "--train.num_episodes", "1"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=900, umask=0)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=1500, umask=0)
     assert done.returncode == 0, done.stdout + done.stderr
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {"train.log", "command.txt", "profile.resolved.yaml", "metrics.jsonl"} < {

@@ -29,7 +29,7 @@ def loaded(tmp_path):
     def load(what, *trust):
         words = [sys.executable, str(SCRIPT), what, str(folder), str(marker), *trust]
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=600, env={**os.environ, **cache}
+            words, capture_output=True, text=True, check=False, timeout=1500, env={**os.environ, **cache}
         )
         assert done.returncode == 0, done.stderr
         return folder, json.loads(done.stdout.splitlines()[-1])

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from openrlhf_rad.jobs import tiny_cost
 from openrlhf_rad.jobs.prepare import prepare_tiny
@@ -38,6 +40,30 @@ def test_without_the_constraint_it_does_not_fall(run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert difference(tmp_path / "control", "risk")["high"] > 0
     assert all(row["lambda"] == 0 for row in RunFolder(tmp_path / "control").read_metrics())
+
+
+@pytest.mark.parametrize("wanted", ["bfloat16", "float32"])
+def test_it_trains_in_each_number_format_and_saves_what_a_gpu_would(
+    wanted: str, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint holds weights of the format that trained; the model has them rounded to bfloat16."""
+    monkeypatch.setenv("OPENRLHF_RAD_DTYPE", wanted)
+    out = tmp_path / "run"
+    words = ("--data.max_samples", "64", "--train.num_episodes", "1", "--ckpt.save_steps", "2")
+    done = run("--preset", "tiny", "--seed", "1", "--out", str(out), "--", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"models compute in {wanted} on " in done.stderr
+    assert f"dtype=torch.{wanted}" in (out / "train.log").read_text(encoding="utf-8")  # vLLM's
+    saved = load_file(out / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
+    assert json.loads((out / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+    (states,) = (out / "checkpoints" / "_actor" / "global_step2").glob("*model_states.pt")
+    held = torch.load(states, weights_only=False)["module"]
+    assert {tensor.dtype for tensor in held.values()} == {getattr(torch, wanted)}
+    for name, tensor in saved.items():
+        assert torch.equal(held[name].bfloat16(), tensor)
+    manifest = json.loads((states.parent / "manifest.json").read_text())
+    assert manifest["number_format"] == wanted
 
 
 def test_the_folder_holds_all_that_it_should(trained: Path) -> None:

@@ -31,7 +31,7 @@ print(json.dumps([answer.outputs[0].token_ids for answer in found]))
 def test_seeded_requests_are_answered_whole() -> None:
     words = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(prepare_tiny().policy)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OPENRLHF_RAD_BACKEND": "cpu"}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=900, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("[[")]
     answers = json.loads(line)
