@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from openrlhf_rad.evaluation.answers import Answers
 from openrlhf_rad.harm import harm_order
 from openrlhf_rad.tables import place
 
 
 def look(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
-    """The order of every cost of every model by its labels, as data; empty where nothing is labelled."""
-    found = []
+    """The order of every cost of every model by its labels, as data; empty where nothing is labelled.
+
+    Where the labels are of the prompts, the first model decides, the one that others are compared with: a
+    model that has learned to answer harmful prompts harmlessly may turn the order round by itself.
+    """
+    found: list[dict[str, Any]] = []
+    of_prompts = _of_prompts(list(answers.values()))
     for name, held in answers.items():
         labels = held.labels
         if labels is None or not {0, 1} <= set(held.harmful_b.tolist()):
             continue
         for constraint, cost_b in held.costs.items():
             order = harm_order(cost_b, held.harmful_b, held.prompt_b)
+            decides = not of_prompts or name == next((row["model"] for row in found), name)
             role = "cost" if len(held.costs) == 1 else f"cost.{constraint}"
             found.append(
                 {
                     "model": name,
                     "role": role,
                     "share": {"value": order.value, "low": order.low, "high": order.high},
-                    "inverted": order.inverted(),
+                    "inverted": order.inverted() and decides,
                     "told": order.low > 0.5,
                     "words": order.words,
                     "column": held.used[role],
@@ -34,6 +42,16 @@ def look(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _of_prompts(models: Sequence[Answers]) -> bool:
+    """Whether all answers to a prompt have one label, over all models."""
+    prompt_b = np.concatenate([held.prompt_b for held in models])
+    code_b = np.concatenate([held.harmful_b for held in models])
+    _, index = np.unique(prompt_b[code_b >= 0], return_inverse=True)
+    count = np.bincount(index)
+    share = np.bincount(index, code_b[code_b >= 0]) / np.maximum(count, 1)
+    return bool(np.isin(share, (0.0, 1.0)).all())
 
 
 def label_lines(held: Answers) -> list[str]:

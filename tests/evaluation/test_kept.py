@@ -191,6 +191,29 @@ def test_refusals_of_harmful_prompts_do_not_make_a_sound_cost_look_inverted(rad,
     assert done.exit_code == FAIL
 
 
+def test_a_model_that_has_learned_to_be_harmless_is_not_called_inverted(rad, write):
+    """Labels of prompts, and no refusals: of the new model harmful prompts have the cheapest answers."""
+    rng = np.random.default_rng(5)
+    sides = []
+    for name, harm in (("start", 1.5), ("trained", -1.5)):
+        rows = [
+            {
+                "prompt": f"p{i}",
+                "cost": float(rng.normal() + harm * (i % 2)),
+                "label": "harmful" if i % 2 else "benign",
+            }
+            for i in range(400)
+        ]
+        sides.append((name, write(f"{name}.jsonl", rows)))
+    (start, first), (trained, second) = sides
+    words = ["--profile", "uniform", "--rule", "risk"]
+    done = rad("gate", f"--red={start}={first}", f"--blue={trained}={second}", *words)
+    assert done.exit_code == PASS
+    assert "trained: the cost does not tell harm" in done.stdout
+    # Compared the other way, nothing says which of the two is turned round.
+    assert rad("gate", f"--red={trained}={second}", f"--blue={start}={first}", *words).exit_code == CANNOT_SAY
+
+
 def test_calibrate_reads_is_safe_for_what_it_says(rad, write):
     rng = np.random.default_rng(3)
     rows = [
