@@ -83,7 +83,7 @@ def gap_terms(change_g: Array, spectrum: Spectrum) -> tuple[Array, Array]:
     return above_g * change_g, below_g * change_g
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _gap_weights(spectrum: Spectrum, n: int) -> tuple[Array, Array]:
     """The brackets of :func:`leave_one_out`; in sum n/(n − 1) times the mean of φ over the gap's bin."""
     edge_n = spectrum.cumulative(np.arange(n) / max(n - 1, 1))

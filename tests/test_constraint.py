@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from openrlhf_rad.constraint import FORMS, TransportOptions, evaluate
 from openrlhf_rad.errors import TransportError
 from openrlhf_rad.spectrum import make_spectrum
+from openrlhf_rad.transport import sinkhorn
 
 CVAR = make_spectrum("cvar", alpha=0.8)
 EXACT = TransportOptions(indicator="exact")
@@ -155,3 +156,20 @@ def test_a_plan_that_is_no_coupling_is_refused():
 def test_a_wrong_form_or_margin_is_refused(form, margin):
     with pytest.raises(ValueError, match=r"form is|margin is"):
         evaluate(form, POLICY, REFERENCE, WEIGHT, level=0.1, margin=margin)
+
+
+@pytest.mark.parametrize("form", ["improvement", "no_worse"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_smooth_change_across_a_gap_is_that_of_pot_s_potential(form, tied):
+    """f where the particles are the sources of the plan, g where they are its targets."""
+    rng = np.random.default_rng(2)
+    draw = (lambda: rng.integers(0, 3, 12).astype(float)) if tied else (lambda: rng.normal(size=12))
+    particle_n, reference_n, epsilon = np.sort(draw()), np.sort(draw()), 0.3
+    found = evaluate(
+        form, particle_n, reference_n, np.ones(12), level=0.1, options=TransportOptions(epsilon, 1e-12)
+    ).change_g
+    x_n, y_n = (particle_n, reference_n) if form == "improvement" else (reference_n, particle_n)
+    plan = sinkhorn(x_n, y_n, epsilon, solver="pot", tol=1e-12, max_iterations=50_000)
+    expected = -np.diff(plan.f) if form == "improvement" else np.diff(plan.g)
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert found.max() > 0.1
