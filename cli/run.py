@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
 from openrlhf_rad.plugin.arguments import parse
+from openrlhf_rad.plugin.compatibility import check_versions
 from openrlhf_rad.processes import MarkedProcess, stoppable
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs.folder import RunFolder
@@ -53,6 +55,7 @@ def before(argv: list[str]) -> int | None:
     try:
         options, _ = parse(argv)
         if options is None:
+            check_versions(any_version=True)
             return None
         plan = planning.of_command(argv, options)
         if options.dry_run:
@@ -60,6 +63,7 @@ def before(argv: list[str]) -> int | None:
             return rehearse(plan)
         if wrong := preflight.input_problems(plan):
             raise ConfigError("\n".join(wrong))
+        check_versions(options.any_version)
     except RadError as error:
         _say("error", str(error).splitlines())
         return error.exit_code
@@ -69,7 +73,8 @@ def before(argv: list[str]) -> int | None:
 def rehearse(plan: Plan) -> int:
     """``--dry-run``: print the plan and what would stop it; only wrong input is a failure."""
     print(show.dry_run(plan), flush=True)
-    print("\n".join(["\n# on this machine", *machine.expectation(plan)]), flush=True)
+    with suppress(EnvironmentProblem):  # what is not installed is told below
+        print("\n".join(["\n# on this machine", *machine.expectation(plan)]), flush=True)
     wrong = preflight.input_problems(plan)
     _say("error", wrong)
     _say("on this machine", machine.problems(plan))
