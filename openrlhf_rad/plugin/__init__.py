@@ -3,6 +3,8 @@
 ================================  ==========================================================================
 ``launch``                        runs OpenRLHF's own command with the hooks in place; says why a run ended
 ``arguments``                     the ``--rad.*`` flags, taken off an OpenRLHF command line
+``command_line``, ``old_flags``   OpenRLHF's own parser and checks, without the stack; its flags of before
+``values``                        values that its parser takes and its training stumbles over
 ``compatibility``                 versions tested; combinations of flags that would bend the method, refused
 ``modes``                         what is asked of asynchronous training, LoRA and models that share GPUs
 ``contract``                      names and signatures of the stack that all of this touches

@@ -114,7 +114,8 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil, accepted
     if options is not None:
         read = compatibility.read(arguments, on_cpu=on_cpu)
         options, told = compatibility.settle_loss(read, options)
-        print(told, file=sys.stderr, flush=True)
+        if told:
+            print(told, file=sys.stderr, flush=True)
     _intercept_arguments(options, on_cpu, accepted)
     if options is not None:
         from openrlhf_rad.plugin.attach import attach  # noqa: PLC0415 - imports the whole stack
