@@ -262,7 +262,7 @@ def test_rad_prompts_writes_what_openrlhf_reads(harmbench, tmp_path, capsys):
     assert exit_.value.code == 0
     assert capsys.readouterr().out == f"{out}: 3 prompts in 3 segments\n"
     # The check that rad-train makes before it hands the file to OpenRLHF.
-    assert inspect(out, ["prompt", "label"]).problem is None
+    assert inspect(out, {"input": "prompt", "label": "label"}).problem is None
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert list(rows[0]) == ["prompt", "label", "segment", "id", "source"]
     assert [prompt.prompt for prompt in load_prompts(out)] == [row["prompt"] for row in rows]
