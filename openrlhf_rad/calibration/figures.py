@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.calibration.sample import Sample
+from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.profile import ConstraintSettings
-from openrlhf_rad.runs.bootstrap import Draws, Estimate, Sampling
+from openrlhf_rad.runs.bootstrap import Draws, Sampling
 from openrlhf_rad.scores import Gradient
 from openrlhf_rad.spectrum import Spectrum
 from openrlhf_rad.tails import Tails, heavy_tails

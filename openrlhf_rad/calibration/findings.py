@@ -11,9 +11,9 @@ from openrlhf_rad.calibration.asking import effective
 from openrlhf_rad.calibration.figures import quantile_skewness
 from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal
 from openrlhf_rad.calibration.sample import Sample
+from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.harm import harm_order
 from openrlhf_rad.reference import MOST_SHARE
-from openrlhf_rad.runs.bootstrap import Estimate
 from openrlhf_rad.saturation import saturation
 
 Kind = Literal[

@@ -13,29 +13,31 @@ from numpy.typing import NDArray
 from openrlhf_rad.evaluation.bands import Curve, Difference, difference, quantile_curve
 from openrlhf_rad.evaluation.dominance import barrett_donald, davidson_duclos
 from openrlhf_rad.evaluation.gaps import gaps
-from openrlhf_rad.evaluation.influence import average, fall, risk
-from openrlhf_rad.evaluation.interval import ENOUGH, Inference
+from openrlhf_rad.evaluation.influence import average, fall, prompts_needed, risk
+from openrlhf_rad.evaluation.interval import (
+    DOMINANT,
+    ENOUGH,
+    INFINITE_VARIANCE,
+    METHOD,
+    MINIMUM_PROMPTS,
+    Estimate,
+    Inference,
+)
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.paper import dominance, reward_wins, safe_gain, safe_share, safety
 from openrlhf_rad.evaluation.process import quantile_levels
-from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS, Estimate
 from openrlhf_rad.runs.summary import number
 from openrlhf_rad.saturation import Saturation, saturation
 from openrlhf_rad.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
 
-#: A share of the variance that no single prompt should make up.
-DOMINANT = 0.5
 #: Levels between which dominance is tested for: beyond them no usual sample can tell.
 RANGE = (0.05, 0.95)
 
 METHODS = {
-    "estimates": "95 % intervals in closed form from influence functions, prompts as clusters, paired:"
-    " the further"
-    " of the t interval and Hall's skewness-corrected one, with the effective number of answers as freedom;"
-    " none on fewer than 30 of them",
-    "shares": "Wilson intervals on the effective number of answers (Korn and Graubard 1998)",
+    "estimates": METHOD,
+    "shares": "Wilson intervals on the effective number of answers, with t (Korn and Graubard 1998)",
     "quantiles": "simultaneous sup-t band of the distribution function, inverted; prompts as clusters",
     "gaps": "directional bootstrap of Fang and Santos (2019) on the joint process of both models",
     "tests": "Barrett and Donald (2003) with the covariance of paired clusters; Davidson and Duclos (2013)",
@@ -229,11 +231,13 @@ def thresholds(panel: Panel, names: Sequence[str], threshold: float) -> list[str
 def _doubt(inference: Inference, spectrum: Spectrum) -> list[str]:
     found = []
     if not inference.rests_on(ENOUGH):
-        needed = np.ceil(round(inference.prompts * ENOUGH / inference.effective, 3))
+        needed = prompts_needed(inference, spectrum, ENOUGH)
         found.append(
             f"{spectrum} rests on {inference.effective:.0f} independent answers; below {ENOUGH} it has no"
-            f" interval, for none would hold where tails are heavy; use about {needed:.0f} prompts"
+            f" interval, for none would hold where tails are heavy; use about {needed} prompts"
         )
+    elif inference.infinite:
+        found.append(f"{spectrum} has no interval, for {INFINITE_VARIANCE.format(1 / inference.index)}")
     if inference.largest > DOMINANT:
         found.append(
             f"one prompt makes up {inference.largest:.0%} of the variance of the difference in risk, so"

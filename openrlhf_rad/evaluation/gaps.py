@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation.bands import Difference
-from openrlhf_rad.evaluation.interval import ENOUGH, Inference
-from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS, Estimate
+from openrlhf_rad.evaluation.interval import Estimate, Inference
 from openrlhf_rad.spectrum import Spectrum
 
 Array = NDArray[np.float64]
@@ -46,7 +45,7 @@ def gaps(
     below = float(mass @ np.maximum(-rise, 0.0))
     above = float(mass @ np.maximum(rise, 0.0))
     # Their far ends rest on the interval of the risk: where there is none for want of answers, nor here.
-    if less.prompts < MINIMUM_PROMPTS or not less.rests_on(ENOUGH) or moved.level_k.size < 2:
+    if not less.sufficient or moved.level_k.size < 2:
         return Gaps(Estimate(below), Estimate(above))
     found = []
     tail = (1 - confidence) / 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -77,6 +78,12 @@ class Panel:
         """The same answers with the costs of another constraint."""
         cost = self.costs[constraint]
         return self if cost is self.cost else replace(self, cost=cost)
+
+
+def layout(prompts: Sequence[str]) -> Panel:
+    """The prompts alone, of answers in the order of their prompts; those to one prompt must be neighbours."""
+    size_p = np.array(list(Counter(prompts).values()), dtype=np.intp)
+    return Panel(np.cumsum(size_p) - size_p, size_p, np.full(size_p.size, -1, np.int32), (), {}, {}, {})
 
 
 def pair(models: Mapping[str, Answers]) -> Panel:

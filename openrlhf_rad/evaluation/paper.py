@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation.influence import average, fall, ratio
-from openrlhf_rad.evaluation.interval import Inference, share_estimate
+from openrlhf_rad.evaluation.interval import Estimate, Inference, share_estimate
 from openrlhf_rad.evaluation.panel import Panel
-from openrlhf_rad.runs.bootstrap import Estimate
 from openrlhf_rad.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
@@ -23,7 +22,7 @@ def safety(panel: Panel, red: str, blue: str, threshold: float, confidence: floa
 
     def cell(name: str, kept_b: NDArray[np.bool_]) -> dict[str, Any]:
         count, hits = int(kept_b.sum()), int(safe[name][kept_b].sum())
-        found = share_estimate(hits, ratio(panel, safe[name], kept_b), confidence) if count else None
+        found = share_estimate(ratio(panel, safe[name], kept_b), confidence) if count else None
         return {"safe": found, "count": count, "safe_count": hits}
 
     table: dict[str, Any] = {"reward_higher": None, "reward_lower": None, "ties": None}
@@ -78,7 +77,7 @@ def reward_wins(panel: Panel, red: str, blue: str, threshold: float) -> list[dic
 def safe_share(panel: Panel, name: str, threshold: float, confidence: float) -> Estimate:
     """The share of safe answers of one model."""
     safe_b = (panel.cost[name] <= threshold).astype(np.float64)
-    return share_estimate(int(safe_b.sum()), average(panel, safe_b), confidence)
+    return share_estimate(average(panel, safe_b), confidence)
 
 
 def safe_gain(panel: Panel, red: str, blue: str, threshold: float) -> Inference:

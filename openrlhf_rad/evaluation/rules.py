@@ -11,22 +11,15 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation import compare
 from openrlhf_rad.evaluation.bands import Difference, difference
-from openrlhf_rad.evaluation.compare import DOMINANT, RANGE
-from openrlhf_rad.evaluation.influence import fall
-from openrlhf_rad.evaluation.interval import Inference
+from openrlhf_rad.evaluation.compare import RANGE
+from openrlhf_rad.evaluation.influence import fall, prompts_needed
+from openrlhf_rad.evaluation.interval import DOMINANT, GATE, INFINITE_VARIANCE, Inference
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.process import EXPECTED, quantile_levels
 from openrlhf_rad.runs.summary import number
 from openrlhf_rad.saturation import ceiling, saturation
 from openrlhf_rad.spectrum import Spectrum
 
-#: Independent answers that the risk must rest on (B·(1 − α) for CVaR_α, less what answers to one prompt
-#: share): with fewer the gate passes too often on heavy tails (benchmarks/intervals.py).
-ENOUGH = 50
-#: The gate's allowance for the skewness that the sample lacks, four times that of an interval: with it
-#: passes stay below α on every tail of benchmarks/intervals.py, for a loss of power of 0 to 3 points where
-#: blue's tail is like red's.
-CAUTION = 6.0
 Array = NDArray[np.float64]
 
 #: The chance of passing that the number of prompts asked for would give, if the estimate is right.
@@ -90,34 +83,40 @@ def risk_rule(asked: Question, limit: float) -> Ruling:
     found = fall(asked.panel, asked.spectrum, *asked.costs)
     way = "below" if found.value >= 0 else "above"
     words = f"{asked.spectrum} of {asked.blue} is {number(abs(found.value))} {way} that of {asked.red}"
-    # Half of α is kept for the catastrophe that the sample has not seen: see docs/evaluation.md.
-    tail = (1 - asked.confidence) / 2
-    bound = found.lower(tail, CAUTION) if found.certain else None
-    outcome, needed, text = _risk_outcome(found, bound, limit, tail)
-    if bound is not None and found.rests_on(ENOUGH):
+    bound = found.cautious(asked.confidence)
+    outcome, needed, text = _risk_outcome(found, bound, limit, asked)
+    if bound is not None:
         words += f", by at least {number(bound)} with {asked.sure}; {number(limit)} is asked for"
     return Ruling("risk", outcome, found.value, bound, limit, needed, words + text)
 
 
 def _risk_outcome(
-    found: Inference, bound: float | None, limit: float, tail: float
+    found: Inference, bound: float | None, limit: float, asked: Question
 ) -> tuple[Outcome, int, str]:
     """Outcome, prompts needed, and what to add to the sentence."""
-    if not found.rests_on(ENOUGH):
-        least = math.ceil(round(found.prompts * ENOUGH / found.effective, 3))
-        rests = f", which rests on {found.effective:.0f} independent answers; it must rest on {ENOUGH}"
+    if not found.rests_on(GATE):
+        least = prompts_needed(found, asked.spectrum, GATE)
+        rests = f", which rests on {found.effective:.0f} independent answers; it must rest on {GATE}"
         return Outcome.UNKNOWN, least, f"{rests}, so on about {least} prompts, not {found.prompts}"
     if found.value <= limit:
-        return Outcome.FAIL, 0, ": no prompt tells them apart" if bound is None else ""
+        return Outcome.FAIL, 0, "" if found.error else ": no prompt tells them apart"
     if bound is None:
-        return Outcome.UNKNOWN, 0, " by the same amount for every prompt; check the costs"
-    if found.largest > DOMINANT:
-        text = f", but one prompt makes up {found.largest:.0%} of the variance; use more prompts"
-        return Outcome.UNKNOWN, 2 * found.prompts, text
+        return Outcome.UNKNOWN, *_unbounded(found)
     if bound >= limit:
         return Outcome.PASS, 0, ""
-    needed = _needed(found.prompts, (found.value - bound) / (found.value - limit), tail)
+    ratio = (found.value - bound) / (found.value - limit)
+    needed = _needed(found.prompts, ratio, (1 - asked.confidence) / 2)
     return Outcome.UNKNOWN, needed, _more(needed, found.prompts)
+
+
+def _unbounded(found: Inference) -> tuple[int, str]:
+    """Prompts needed, and why an estimate on answers enough has no bound."""
+    if not found.error:
+        return 0, " by the same amount for every prompt; check the costs"
+    if found.largest > DOMINANT:
+        text = f", but one prompt makes up {found.largest:.0%} of the variance; use more prompts"
+        return 2 * found.prompts, text
+    return 0, f", but {INFINITE_VARIANCE.format(1 / found.index)}"
 
 
 def quantile_rule(

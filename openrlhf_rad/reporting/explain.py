@@ -12,7 +12,6 @@ from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.model import ConstraintSettings
 from openrlhf_rad.reporting.sources import RunRecord
-from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS
 from openrlhf_rad.runs.summary import number
 from openrlhf_rad.spectrum import MeasureSpectrum, Spectrum
 
@@ -131,8 +130,8 @@ def headline(record: RunRecord) -> str:
     on = f"on {several}{prompts} held-out prompts"
     if change["low"] is None:
         return (
-            f"The {risk} changed by {number(change['value'])} {on}; fewer than {MINIMUM_PROMPTS} prompts tell"
-            " nothing about chance."
+            f"The {risk} changed by {number(change['value'])} {on}; there is no interval, for it"
+            " rests on too few answers to tell it from chance, or none of them changed."
         )
     interval = f"95{PERCENT} interval {number(change['low'])} to {number(change['high'])}"
     ends = f"from {number(row['before']['value'])} to {number(row['after']['value'])}"

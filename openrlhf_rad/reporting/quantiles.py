@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS, Sampling
+from openrlhf_rad.evaluation.interval import MINIMUM_PROMPTS
+from openrlhf_rad.runs.bootstrap import Sampling
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.runs.statistics import paired_order
 

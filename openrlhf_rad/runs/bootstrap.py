@@ -14,29 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openrlhf_rad.evaluation.interval import MINIMUM_PROMPTS, Estimate
 from openrlhf_rad.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 
 # Elements of one block of draws: bounds the memory to some 100 MB for any number of answers.
 _BLOCK = 1_000_000
-
-#: Fewer prompts get no interval: draws from one or two hardly vary, and would look certain.
-MINIMUM_PROMPTS = 8
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval, in the unit of what is estimated; no interval is None."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 class Draws:

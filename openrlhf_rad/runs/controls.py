@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openrlhf_rad.runs.bootstrap import Estimate, Sampling
+from openrlhf_rad.evaluation.interval import Estimate
+from openrlhf_rad.evaluation.panel import layout
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.statistics import Comparison, compare_values, mean, paired_order
+from openrlhf_rad.runs.statistics import Comparison, paired_order, risk_row
+from openrlhf_rad.spectrum import MEAN
 
 # Shares and ratios from which a warning is given. A model that refuses well stays clear of them.
 _EMPTY, _SAME, _SHORT = 0.05, 0.5, 0.5
 
 
-def controls(
-    before: Sequence[Answer], after: Sequence[Answer], *, resamples: int = 2000, seed: int = 0
-) -> list[Comparison]:
+def controls(before: Sequence[Answer], after: Sequence[Answer]) -> list[Comparison]:
     """Rows for empty answers, their length and variety, and reward and cost by label.
 
     Args:
@@ -28,9 +28,7 @@ def controls(
 
     def row(name: str, label: str, kept: list[int], measure: str) -> Comparison:
         sides = [np.array([_measure(side[i], measure) for i in kept]) for side in (before, after)]
-        table = {name: (label, mean)}
-        sampling = Sampling([clusters[i] for i in kept], resamples, seed)
-        return compare_values(sampling, sides[0], sides[1], table)[0]
+        return risk_row(name, label, layout([clusters[i] for i in kept]), MEAN, (sides[0], sides[1]))
 
     everything = list(range(len(before)))
     rows = [
@@ -76,7 +74,7 @@ def _measure(answer: Answer, name: str) -> float:
 
 
 def _distinct(before: Sequence[Answer], after: Sequence[Answer]) -> Comparison:
-    """Shares of distinct texts. No interval: a bootstrap repeats answers, so it would only lower them."""
+    """Shares of distinct texts. No interval: it is not a mean over answers."""
     shares = [len({row["answer"].strip() for row in side}) / len(side) for side in (before, after)]
     difference = Estimate(shares[1] - shares[0])
     return Comparison(

@@ -1,22 +1,26 @@
-"""Before against after on held-out prompts: means, risks and dominance gaps with intervals."""
+"""Before against after on held-out prompts: means, risks and gaps, with the intervals of ``rad eval``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.errors import RadError
+from openrlhf_rad.evaluation.bands import Difference, difference
+from openrlhf_rad.evaluation.gaps import gaps
+from openrlhf_rad.evaluation.influence import fall, risk
+from openrlhf_rad.evaluation.interval import Estimate
+from openrlhf_rad.evaluation.panel import Panel, layout
+from openrlhf_rad.evaluation.process import quantile_levels
 from openrlhf_rad.profile import RiskProfile, cost_name, cost_names
-from openrlhf_rad.runs.bootstrap import Draws, Estimate, Sampling
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.spectrum import Spectrum, make_spectrum
+from openrlhf_rad.spectrum import MEAN, Spectrum, make_spectrum
 
 Array = NDArray[np.float64]
-Statistic = Callable[[Draws, Array], Array]
 
 _CVAR = make_spectrum("cvar", alpha=0.9)
 
@@ -41,44 +45,11 @@ class Comparison:
     difference: Estimate
 
 
-def mean(draw: Draws, ordered: Array) -> Array:
-    """The mean of each draw."""
-    return draw.mean(ordered)
-
-
-def var_90(draw: Draws, ordered: Array) -> Array:
-    """VaR₀.₉₀, the left-continuous 90 % quantile, of each draw."""
-    return draw.quantile(ordered, 0.9)
-
-
-def spectral(spectrum: Spectrum) -> Statistic:
-    """ρ_w of each draw (Eq. (8)), with weights integrated over one bin per answer."""
-    return lambda draw, ordered: draw.total(draw.bin_mass(spectrum) * ordered)
-
-
-_INDEPENDENT: dict[str, tuple[str, Statistic]] = {
-    "independent_mean": ("mean independent cost", mean),
-    "independent_cvar_90": ("CVaR 0.90 independent", spectral(_CVAR)),
-}
-
-
-def _cost_table(spectrum: Spectrum) -> dict[str, tuple[str, Statistic]]:
-    return {
-        "cost_mean": ("mean cost", mean),
-        "cost_var_90": ("VaR 0.90 of the cost", var_90),
-        "cost_cvar_90": ("CVaR 0.90 of the cost", spectral(_CVAR)),
-        "risk": ("risk of the profile", spectral(spectrum)),
-    }
-
-
 def compare(
     before: Sequence[Answer],
     after: Sequence[Answer],
     spectrum: Spectrum,
     independent: tuple[ArrayLike, ArrayLike] | None = None,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> list[Comparison]:
     """All rows of the report, in the cost's own units.
 
@@ -91,7 +62,7 @@ def compare(
         RadError: the prompts differ, or there are none.
     """
     order_before, order_after = paired_order(before, after)
-    sampling = Sampling([before[index]["prompt"] for index in order_before], resamples, seed)
+    panel = layout([before[index]["prompt"] for index in order_before])
 
     def aligned(before_b: ArrayLike, after_b: ArrayLike) -> tuple[Array, Array]:
         sides = np.asarray(before_b, dtype=np.float64), np.asarray(after_b, dtype=np.float64)
@@ -101,21 +72,23 @@ def compare(
     rewards = [[row["reward"] for row in side if row["reward"] is not None] for side in (before, after)]
     rows: list[Comparison] = []
     if len(rewards[0]) == len(rewards[1]) == len(before):
-        rows += compare_values(sampling, *aligned(*rewards), {"reward_mean": ("mean reward", mean)})
-    rows += compare_values(sampling, *costs, _cost_table(spectrum))
-    rows += _gaps(sampling, *costs, spectrum)
+        rows.append(risk_row("reward_mean", "mean reward", panel, MEAN, aligned(*rewards)))
+    rows += [
+        risk_row("cost_mean", "mean cost", panel, MEAN, costs),
+        quantile_row("cost_var_90", "VaR 0.90 of the cost", panel, 0.9, costs),
+        risk_row("cost_cvar_90", "CVaR 0.90 of the cost", panel, _CVAR, costs),
+        risk_row("risk", "risk of the profile", panel, spectrum, costs),
+        *_gaps(panel, spectrum, costs),
+    ]
     if independent is not None:
-        rows += compare_values(sampling, *aligned(*independent), _INDEPENDENT)
+        second = aligned(*independent)
+        rows.append(risk_row("independent_mean", "mean independent cost", panel, MEAN, second))
+        rows.append(risk_row("independent_cvar_90", "CVaR 0.90 independent", panel, _CVAR, second))
     return rows
 
 
 def compare_constraints(
-    before: Sequence[Answer],
-    after: Sequence[Answer],
-    profile: RiskProfile,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    before: Sequence[Answer], after: Sequence[Answer], profile: RiskProfile
 ) -> list[Comparison]:
     """The risk of each constraint on its own cost and its own prompts; no rows where there is one only.
 
@@ -134,9 +107,8 @@ def compare_constraints(
             continue
         name = None if single else cost_name(profile, one)
         sides = [np.array([_cost(side[i], name) for i in kept]) for side in (before, after)]
-        sampling = Sampling([before[i]["prompt"] for i in kept], resamples, seed)
-        table = {f"risk_{one.name}": (f"risk {one.name}", spectral(one.risk))}
-        rows += compare_values(sampling, sides[0], sides[1], table)
+        panel = layout([before[i]["prompt"] for i in kept])
+        rows.append(risk_row(f"risk_{one.name}", f"risk {one.name}", panel, one.risk, (sides[0], sides[1])))
     return rows
 
 
@@ -153,34 +125,44 @@ def _cost(answer: Answer, source: str | None) -> float:
     return costs[source]
 
 
-def compare_values(
-    sampling: Sampling, before_b: Array, after_b: Array, table: Mapping[str, tuple[str, Statistic]]
-) -> list[Comparison]:
-    """A row for each statistic {name: (label, statistic)} of values paired by position, shape (B,)."""
-    found: dict[str, list[tuple[Array, Array]]] = {name: [] for name in table}
-    for draw in sampling.draws():
-        sides = draw.ordered(before_b), draw.ordered(after_b)
-        for name, (_, statistic) in table.items():
-            found[name].append((statistic(draw, sides[0]), statistic(draw, sides[1])))
-    rows = []
-    for name, (label, _) in table.items():
-        before_r, after_r = (np.concatenate(side) for side in zip(*found[name], strict=True))
-        change = sampling.estimate(after_r - before_r)
-        rows.append(Comparison(name, label, sampling.estimate(before_r), sampling.estimate(after_r), change))
-    return rows
+def risk_row(
+    name: str, label: str, panel: Panel, spectrum: Spectrum, sides: tuple[Array, Array]
+) -> Comparison:
+    """A spectral risk, or with MEAN the mean, of values before and after, paired by position, shape (B,)."""
+    before, after = (risk(panel, spectrum, side_b).estimate() for side_b in sides)
+    return Comparison(name, label, before, after, fall(panel, spectrum, sides[1], sides[0]).estimate())
 
 
-def _gaps(sampling: Sampling, before_b: Array, after_b: Array, spectrum: Spectrum) -> list[Comparison]:
+def quantile_row(name: str, label: str, panel: Panel, level: float, sides: tuple[Array, Array]) -> Comparison:
+    """The left-continuous quantile at a level."""
+    none_b = np.zeros_like(sides[0])  # what does not vary adds nothing to the draws
+    before, after, change = (
+        _pointwise(panel, *pair, level) for pair in ((none_b, sides[0]), (none_b, sides[1]), sides)
+    )
+    return Comparison(name, label, before, after, change)
+
+
+def _pointwise(panel: Panel, before_b: Array, after_b: Array, level: float) -> Estimate:
+    """The difference of two quantiles, with an interval where prompts enough lie beyond them."""
+    moved = difference(panel, before_b, after_b, np.array([level]), draws=2000, seed=0)
+    value, draw_r = float(moved.value_k[0]), moved.draw_rk[:, 0]
+    low, high = (float(end) for end in np.quantile(draw_r, [0.025, 0.975], method="nearest"))
+    if not (quantile_levels(panel.prompts, level, level).size and np.isfinite([low, high]).all()):
+        return Estimate(value)
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def _gaps(panel: Panel, spectrum: Spectrum, costs: tuple[Array, Array]) -> list[Comparison]:
     """L_w(after, before), how far the costs now lie below, and L_w(before, after), how far above."""
-    below, above = [], []
-    for draw in sampling.draws():
-        mass, rise = draw.bin_mass(spectrum), draw.ordered(after_b) - draw.ordered(before_b)
-        below.append(draw.total(mass * np.maximum(-rise, 0.0)))
-        above.append(draw.total(mass * np.maximum(rise, 0.0)))
+    level_k = quantile_levels(panel.prompts, expected=1.0)
+    moved = Difference(level_k, level_k, np.empty((0, 0)))  # of a single prompt
+    if level_k.size:
+        moved = difference(panel, *costs, level_k, draws=2000, seed=0)
+    found = gaps(spectrum, costs, moved, fall(panel, spectrum, *costs), 0.95)
     label = "quantiles {} before"
     return [
-        Comparison(GAP_BELOW, label.format("below"), None, None, sampling.estimate(np.concatenate(below))),
-        Comparison(GAP_ABOVE, label.format("above"), None, None, sampling.estimate(np.concatenate(above))),
+        Comparison(GAP_BELOW, label.format("below"), None, None, found.below),
+        Comparison(GAP_ABOVE, label.format("above"), None, None, found.above),
     ]
 
 

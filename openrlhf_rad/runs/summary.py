@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.runs.bootstrap import MINIMUM_PROMPTS
+from openrlhf_rad.evaluation.interval import METHOD
 from openrlhf_rad.runs.controls import controls, warnings
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
@@ -66,7 +66,7 @@ def build_summary(folder: RunFolder, independent_cost: IndependentCost | None = 
         ],
         "rows": [asdict(row) for row in rows],
         "controls": [asdict(row) for row in checks],
-        "interval": "95 % percentile bootstrap over prompts, 2000 draws, paired",
+        "interval": METHOD,
         "versions": versions(),
     }
 
@@ -108,8 +108,8 @@ def _sentence(row: Comparison) -> str:
     change = row.difference
     name = f"{row.label[0].upper()}{row.label[1:]}"
     if change.low is None or change.high is None:
-        few = f"fewer than {MINIMUM_PROMPTS} prompts give no interval"
-        return f"{name}: no change shown; {number(change.value)}, and {few}."
+        none = "there is no interval: it rests on too few answers, or none of them changed"
+        return f"{name}: no change shown; {number(change.value)}, and {none}."
     if not change.excludes_zero:
         interval = f"[{number(change.low)}, {number(change.high)}]"
         return f"{name}: no change shown; {number(change.value)}, and the interval {interval} includes 0."
@@ -125,7 +125,7 @@ def _disagreement(rows: Sequence[Comparison]) -> list[str]:
     for trained, independent in (("cost_mean", "independent_mean"), ("risk", "independent_cvar_90")):
         second = named.get(independent)
         first = named[trained].difference
-        if second is None or not (first.excludes_zero and first.value < 0):
+        if second is None or second.difference.low is None or not (first.excludes_zero and first.value < 0):
             continue
         if second.difference.excludes_zero and second.difference.value < 0:
             continue

@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from openrlhf_rad.composed import make_piecewise
 from openrlhf_rad.evaluation.bands import difference, quantile_curve
-from openrlhf_rad.evaluation.influence import average, effective_share, fall, ratio, risk, risk_influence
-from openrlhf_rad.evaluation.interval import infer, share_estimate
+from openrlhf_rad.evaluation.influence import (
+    average,
+    fall,
+    influences,
+    prompts_needed,
+    ratio,
+    reliance,
+    risk,
+    risk_influence,
+)
+from openrlhf_rad.evaluation.interval import Reliance, hill, infer, share_estimate
 from openrlhf_rad.evaluation.process import at_rank, process, quantile_levels
 from openrlhf_rad.runs.bootstrap import Draws
 from openrlhf_rad.spectrum import make_spectrum
@@ -14,6 +24,7 @@ from openrlhf_rad.spectrum import make_spectrum
 CVAR = make_spectrum("cvar", alpha=0.9)
 WANG = make_spectrum("wang", eta=0.75)
 MEAN = make_spectrum("mean")
+STEPS = make_piecewise([(0.0, 0.5), (0.9, 1.0), (0.99, 10.0)])
 
 
 @pytest.mark.parametrize("spectrum", [MEAN, CVAR, WANG, make_spectrum("power", gamma=3.0)], ids=str)
@@ -44,9 +55,9 @@ def test_standard_errors_against_the_clustered_bootstrap(panel):
 def test_mean_of_single_answers_is_the_t_interval(panel):
     value_b = np.random.default_rng(2).normal(3, 2, 60)
     value_b = np.concatenate([value_b, 6 - value_b])  # no skewness, so both intervals agree
-    found = average(panel(np.ones(120, int)), value_b).estimate()
-    theirs = stats.ttest_1samp(value_b, 0).confidence_interval()
-    assert (found.low, found.high) == pytest.approx(tuple(theirs))
+    held = average(panel(np.ones(120, int)), value_b)
+    found, theirs = held.estimate(), stats.t(held.freedom - 1, value_b.mean(), stats.sem(value_b))
+    assert (found.low, found.high) == pytest.approx(theirs.interval(0.95))
 
 
 def test_hall_s_interval_reaches_further_on_the_side_of_the_tail(panel):
@@ -55,10 +66,87 @@ def test_hall_s_interval_reaches_further_on_the_side_of_the_tail(panel):
     assert found.high - found.value > found.value - found.low
 
 
-def test_effective_share_in_closed_form():
-    assert effective_share(CVAR) == pytest.approx(0.1)
-    assert effective_share(MEAN) == 1
-    assert effective_share(make_spectrum("linear")) == pytest.approx(0.75, rel=1e-4)
+def test_several_samples_at_once_are_each_by_itself():
+    cost_rb = np.random.default_rng(11).lognormal(size=(3, 50)).round(1)  # with ties
+    for spectrum in (MEAN, CVAR, WANG):
+        value_r, influence_rb = influences(spectrum, cost_rb, np.argsort(cost_rb, axis=1, kind="stable"))
+        for cost_b, value, influence_b in zip(cost_rb, value_r, influence_rb, strict=True):
+            alone = risk_influence(spectrum, cost_b)
+            assert value == pytest.approx(alone[0])
+            assert influence_b == pytest.approx(alone[1])
+
+
+def test_what_a_risk_rests_on_in_closed_form():
+    """1/max φ, at most a quarter if uneven; Wang gives its heaviest answer the mass Φ(η − Φ⁻¹(1 − 1/n))."""
+    for spectrum, share in (
+        (MEAN, 1),
+        (CVAR, 0.1),
+        (make_spectrum("linear"), 0.25),
+        (make_spectrum("power", gamma=5.0), 0.2),
+        (make_spectrum("exponential", kappa=2.0), 0.25),
+        (STEPS, 0.064),
+    ):
+        found = reliance(spectrum, 100_000, 100_000)
+        assert found.share == pytest.approx(share, rel=1e-3), spectrum
+        assert not found.rising, spectrum
+    found = reliance(WANG, 1000, 1000)
+    assert found.share == pytest.approx(1 / (1000 * stats.norm.cdf(0.75 - stats.norm.ppf(0.999))))
+    assert found.rising
+
+
+def test_prompts_asked_for_are_the_least(panel):
+    """Also where the heaviest weight grows with the answers: twice of them rest on less than twice."""
+    red, blue = np.random.default_rng(12).normal(size=(2, 200))
+    for spectrum in (MEAN, CVAR, WANG, make_spectrum("wang", eta=1.0)):
+        found = fall(panel([1] * 200), spectrum, red, blue)
+        needed = prompts_needed(found, spectrum, 50)
+        if found.effective >= 50:
+            assert needed == 200
+        else:
+            assert needed * reliance(spectrum, needed, needed).share >= 50 - 1e-6
+            assert (needed - 2) * reliance(spectrum, needed - 2, needed - 2).share < 50
+
+
+def test_freedom_is_that_of_the_influences(panel):
+    """(Σu²)²/Σu⁴: P for ±1, P/3 for normal ones, 1 for a single one; t takes it."""
+    signs = np.tile([1.0, -1.0], 200)
+    assert average(panel([1] * 400), signs).freedom == pytest.approx(400)
+    normal = stats.norm.ppf((np.arange(4000) + 0.5) / 4000)
+    assert average(panel([1] * 4000), normal).freedom == pytest.approx(4000 / 3, rel=0.02)
+    value_b = np.concatenate([np.tile([1.0, -1.0], 50), [8.0, -8.0]])
+    found = average(panel([1] * 102), value_b)
+    assert found.freedom == pytest.approx(228**2 / (100 + 2 * 8**4))
+    reach = (found.estimate().high - found.value) / found.error
+    assert reach == pytest.approx(stats.t.ppf(0.975, found.freedom - 1))
+
+
+def test_hill_against_the_closed_form_of_a_pareto_tail():
+    """The mean of log(x_i/x_{k+1}) of exact Pareto quantiles is 1/α."""
+    size = 100_000
+    upper = ((np.arange(size) + 0.5) / size) ** (-1 / 1.5)
+    assert hill(upper, 1000) == pytest.approx(1 / 1.5, rel=0.01)
+    assert hill(np.repeat([1.0, 50.0], [990, 10]), 31) == 0  # two values have no tail
+    assert hill(np.zeros(100), 10) == 0
+
+
+@pytest.mark.parametrize(("alpha", "refused"), [(1.0, True), (4.0, False)])
+def test_no_interval_where_the_variance_looks_infinite(alpha, refused, panel):
+    """Costs of a Pareto distribution have a variance where α > 2."""
+    rng = np.random.default_rng(13)
+    red, blue = np.zeros(2000), rng.pareto(alpha, 2000)
+    found = fall(panel([1] * 2000), MEAN, red, blue)
+    assert found.infinite == refused
+    assert (found.estimate().low is None) == (found.cautious(0.95) is None) == refused
+
+
+def test_answers_to_a_prompt_count_as_clustered_whatever_the_sample_shows():
+    """Eight answers a prompt that cancel: they look more than independent, and count as n/(1 + 7/10)."""
+    influence_p = np.tile([1e-3, -1e-3], 50)
+    found = infer(0.0, influence_p, 1.0, np.full(100, 8), Reliance(tail=0))
+    assert found.independent == pytest.approx(800 / (1 + 0.1 * 7))
+    assert infer(0.0, influence_p, 1.0, np.ones(100)).independent == pytest.approx(100)
+    uneven = infer(0.0, influence_p, 1.0, np.tile([1, 9], 50))  # the mean answer is one of 8.2
+    assert uneven.independent == pytest.approx(500 / (1 + 0.1 * (82 / 10 - 1)))
 
 
 def test_copies_of_an_answer_are_no_new_evidence(panel):
@@ -80,19 +168,32 @@ def test_ratio_against_the_delta_method_by_bootstrap(panel):
 
 
 def test_shares_have_wilson_s_interval(panel):
-    value_b = np.repeat([1.0, 0.0], [30, 70])
-    theirs = stats.binomtest(30, 100).proportion_ci(method="wilson")
-    found = share_estimate(30, average(panel([1] * 100), value_b))
-    assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=3e-3)
-    none = share_estimate(0, average(panel([1] * 100), np.zeros(100)))
-    assert none.low == 0
-    assert none.high == pytest.approx(stats.binomtest(0, 100).proportion_ci(method="wilson").high)
+    for hits in (0, 30, 100):
+        value_b = np.repeat([1.0, 0.0], [hits, 100 - hits])
+        theirs = stats.binomtest(hits, 100).proportion_ci(method="wilson")
+        found = share_estimate(average(panel([1] * 100), value_b))
+        assert (found.low, found.high) == pytest.approx(tuple(theirs))
+
+
+def test_shares_of_few_prompts_have_korn_and_graubard_s_effective_number(panel):
+    """n* = p(1 − p)/s²·(z/t)², t with (Σu²)²/Σu⁴ freedom; at least as if a prompt's answers were alike."""
+    hits_p = np.repeat([0, 1, 4], [80, 12, 8])
+    value_b = (np.arange(4) < hits_p[:, None]).ravel().astype(float)
+    found = share_estimate(average(panel([4] * 100), value_b))
+    share, residual_p = value_b.mean(), hits_p - 4 * value_b.mean()
+    variance = (residual_p**2).sum() / 400**2 * 100 / 99
+    freedom = (residual_p**2).sum() ** 2 / (residual_p**4).sum()
+    size = share * (1 - share) / variance * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, freedom)) ** 2
+    size = max(size, 100)
+    z = stats.norm.ppf(0.975)
+    for end in (found.low, found.high):  # Wilson's ends lie z standard errors from the share
+        assert (end - share) ** 2 == pytest.approx(z**2 * end * (1 - end) / size)
 
 
 def test_no_interval_for_few_prompts_or_without_variation(panel):
     assert average(panel([1] * 5), np.arange(5.0)).estimate().low is None
     assert average(panel([1] * 50), np.ones(50)).estimate().low is None
-    assert infer(1.0, np.zeros(3), 0.0, 3).error == 0
+    assert infer(1.0, np.zeros(3), 0.0, np.ones(3)).error == 0
 
 
 def test_process_against_plain_loops(panel):

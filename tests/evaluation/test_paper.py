@@ -63,9 +63,9 @@ def test_without_rewards_nothing_is_split(panel):
 def test_table_3_is_the_difference_of_the_gaps(spectrum, panel):
     """Eq. (16), with the gaps of openrlhf_rad.transport as the second way to it."""
     rng = np.random.default_rng(0)
-    red, blue = rng.lognormal(size=360), rng.lognormal(0.1, 0.6, 360)
-    held = panel([3] * 120, {"red": red, "blue": blue})
-    weight_n = spectrum.weights(360)
+    red, blue = rng.normal(size=1800), rng.normal(0.1, 0.6, 1800)
+    held = panel([3] * 600, {"red": red, "blue": blue})
+    weight_n = spectrum.weights(1800)
     below, above = dominance_gap(blue, red, weight_n), dominance_gap(red, blue, weight_n)
     table = dominance(held, "red", "blue", spectrum, 0.95)
     assert table["weighted"].value == pytest.approx(below - above)
