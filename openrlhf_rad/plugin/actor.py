@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,12 +11,14 @@ from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from openrlhf_rad import processor
+from openrlhf_rad.errors import RunError
 from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.lora import merged_at_sync
 from openrlhf_rad.plugin.loss import ReinforceLoss
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.seeding import reseed, seed_of
 from openrlhf_rad.runs import checkpoints
+from openrlhf_rad.runs.storage import write_atomically
 
 
 class Resumable:
@@ -64,6 +67,38 @@ class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # typ
     """OpenRLHF's policy actor, resumable."""
 
     group = checkpoints.GROUPS[0]
+    card: tuple[str, str] | None = None
+
+    def load_weights(self, tag: str) -> None:
+        """Take the model of a checkpoint, to be sampled from or exported; the optimizer stays as it is."""
+        folder = Path(self.strategy.args.ckpt.path) / self.group
+        found, _ = self.strategy.load_ckpt(
+            self.actor.model,
+            str(folder),
+            tag=tag,
+            load_optimizer_states=False,
+            load_lr_scheduler_states=False,
+            load_module_only=True,
+        )
+        if found is None:
+            raise RunError(f"{folder / tag} cannot be loaded; the log says why")
+
+    def name_model(self, name: str, card: str) -> None:
+        """What ``model/`` will be called, and the notice that it will carry."""
+        self.card = name, card
+
+    def save_model(self) -> None:
+        """Export as OpenRLHF does, with the name and the notice."""
+        super().save_model()
+        out = Path(self.strategy.args.ckpt.output_dir)
+        if self.card is None or not self.strategy.is_rank_0():
+            return
+        name, card = self.card
+        write_atomically(out / "README.md", card)
+        config = out / "config.json"
+        if config.is_file():  # adapters have none
+            held = {**json.loads(config.read_text(encoding="utf-8")), "_name_or_path": name}
+            write_atomically(config, json.dumps(held, indent=2) + "\n")
 
     def broadcast_to_vllm(self) -> None:
         """Hand the weights to the engines; adapters go out merged into the weights that they adapt."""

@@ -24,6 +24,7 @@ from openrlhf_rad.plugin.rollout import SharedTokenizer
 from openrlhf_rad.plugin.samples import OrderedSamples
 from openrlhf_rad.plugin.sampling import AnswerSampler, costs_of, heldout_dataset, reference_indices, rows
 from openrlhf_rad.plugin.seeding import reseed, seed_of
+from openrlhf_rad.plugin.shipping import ship
 from openrlhf_rad.reference import read_costs
 from openrlhf_rad.runs.folder import Kind, Reference, RunFolder
 from openrlhf_rad.watches import Alarm, Watches, at_start
@@ -99,6 +100,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         Before any update: the engines hold π_ref, also where a checkpoint is gone on from.
         """
         self.states: dict[str, Any] = super().init_checkpoint_states()
+        self.last = self.states["global_step"], self.states
         state = self._own_state()
         self.folder.rewind(self.states["global_step"])
         self.reference = self._reference(state)
@@ -113,14 +115,16 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         check_clip(self.args.reward.clip_range, self.constraints.score_bound())
         self.experience_maker.constraints = self.constraints
         self.watches = Watches.of(self.options.profile, fixed_dual=self.options.fixed_dual is not None)
-        if state is None:
-            self._answer_heldout("before")
-        else:
+        if state is not None:
             restore(self, state)
+        elif self.options.heldout is not None:
+            self.folder.write_answers("before", self.heldout_answers("before"))
 
     def end(self) -> None:
-        """Answer the held-out prompts again, after the last update."""
-        self._answer_heldout("after")
+        """Answer the held-out prompts again, after the last update, and settle which model is exported."""
+        if self.options.heldout is not None:
+            self.folder.write_answers("after", self.heldout_answers("after"))
+        ship(self)
 
     def init_checkpoint_states(self) -> dict[str, Any]:
         """OpenRLHF's own states, as the run began with them."""
@@ -169,13 +173,13 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         self._sound(at_start(self.options.profile, texts, Scored(costs, labels, prompts)))
         return Reference(costs, np.array([row["reward"] for row in answers]), prompts, labels)
 
-    def _answer_heldout(self, moment: Kind) -> None:
-        if self.options.heldout is None:
-            return
+    def heldout_answers(self, moment: Kind) -> list[dict[str, Any]]:
+        """Scored answers to the held-out prompts by the weights that the engines hold."""
+        assert self.options.heldout is not None
         dataset = heldout_dataset(self.options.heldout, self.strategy, self.tokenizer)
         indices = [*range(len(dataset))] * self.options.heldout_samples
         self.samples_generator.begin(f"held out {moment}")
-        self.folder.write_answers(moment, self.sampler.sample(dataset, indices))
+        return self.sampler.sample(dataset, indices)
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
         """OpenRLHF's gradient steps; what they draw follows from the seed and the step."""
@@ -225,6 +229,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         states["rad"] = capture(self)
         # OpenRLHF would begin an episode again whose last prompts are used up.
         states["episode"] = states.get("episode", 0) + self.samples_generator.episode_is_over
+        self.last = global_step, states
         self.folder.flush()
         super().save_logs_and_checkpoints(global_step, logs_dict, states)
         self._sound(alarms)

@@ -74,6 +74,12 @@ def seal(folder: Path, tag: str, profile: str, number_format: str = "") -> None:
 
 def newest(path: Path) -> Checkpoint | None:
     """The latest checkpoint that is whole for every model; None where there is none."""
+    # Of a step saved twice, as best and in turn, either will do.
+    return max(whole(path), key=lambda one: (one.step, one.tag), default=None)
+
+
+def whole(path: Path) -> list[Checkpoint]:
+    """The checkpoints that are whole for every model."""
     groups = [path / group for group in GROUPS if (path / group).is_dir()]
     tags = {entry.name for entry in groups[0].iterdir() if entry.is_dir()} if groups else set()
     found = []
@@ -81,12 +87,11 @@ def newest(path: Path) -> Checkpoint | None:
         manifests = [_manifest(group, tag) for group in groups]
         step = _TAG.fullmatch(tag)
         if step and all(manifests):
-            # Of a step saved twice, as best and in turn, either will do.
             first: dict[str, Any] = manifests[0]  # type: ignore[assignment]
             found.append(
                 Checkpoint(path, tag, int(step[1]), first["profile"], first.get("number_format", ""))
             )
-    return max(found, key=lambda one: (one.step, one.tag), default=None)
+    return found
 
 
 def settle(path: Path) -> Checkpoint | None:

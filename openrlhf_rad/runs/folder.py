@@ -25,6 +25,8 @@ Kind = Literal["before", "after"]
 
 COMMAND, PROFILE, METRICS, SAMPLES = "command.txt", "profile.resolved.yaml", "metrics.jsonl", "samples.jsonl"
 REFERENCE, SUMMARY, LOG, PLOTS, MODEL = "reference_costs.npz", "summary.json", "train.log", "plots", "model"
+#: Which step's model ships and why; the held-out answers of each that was judged.
+SELECTION, CANDIDATES = "selection.json", "candidates"
 #: The page that `rad report` writes beside the records.
 PAGE = "report.html"
 #: What the watches of a run said, a line each.
@@ -42,6 +44,8 @@ FILES = {
     MODEL,
     PAGE,
     ALARMS,
+    SELECTION,
+    CANDIDATES,
     *HELD_OUT.values(),
 }
 
@@ -161,7 +165,12 @@ class RunFolder:
 
             if path.is_file():
                 cut_lines(path, kept)
-        later = [SUMMARY, HELD_OUT["after"], *([REFERENCE, HELD_OUT["before"]] if step == 0 else [])]
+        later = [
+            SUMMARY,
+            SELECTION,
+            HELD_OUT["after"],
+            *([REFERENCE, HELD_OUT["before"]] if step == 0 else []),
+        ]
         for name in later:
             (self.path / name).unlink(missing_ok=True)
 
@@ -192,6 +201,13 @@ class RunFolder:
         name = HELD_OUT[kind]
         lines = [records.answer_line(row, f"{name}:{number}") for number, row in enumerate(rows, 1)]
         write_atomically(self.path / name, "".join(lines))
+
+    def write_candidate(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Record the held-out answers of a step whose model may ship."""
+        path = self.path / CANDIDATES / f"step{step}.jsonl"
+        own_folder(path.parent)
+        lines = [records.answer_line(row, f"{path.name}:{number}") for number, row in enumerate(rows, 1)]
+        write_atomically(path, "".join(lines))
 
     def read_answers(self, kind: Kind) -> list[records.Answer]:
         """The held-out answers from before or after training."""
@@ -235,6 +251,20 @@ class RunFolder:
                 f"{path}: the reference costs cannot be read ({error}); the file must hold costs, rewards,"
                 " prompts and labels; remove it and sample the reference again"
             ) from None
+
+    def write_selection(self, selection: Mapping[str, Any]) -> None:
+        """Record which step's model ships and why."""
+        write_atomically(
+            self.path / SELECTION, json.dumps(selection, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        )
+
+    def read_selection(self) -> dict[str, Any] | None:
+        """Which step's model ships and why; None of a run that judged none."""
+        path = self.path / SELECTION
+        if not path.is_file():
+            return None
+        selection: dict[str, Any] = records.parse_line(path.read_text(encoding="utf-8"), str(path))
+        return selection
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Record the summary."""

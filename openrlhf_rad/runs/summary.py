@@ -51,14 +51,19 @@ def build_summary(folder: RunFolder, independent_cost: IndependentCost | None = 
     rows = [*compare(before, after, profile.risk, second), *compare_constraints(before, after, profile)]
     checks = controls(before, after)
     metrics = folder.read_metrics()
+    shipped = folder.read_selection()
+    told = [shipped["reason"]] if shipped else []
+    feasible = shipped is None or shipped["feasible"]
     return {
         "profile": {"name": profile.name, "hash": profile.hash, "risk": str(profile.risk)},
         "prompts": len({row["prompt"] for row in before}),
         "answers": len(after),
         "steps": len(metrics),
         "seconds": sum(row.get("seconds_step") or 0.0 for row in metrics),
-        "verdict": verdict(rows),
+        "model": shipped,
+        "verdict": [*verdict(rows), *(told if feasible else [])],
         "warnings": [
+            *([] if feasible else told),
             *profile.warnings,
             *folder.read_alarms(),
             *warnings(checks, len(after)),

@@ -1,0 +1,188 @@
+"""Which of a run's models ships: the one of highest reward that surely meets the profile's constraints.
+
+A candidate's answers to held-out prompts are compared with those from before training, by the forms of
+:mod:`openrlhf_rad.constraint` and the bounds of ``rad eval``, one-sided with the confidence of the profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from openrlhf_rad.errors import ReferenceCostError
+from openrlhf_rad.evaluation.bands import Difference, difference
+from openrlhf_rad.evaluation.constraints import Part, parts
+from openrlhf_rad.evaluation.costs import costs_of
+from openrlhf_rad.evaluation.gaps import gaps
+from openrlhf_rad.evaluation.influence import average, fall
+from openrlhf_rad.evaluation.panel import Panel
+from openrlhf_rad.evaluation.process import quantile_levels
+from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.reference import Ask, resolve
+from openrlhf_rad.runs.summary import number
+
+RED, BLUE = "before", "after"
+#: Held-out answers as in a run's folder: prompt, label, reward, cost; costs where there are several.
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How far a candidate is from meeting a constraint, in spreads of the costs from before training.
+
+    Attributes:
+        violation: positive where it is violated; None where no held-out prompt is under the constraint.
+        bound: its upper bound; None where the answers are too few for one.
+    """
+
+    constraint: str
+    violation: float | None
+    bound: float | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The model of a step, judged; ``reward`` is the mean of its held-out answers."""
+
+    step: int
+    reward: float
+    findings: Sequence[Finding]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it surely meets every constraint."""
+        return all(one.bound is not None and one.bound <= 0 for one in self.findings)
+
+    @property
+    def rank(self) -> tuple[bool, bool, float, float]:
+        """The greatest ships: surely feasible, else by the estimate; of those by reward, else the nearest."""
+        known = [one.violation for one in self.findings if one.violation is not None]
+        worst = max(known, default=0.0)
+        met = worst <= 0
+        return self.feasible, met, self.reward if met else 0.0, 0.0 if met else -worst
+
+
+def judge(profile: RiskProfile, step: int, before: Rows, after: Rows, seed: int = 0) -> Candidate:
+    """A candidate by its answers to the held-out prompts, in the order of those from before training."""
+    panel = paired(profile, before, after)
+    findings = [_finding(part, profile, seed) for part in parts(profile, panel)]
+    return Candidate(step, float(np.mean([row["reward"] for row in after])), findings)
+
+
+def paired(profile: RiskProfile, before: Rows, after: Rows) -> Panel:
+    """Both models' answers in one order, by prompt."""
+    prompts = [row["prompt"] for row in before]
+    number_of = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    prompt_b = np.array([number_of[prompt] for prompt in prompts])
+    order = np.argsort(prompt_b, kind="stable")
+    size_p = np.bincount(prompt_b)
+    label_b = [row.get("label") or "" for row in before]
+    segments = tuple(sorted({label for label in label_b if label}))
+    start_p = np.cumsum(size_p) - size_p
+    held = {"": -1, **{name: place for place, name in enumerate(segments)}}
+    segment_p = np.array([held[label_b[order[start]]] for start in start_p], dtype=np.int32)
+    rows = {RED: before, BLUE: after}
+    costs = {
+        cost.name: {
+            side: np.array([_cost(answers[place], cost.source) for place in order], dtype=np.float64)
+            for side, answers in rows.items()
+        }
+        for cost in costs_of(profile)
+    }
+    return Panel(
+        start_p,
+        size_p,
+        segment_p,
+        segments,
+        next(iter(costs.values())),
+        {},
+        {side: order.astype(np.int64) for side in rows},
+        costs,
+    )
+
+
+def _cost(row: Mapping[str, Any], source: str) -> float:
+    """An answer's cost of one source; a record holds the costs by name where there are several."""
+    costs = row.get("costs")
+    return float(row["cost"] if costs is None else costs[source])
+
+
+def _finding(part: Part, profile: RiskProfile, seed: int) -> Finding:
+    one = part.constraint
+    if not part.panel.prompts:
+        return Finding(one.name, None, None)
+    red_b = part.panel.cost[RED]
+    try:
+        ask = resolve(one.settings, one.risk, red_b)
+    except ReferenceCostError:  # a held-out answer below the floor: nothing is sure
+        return Finding(one.name, None, None)
+    spread = float(red_b.std()) or 1.0
+    value, bound = _violation(part, ask, 1 - profile.evaluate.confidence, profile.evaluate.resamples, seed)
+    return Finding(one.name, value / spread, None if bound is None else bound / spread)
+
+
+def _violation(part: Part, ask: Ask, tail: float, draws: int, seed: int) -> tuple[float, float | None]:
+    """How far a constraint is from being met and the bound above it, in the cost's own units."""
+    panel, risk, form = part.panel, ask.risk, ask.settings.form
+    red_b, blue_b = panel.cost[RED], panel.cost[BLUE]
+    if form == "expected":
+        mean = average(panel, blue_b)
+        return mean.value - ask.level, mean.upper(tail) - ask.level if mean.certain else None
+    if form == "spectral":
+        less = fall(panel, risk, red_b, blue_b)
+        return ask.level - less.value, ask.level - less.lower(tail) if less.certain else None
+    moved_b = np.maximum(red_b - ask.shift, ask.least) if form == "no_worse" else red_b + ask.shift
+    level_k = quantile_levels(panel.prompts, expected=1.0)
+    moved = Difference(level_k, level_k, np.empty((0, 0)))
+    if level_k.size:
+        moved = difference(panel, moved_b, blue_b, level_k, draws=draws, seed=seed)
+    costs = moved_b, blue_b
+    found = gaps(risk, costs, moved, fall(panel, risk, *costs), 1 - 2 * tail)
+    if form == "no_worse":
+        high = found.above.high
+        return found.above.value - ask.level, None if high is None else high - ask.level
+    asked, low = ask.level + ask.shift, found.below.low
+    return asked - found.below.value, None if low is None else asked - low
+
+
+def reason(candidates: Sequence[Candidate], chosen: Candidate, confidence: float) -> str:
+    """Which step ships and why, in a sentence or two."""
+    sure = f"with {100 * confidence:g} % confidence on held-out answers"
+    if not chosen.feasible:
+        met = all((one.violation or 0) <= 0 for one in chosen.findings)
+        best = "" if len(candidates) == 1 else f", the {'best by the estimate' if met else 'nearest'}"
+        told = "; ".join(_told(one) for one in chosen.findings if one.bound is None or one.bound > 0)
+        return (
+            f"No candidate ({_steps(candidates)}) is shown to meet its constraint {sure}. model/ is of step"
+            f" {chosen.step}{best}: {told}."
+        )
+    text = f"model/ is of step {chosen.step}: it meets its constraint {sure}"
+    others = [one for one in candidates if one.feasible]
+    if len(candidates) == 1:
+        return f"{text}."
+    if len(others) == 1:
+        return f"{text}, the only candidate that does (candidates: {_steps(candidates)})."
+    return (
+        f"{text}; of those that do ({_steps(others)}) it has the highest reward, {number(chosen.reward)}"
+        f" (candidates: {_steps(candidates)})."
+    )
+
+
+def _steps(candidates: Sequence[Candidate]) -> str:
+    steps = sorted(one.step for one in candidates)
+    return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
+
+
+def _told(one: Finding) -> str:
+    """Why a constraint is not shown to be met."""
+    if one.violation is None:
+        return f"no held-out prompt is under constraint {one.constraint}"
+    spreads = f"{number(abs(one.violation))} spreads"
+    says = f"is violated by {spreads}" if one.violation > 0 else f"holds with {spreads} to spare"
+    worst = "and the answers are too few for a bound"
+    if one.bound is not None:
+        worst = f"at worst {'' if one.violation > 0 else 'it is violated '}by {number(one.bound)}"
+    return f"constraint {one.constraint} {says} by the estimate, {worst}"
