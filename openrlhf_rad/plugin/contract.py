@@ -96,6 +96,11 @@ SIGNATURES = {
     ),
     f"{_RAY}.ppo_actor:PolicyModelActor.broadcast_to_vllm": "self",
     f"{_RAY}.ppo_actor:PolicyModelActor.save_checkpoint": "self tag client_states= metric_value= metric_key=",
+    f"{_RAY}.ppo_actor:PolicyModelActor.save_model": "self",
+    "openrlhf.utils.deepspeed.deepspeed:DeepspeedStrategy.load_ckpt": (
+        "self model load_dir tag= load_module_strict= load_optimizer_states= load_lr_scheduler_states="
+        " load_module_only="
+    ),
     f"{_RAY}.ppo_critic:CriticModelActor.init_model_from_pretrained": "self strategy pretrain max_steps",
     f"{_RAY}.ppo_critic:CriticModelActor.save_checkpoint": "self tag metric_value= metric_key=",
     "openrlhf.utils.distributed_util:torch_dist_barrier_and_cuda_sync": "",
