@@ -69,7 +69,9 @@ def main(options: Options) -> int:
         if options.dry_run:
             print(rehearsal(job))
             job.plan.check(job.sources)
+            check_models(job)
             return 0
+        check_models(job)
         with stoppable(), progress() as show:
             data = run(job, show)
         # A window that opens by itself would hold the command up.
@@ -167,6 +169,21 @@ def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]
         elif preset is not None:
             found[family(one)] = Rating("cost", preset.cost[0], place(preset.cost[1], Path()))
     return found
+
+
+def check_models(job: Job) -> None:
+    """Raise ConfigError for a model that is to rate and lacks a weight, before anything starts."""
+    from openrlhf_rad.plugin.ratings.models import RatingModel, problems
+
+    ratings = {rating for source in job.sources for _, rating, _ in job.plan.ratings(source)}
+    places = {"cost": "cost.model", "reward": "--reward"}
+    models = [
+        RatingModel(places[rating.role], rating.location, rating.role)
+        for rating in sorted(ratings, key=lambda rating: (rating.role, rating.location))
+        if rating.kind == "model"
+    ]
+    if found := problems(models):
+        raise ConfigError("\n".join(found))
 
 
 def rehearsal(job: Job) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin import command_line, compatibility
+from openrlhf_rad.plugin.ratings.models import training_problems
 from openrlhf_rad.plugin.resume import check_profile
 from openrlhf_rad.profile import CostSource, cost_names
 from openrlhf_rad.runs.folder import SUMMARY, RunFolder
@@ -72,6 +73,10 @@ def _models(plan: Plan) -> Problems:
             yield f"{name} is {text}; there is no such folder; check it, or name one of a hub as org/name"
         elif path.is_dir() and not (path / "config.json").is_file():
             yield f"{name} is {text}; the folder holds no config.json; name that of a Hugging Face model"
+    # A bare flag has no value, and says yes.
+    yield from training_problems(
+        lambda name: name in plan.flags and (flag.value(plan.flags, name) or True), plan.profile
+    )
 
 
 def notes(plan: Plan) -> list[str]:

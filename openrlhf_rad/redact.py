@@ -13,7 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 #: What stands in the place of a secret. An address that holds it is still an address.
 HIDDEN = "***"
 
-_URL = re.compile(r"\bhttps?://[^\s'\"<>]+", re.IGNORECASE)
+# A comma before another address is between two.
+_URL = re.compile(r"\bhttps?://(?:(?!,https?://)[^\s'\"<>])+", re.IGNORECASE)
 _SECRET_WORDS = {"key", "apikey", "token", "secret", "password", "passwd", "pwd", "auth", "bearer"}
 _SECRET_WORDS |= {"credential", "credentials", "authorization"}
 # Names of columns of a data set, not keys to anything.

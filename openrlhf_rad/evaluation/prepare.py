@@ -138,6 +138,11 @@ def _row(item: TableRow, names: Mapping[str, str], kept: Sequence[str], problems
         rule = "it must be true or false, or be left out; mend the row"
         problems.append(f"{item.place}: finished is {shown(row['finished'])}; {rule}")
     row["finished"] = _TRUTH.get(said)
+    # The prompt as it was sent, or whether it is that itself, as in the tables of a run.
+    row["sent"] = _TRUTH.get(str(row["sent"]).lower(), row["sent"]) or None
+    if row["sent"] is not True and not isinstance(row["sent"], str | None):
+        rule = "it must be a text, true, or be left out; mend the row"
+        problems.append(f"{item.place}: sent is {shown(row['sent'])}; {rule}")
     row["prompt"], messages = prompt_of(item, names["prompt"], problems)
     row["messages"] = list(messages)
     row["answer"] = text(item, names["answer"], problems, blank=True)

@@ -15,6 +15,7 @@ from openrlhf_rad.errors import RunError
 from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.lora import merged_at_sync
 from openrlhf_rad.plugin.loss import ReinforceLoss
+from openrlhf_rad.plugin.ratings.loading import no_new_weights
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.seeding import reseed, seed_of
 from openrlhf_rad.runs import checkpoints
@@ -121,6 +122,16 @@ class CriticActor(Resumable, plain_class(ppo_critic, "CriticModelActor")):  # ty
     """OpenRLHF's critic, resumable."""
 
     group = checkpoints.GROUPS[1]
+
+    def init_model_from_pretrained(self, strategy: Any, pretrain: str, *args: Any, **kwargs: Any) -> None:
+        """Build and load the model as OpenRLHF does.
+
+        Of the policy's weights it learns a head of its own; any other model must have one.
+        """
+        settings = strategy.args
+        head = (settings.ds.value_head_prefix,) if pretrain == settings.actor.model_name_or_path else ()
+        with no_new_weights(pretrain, learnt=head):
+            super().init_model_from_pretrained(strategy, pretrain, *args, **kwargs)
 
 
 @telling

@@ -3,7 +3,7 @@
 A request is made by :mod:`openrlhf_rad.evaluation.work`; its ``task`` is ``generate`` (vLLM answers prompts)
 or ``score`` (a model with a scalar head, a Python file or a server rates answers). Results are shards of JSON
 lines, each written whole, so that a process that was killed goes on after its last shard. Prompts are put
-into the chat format, and answers scored, as in training: sent prompt + answer + end token.
+into the chat format, and answers scored, as in training: an answer costs the same in both.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from openrlhf_rad.errors import ConfigError, CostError, RadError
 from openrlhf_rad.plugin import cpu, remote_code, workers
 from openrlhf_rad.plugin.ratings.costs import checked_costs
+from openrlhf_rad.plugin.ratings.python_file import function_of
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.runs.storage import write_atomically
 
@@ -91,17 +92,19 @@ def generate(request: Row, out: Path) -> None:
             {"prompt_token_ids": tokenizer(text, add_special_tokens=False)["input_ids"]} for text in sent
         ]
         found = model.generate(inputs, parameters, use_tqdm=False)
-        write_shard(path, answer_rows(found, sent, first))
+        write_shard(path, answer_rows(found, sent, first, tokenizer))
 
 
-def answer_rows(found: list[Any], sent: list[str], first: int) -> list[Row]:
-    """vLLM's outputs as rows, in the order of the prompts."""
+def answer_rows(found: list[Any], sent: list[str], first: int, tokenizer: Any) -> list[Row]:
+    """vLLM's outputs as rows, in the order of the prompts; answers are decoded as in training."""
+    from openrlhf_rad.plugin.ratings.texts import answer_text  # noqa: PLC0415 - imports torch
+
     return [
         {
             "index": first + place,
             "sample": number,
             "sent": sent[place],
-            "answer": answer.text,
+            "answer": answer_text(result.prompt_token_ids, answer.token_ids, tokenizer),
             "finished": answer.finish_reason == "stop",
         }
         for place, result in enumerate(found)
@@ -129,34 +132,23 @@ def score(request: Row, out: Path) -> None:
 
 def _rater(request: Row) -> Callable[[list[Row]], Any]:
     kind, location, template = request["kind"], request["location"], request["template"]
+    role = request["role"]
     if kind == "model":
         return _model_rater(location, template)
     if kind == "function":
-        rate = _function(location, "reward_func" if request["role"] == "reward" else "cost_func")
+        rate = function_of(location, f"{role}_func", f"{role} function", CostError)
     else:
         from openrlhf_rad.plugin.ratings.cost_server import RemoteCost  # noqa: PLC0415
 
         rate = RemoteCost(location, None).score
 
     def texts(rows: list[Row]) -> Any:
-        sent = [row["sent"] or templated(row["prompt"], template, None) for row in rows]
+        sent = [sent_prompt(row, template, None) for row in rows]
         queries = [f"{begin}{row['answer']}" for begin, row in zip(sent, rows, strict=True)]
-        return rate(queries, sent, [row.get("label") for row in rows])
+        # OpenRLHF's label of a prompt that has none is an empty text.
+        return rate(queries, sent, ["" if row.get("label") is None else row["label"] for row in rows])
 
     return texts
-
-
-def _function(path: str, name: str) -> Callable[..., Any]:
-    import runpy  # noqa: PLC0415
-
-    if not Path(path).is_file():
-        raise CostError(
-            f"{path}: there is no such file; give a Python file with {name}(queries, prompts, labels)"
-        )
-    function = runpy.run_path(path).get(name)
-    if not callable(function):
-        raise CostError(f"{path} has no {name}; define {name}(queries, prompts, labels)")
-    return function  # type: ignore[no-any-return]
 
 
 def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
@@ -166,34 +158,42 @@ def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
         cpu.activate()
     import torch  # noqa: PLC0415
     from openrlhf.models import get_llm_for_sequence_regression  # noqa: PLC0415
-    from transformers import AutoTokenizer  # noqa: PLC0415
 
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=remote_code.trusted())
+    from openrlhf_rad.plugin.ratings.loading import no_new_weights, tokenizer_of, tokens_of  # noqa: PLC0415
+    from openrlhf_rad.plugin.ratings.texts import RatedText  # noqa: PLC0415
+
+    tokenizer = tokenizer_of(path)
     attention = "sdpa" if on_cpu else "flash_attention_2"
     device = "cpu" if on_cpu else "cuda"
-    model = get_llm_for_sequence_regression(path, "reward", attn_implementation=attention, param_dtype="bf16")
+    with no_new_weights(path):
+        model = get_llm_for_sequence_regression(
+            path, "reward", attn_implementation=attention, param_dtype="bf16"
+        )
     model = model.to(device).eval()
 
     @torch.inference_mode()  # type: ignore[untyped-decorator, unused-ignore]
     def rate(rows: list[Row]) -> Any:
-        end = tokenizer.eos_token or ""
-        texts = [
-            (row["sent"] or templated(row["prompt"], template, tokenizer))
-            + row["answer"]
-            + (end if row["finished"] is not False else "")
-            for row in rows
-        ]
+        texts = []
+        for row in rows:
+            sent = sent_prompt(row, template, tokenizer)
+            text = RatedText(sent, f"{sent}{row['answer']}", finished=row["finished"])
+            texts.append(text.ended(tokenizer.eos_token or ""))
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         value = torch.zeros(len(texts))
         for first in range(0, len(order), 16):
             index = order[first : first + 16]
-            batch = tokenizer(
-                [texts[i] for i in index], add_special_tokens=False, padding=True, return_tensors="pt"
-            ).to(device)
+            batch = tokens_of([texts[i] for i in index], tokenizer).to(device)
             value[index] = model(batch.input_ids, batch.attention_mask, pad_sequence=True).float().cpu()
         return value
 
     return rate
+
+
+def sent_prompt(row: Row, template: str | None, tokenizer: Any) -> str:
+    """The prompt as it was sent: ``sent``, or in a run's tables, where that is true, ``prompt`` itself."""
+    if row["sent"] is True:
+        return str(row["prompt"])
+    return row["sent"] or templated(row["prompt"], template, tokenizer)
 
 
 def templated(prompt: str | list[Row], template: str | None, tokenizer: Any) -> str:
@@ -202,7 +202,7 @@ def templated(prompt: str | list[Row], template: str | None, tokenizer: Any) -> 
     A list of messages is sent in the chat format, as OpenRLHF does with --data.apply_chat_template.
     """
     if template and isinstance(prompt, str):
-        return template.replace("{}", prompt)
+        return template.replace("\\n", "\n").replace("{}", prompt)  # as OpenRLHF does
     if not template and tokenizer is not None and getattr(tokenizer, "chat_template", None):
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))

@@ -15,6 +15,7 @@ from openrlhf_rad.plugin.actor import (
     ReinforcePolicyActor,
 )
 from openrlhf_rad.plugin.arguments import RadOptions
+from openrlhf_rad.plugin.ratings.loading import RewardActor
 from openrlhf_rad.plugin.registry import register
 from openrlhf_rad.plugin.resume import identity
 from openrlhf_rad.plugin.rollout import FailClosedRollout
@@ -47,5 +48,6 @@ def attach(options: RadOptions, vigil: Vigil) -> None:
     register(ppo_actor, "PolicyModelActor", policy, profile, num_gpus=1)
     register(ppo_critic, "CriticModelActor", CriticActor, profile, num_gpus=1)
     register(launcher, "ReferenceModelActor", ReferenceActor, num_gpus=1)
+    register(launcher, "RewardModelActor", RewardActor, num_gpus=1)
     PlacedActorGroup.vigil = vigil
     launcher.RayActorGroup = PlacedActorGroup

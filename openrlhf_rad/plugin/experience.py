@@ -101,6 +101,12 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
                 " that its model is loaded"
             )
 
+    def remarks(self) -> list[str]:
+        """What to say of the ratings of the last batch, which do not stop the run."""
+        reward = self.rewards.remark
+        found = [source.remark for source in self.cost_sources.values()]
+        return [remark for remark in (reward and f"the reward {reward}", *found) if remark]
+
     def _staleness(self, samples_list: list[Any]) -> int | None:
         """Updates since the weights of the oldest answer; None where no engine of RAD's has answered."""
         seen = [samples.info.pop(WEIGHT_SYNCS, None) for samples in samples_list]

@@ -18,7 +18,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from openrlhf_rad.errors import RewardError, RunError
 from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.ratings.patience import Patience
-from openrlhf_rad.plugin.ratings.rewards import FAILURE, RemoteRewards, settle_reward
+from openrlhf_rad.plugin.ratings.rewards import FAILURE, Executor, RemoteRewards, settle_reward
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.samples import PLACE, Ticket
 from openrlhf_rad.plugin.seeding import seed_of
@@ -88,8 +88,11 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
     _weight_syncs = 0
 
     async def __init__(self, patience: Patience, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+        vllm_engine.SingleTurnAgentExecutor = Executor
         try:
             await super().__init__(*args, **kwargs)
+        except RewardError:
+            raise
         except Exception as error:
             raise RunError(f"a vLLM engine did not start: {engine_error() or error}") from error
         self._watch_rewards(patience)

@@ -12,8 +12,8 @@ from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.experience import RadExperienceMaker, cost_columns
+from openrlhf_rad.plugin.ratings.texts import answer_texts, finished_b
 from openrlhf_rad.plugin.samples import label_text
-from openrlhf_rad.plugin.tokens import token_lists
 
 Row = dict[str, Any]
 
@@ -65,23 +65,26 @@ class AnswerSampler:
 def rows(experiences: Sequence[Any], tokenizer: Any, sources: Sequence[str]) -> list[Row]:
     """Experiences as plain records, one a sample; the answer without special tokens.
 
-    ``cost`` is of the first source; where there are several, ``costs`` holds them all by name.
+    ``cost`` is of the first source; where there are several, ``costs`` holds them all by name. ``sent`` says
+    that the prompt is as it was sent, ``finished`` whether the policy ended the answer: ``rad eval`` reads
+    both, so that it rates what was rated here.
     """
     records = []
     columns = cost_columns(sources)
     for experience in experiences:
-        # action_mask[t] marks token t + 1 of the sequence.
-        answers = token_lists(experience.sequences[:, 1:], experience.action_mask)
+        answers, finished = answer_texts(experience, tokenizer), finished_b(experience)
         reward = experience.info["reward"].tolist()
         costs = {name: experience.info[column].tolist() for name, column in columns.items()}
         first = next(iter(costs.values()))
         for i, prompt in enumerate(experience.prompts):
             record = {
                 "prompt": prompt,
-                "answer": tokenizer.decode(answers[i], skip_special_tokens=True),
+                "answer": answers[i],
                 "label": experience.labels[i],
                 "reward": reward[i],
                 "cost": first[i],
+                "sent": True,
+                "finished": finished[i],
             }
             if len(costs) > 1:
                 record["costs"] = {name: cost[i] for name, cost in costs.items()}

@@ -224,6 +224,10 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         }
         self.folder.append_metrics(metrics)
         alarms = self.watches.see(metrics)
+        alarms += [
+            Alarm(global_step, "constant", "warn", f"step {global_step}: {remark}")
+            for remark in self.experience_maker.remarks()
+        ]
         states = {} if client_states is None else client_states
         # In place: the best checkpoint is saved with the same states.
         states["rad"] = capture(self)

@@ -22,6 +22,11 @@ _NAMES_ONLY = re.compile(rf"(?:{_NAME.pattern})*")
 GIVEN = "OPENRLHF_RAD_SECRET_"
 
 
+def addresses(location: str) -> list[str]:
+    """Each address of a cost that names several, with commas between them."""
+    return re.split(r",(?=https?://|\$\{)", location)
+
+
 def variables(profile: RiskProfile) -> list[str]:
     """The environment variables that its addresses name, each once."""
     return list(dict.fromkeys(name for address in _addresses(profile) for name in _NAME.findall(address)))
@@ -64,7 +69,8 @@ def sealed(profile: RiskProfile) -> tuple[RiskProfile, dict[str, str]]:
     def seal(cost: CostSource | None) -> CostSource | None:
         if cost is None or cost.kind != "remote_url":
             return cost
-        return replace(cost, location=_sealed(cost.location, name_of))
+        parts = [_sealed(address, name_of) for address in addresses(cost.location)]
+        return replace(cost, location=",".join(parts))
 
     several = tuple(replace(one, cost=seal(one.cost)) for one in profile.several)
     return replace(profile, cost=seal(profile.cost), several=several), {

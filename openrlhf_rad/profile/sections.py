@@ -97,7 +97,8 @@ def cost(problems: Problems, data: dict[str, Any], path: str = "cost") -> CostSo
     if not isinstance(location, str) or not location.strip():
         problems.add(f"{path}.{kind}", location, "it must be a path or an address", "or remove cost")
     elif kind == "remote_url" and not re.match(ADDRESS, location):
-        problems.add(f"{path}.remote_url", location, "it must start with http:// or https://")
+        rule = "it must start with http:// or https://, and so must each of several, with commas between them"
+        problems.add(f"{path}.remote_url", location, rule)
     return CostSource(kind, str(location))
 
 

@@ -1,7 +1,10 @@
 """What is refused before anything starts: the exact text, all at once, and nothing is written."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
@@ -452,3 +455,56 @@ def test_too_little_memory_for_float32(job, processor, monkeypatch):
         "22 bytes for each of the policy's 500 million parameters and 3 GB for the processes; "
         "end other programs, take a smaller model"
     )
+
+
+@pytest.fixture
+def language_model(tmp_path):
+    """A folder with the index of a language model, and a tokenizer; written byte by byte."""
+    folder = tmp_path / "language-model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 1}')
+    (folder / "tokenizer.json").write_text("{}")
+    names = ("model.layers.0.mlp.weight", "lm_head.weight")
+    header = {
+        name: {"dtype": "F32", "shape": [3, 2], "data_offsets": [24 * i, 24 * i + 24]}
+        for i, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(48))
+    return folder
+
+
+def test_a_model_without_the_head_that_rates_is_refused(job, language_model):
+    random = "its files have no score.weight, so that its {}s would come from random numbers"
+    with pytest.raises(ConfigError) as error:
+        preflight.check(plan(job, overrides=[f"cost.model={language_model}"]))
+    assert str(error.value) == (
+        f"cost.model is {language_model}; {random.format('cost')}; beside its layers they have lm_head.weight"
+        " (3, 2), and config.json says LlamaForCausalLM; name a model that was trained to score answers, or"
+        " rate by cost.function, a Python file that asks this one"
+    )
+    words = ("--reward.model_name_or_path", str(language_model))
+    without = plan(job, *words)
+    without.flags.pop("reward.remote_url")
+    with pytest.raises(ConfigError) as error:
+        preflight.check(without)
+    first = str(error.value).splitlines()[0]
+    assert first.startswith(f"--reward.model_name_or_path is {language_model}; {random.format('reward')}")
+    preflight.check(plan(job, *words))  # OpenRLHF does not load it beside a reward file
+
+
+def test_the_dry_runs_of_both_commands_refuse_it(job, language_model, rad_train):
+    words = ["--profile", "medical", "--set", f"cost.model={language_model}", "--out", str(job.folder / "r")]
+    training = rad_train.start([*words, "--dry-run", "--", *job.flags], "")
+    assert "would come from random numbers" in training.communicate()[1]
+    assert training.returncode == 2
+    for options in ([], ["--dry-run"]):
+        (job.folder / "a.jsonl").write_text('{"prompt": "p", "answer": "a"}\n')
+        sides = [f"--{side}={side}={job.folder}/a.jsonl" for side in ("red", "blue")]
+        command = [sys.executable, "-m", "openrlhf_rad.cli.rad", "eval", *sides, *words, *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith(
+            f"error: cost.model is {language_model}; its files have no score.weight"
+        )
+        assert not (job.folder / "r").exists()

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from openrlhf_rad.errors import ConfigError, CostError, DataError, EnvironmentProblem, RadError
+from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem, RadError
 from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
@@ -219,30 +219,39 @@ def test_a_process_that_dies_shows_the_end_of_its_log(tmp_path):
 
 def test_generated_answers_become_rows():
     """The shape of vLLM's outputs; the engine itself is not started here."""
+    pytest.importorskip("torch")
+    from openrlhf_rad.jobs.tiny import build_tokenizer
     from openrlhf_rad.plugin.answering import answer_rows, templated
 
-    def output(*finished):
-        reasons = ["stop" if end else "length" for end in finished]
-        return types.SimpleNamespace(
-            outputs=[types.SimpleNamespace(text=f"t{i}", finish_reason=r) for i, r in enumerate(reasons)]
-        )
+    tokenizer = build_tokenizer()
 
-    found = answer_rows([output(True, False), output(True)], ["<p0>", "<p1>"], 64)
+    def output(*answers):
+        ids = [tokenizer(text)["input_ids"] for text in ("plain-ba", *answers)]
+        outputs = [
+            types.SimpleNamespace(token_ids=held, finish_reason="stop" if held[-1] == 2 else "length")
+            for held in ids[1:]
+        ]
+        return types.SimpleNamespace(prompt_token_ids=ids[0], outputs=outputs)
+
+    made = [output("help-ba <|im_end|>", "help-be help-bi"), output("<|im_start|> harm-ba <|im_end|>")]
+    found = answer_rows(made, ["<p0>", "<p1>"], 64, tokenizer)
     assert [(row["index"], row["sample"], row["sent"], row["answer"], row["finished"]) for row in found] == [
-        (64, 0, "<p0>", "t0", True),
-        (64, 1, "<p0>", "t1", False),
-        (65, 0, "<p1>", "t0", True),
+        (64, 0, "<p0>", " help-ba", True),
+        (64, 1, "<p0>", " help-be help-bi", False),
+        (65, 0, "<p1>", " harm-ba", True),
     ]
     assert templated("hi {}", "<{}>", None) == "<hi {}>"
+    assert templated("hi", "Q: {}\\nA:", None) == "Q: hi\nA:"
     assert templated("hi", None, None) == "hi"
 
 
-def test_a_file_without_its_function(tmp_path):
-    from openrlhf_rad.plugin.answering import _function
-
+def test_a_file_without_its_function_or_with_a_name_of_its_own_kind(tmp_path):
+    """In the process that scores, as in training (tests/plugin/test_python_file.py)."""
     (tmp_path / "r.py").write_text("x = 1\n")
-    with pytest.raises(CostError, match=r"has no reward_func; define reward_func"):
-        _function(str(tmp_path / "r.py"), "reward_func")
+    request = work.score_request(Rating("reward", "function", str(tmp_path / "r.py")), None)
+    rows = [{"prompt": "p", "answer": "a", "label": None, "sent": None, "finished": None}]
+    with pytest.raises(EnvironmentProblem, match=r"r\.py has no reward_func; define reward_func"):
+        work.perform("x: reward", request, rows, tmp_path / "w", silent)
 
 
 def test_a_checkpoint_scores_as_it_does_alone(tmp_path):
@@ -310,3 +319,16 @@ def test_a_word_that_is_no_truth_value_is_not_taken_for_one(write, tmp_path):
     assert str(caught.value) == (
         f'{path}:2: finished is "maybe"; it must be true or false, or be left out; mend the row'
     )
+
+
+def test_how_a_prompt_was_sent_is_read_from_any_table(write, tmp_path):
+    """A text; or true, as the tables of a run say of ``prompt`` itself."""
+    held = [{"prompt": "p", "answer": "a", "sent": sent} for sent in ("<p>", True, False)]
+    for path in (write("a.jsonl", held), write("a.csv", held)):
+        found = _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "red"))
+        assert [row["sent"] for row in found] == ["<p>", True, None]
+    path = write("b.jsonl", [{"prompt": "p", "answer": "a", "sent": ["p"]}])
+    with pytest.raises(
+        DataError, match=r"b.jsonl:1: sent is \['p'\]|sent is .*it must be a text, true, or be"
+    ):
+        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "red"))

@@ -46,6 +46,10 @@ STOP = "; a cost must be a finite number; the run stops rather than train on it"
         {"costs": [1, 2.5, -3]},
         {"rewards": torch.tensor([1, 2.5, -3])},
         {"rewards": [0, 0, 0], "costs": [1, 2.5, -3]},
+        [[1], [2.5], [-3]],
+        torch.tensor([[1], [2.5], [-3]]),
+        np.array([[1], [2.5], [-3]]),
+        {"rewards": torch.tensor([[1], [2.5], [-3]])},
     ],
     ids=str,
 )
@@ -68,7 +72,10 @@ def test_numbers_of_any_kind_are_taken(raw):
         ([1.0, 2.0, True], f"judge gave the cost True for sample 2, prompt 'third'{STOP}"),
         (np.array([True, False, True]), f"judge gave the cost True for sample 0, prompt 'first'{STOP}"),
         ([1.0, "2.0", 3.0], f"judge gave the cost '2.0' for sample 1, prompt 'second'{STOP}"),
-        ([[1.0], [2.0], [3.0]], f"judge gave the cost [1.0] for sample 0, prompt 'first'{STOP}"),
+        ([[1.0], [2.0], [3.0, 4.0]], f"judge gave the cost [3.0, 4.0] for sample 2, prompt 'third'{STOP}"),
+        ([[1.0], [], [3.0]], f"judge gave the cost [] for sample 1, prompt 'second'{STOP}"),
+        ([[1.0, 2.0, 3.0]], "judge gave 1 costs for 3 samples; it must give one each"),
+        (torch.ones(3, 2), f"judge gave the cost [1.0, 1.0] for sample 0, prompt 'first'{STOP}"),
         (torch.tensor([1, torch.nan, 2]), f"judge gave the cost nan for sample 1, prompt 'second'{STOP}"),
         ([1, 10**400, 2], f"judge gave the cost {10**400} for sample 1, prompt 'second'{STOP}"),
         ("1.0", "judge gave '1.0'; it must give a list or tensor with one cost a sample"),
@@ -79,7 +86,8 @@ def test_numbers_of_any_kind_are_taken(raw):
             {"score": 1, "error": "x"},
             "judge answered with the keys ['error', 'score']; it must give 'costs' (or 'rewards')",
         ),
-        ({"costs": None}, "judge answered with the keys ['costs']; it must give 'costs' (or 'rewards')"),
+        ({"costs": None}, "judge gave null for 'costs'; it must give a list with one cost a sample"),
+        ({"rewards": None}, "judge gave null for 'rewards'; it must give a list with one cost a sample"),
         ({"costs": [1.0]}, "judge gave 1 costs for 3 samples; it must give one each"),
     ],
     ids=lambda value: str(value)[:40],
@@ -108,7 +116,7 @@ def samples(rollout, batches):
 QUERIES = [
     "plain-ba help-ba",
     "plain-be plain-bi harm-ba harm-be harm-bi",
-    "plain-bo help-be help-bi <|im_end|>",
+    "plain-bo help-be help-bi",
 ]
 ASKED = {
     "query": QUERIES,
@@ -131,7 +139,7 @@ def cost_file(tmp_path):
     return write
 
 
-def test_a_cost_function_sees_what_a_reward_function_sees(cost_file, tokenizer, samples):
+def test_a_cost_function_sees_prompt_and_answer(cost_file, tokenizer, samples):
     path = cost_file(
         "import json, pathlib\n"
         "def cost_func(queries, prompts, labels):\n"
@@ -140,7 +148,7 @@ def test_a_cost_function_sees_what_a_reward_function_sees(cost_file, tokenizer, 
         "    return [len(query.split()) for query in queries]\n"
     )
     source = FunctionCost(path, tokenizer)
-    assert costs_of(source, samples) == [2.0, 5.0, 4.0]
+    assert costs_of(source, samples) == [2.0, 5.0, 3.0]
     with open(path.replace(".py", ".json")) as file:
         assert json.load(file) == ASKED
 
@@ -152,7 +160,7 @@ def test_the_tiny_preset_s_cost_file_serves(tiny, tokenizer, samples):
 
 def test_a_missing_cost_file_is_named(tmp_path, tokenizer):
     path = tmp_path / "no.py"
-    message = f"cost.function is {path}; there is no such file; give the path of a Python file"
+    message = f"cost function {path}: there is no such file; give the path of a Python file"
     with pytest.raises(CostError, match=f"^{re.escape(message)}$"):
         FunctionCost(str(path), tokenizer)
 
@@ -160,7 +168,7 @@ def test_a_missing_cost_file_is_named(tmp_path, tokenizer):
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("", "cost.txt", "cost.function is {}; it must be a Python file, ending in .py"),
+        ("", "cost.txt", "cost function {} does not load: ImportError: its name must end in .py"),
         (
             "import no_such_module",
             "cost.py",
@@ -270,6 +278,43 @@ def stopped(server, what):
 def test_a_server_answers_one_request_a_rollout(text, asked, server):
     assert asked((200, text, 0.0)) == [0.5, 1.5, 2.5]
     assert server.requests == [ASKED]
+
+
+def test_several_servers_rate_a_share_each_in_order(server, tokenizer, samples):
+    """Addresses with commas between them, as --reward.remote_url has them."""
+
+    def rate(handler):
+        asked = server.requests[-1]
+        offset = 100.0 if handler.path.startswith("/second") else 0.0
+        handler.answer(200, json.dumps([offset + len(query) for query in asked["query"]]), 0.0)
+
+    server.plan = [rate]
+    second = server.url.replace("/costs", "/second,part")
+    lengths = [float(len(query)) for query in QUERIES]
+    source = RemoteCost(f"{server.url},{second}", tokenizer, QUICK)
+    assert source.name == f"cost server {server.url}, {second}"
+    assert costs_of(source, samples) == [*lengths[:2], 100.0 + lengths[2]]
+    # More servers than samples: the last are not asked.
+    many = RemoteCost(",".join([server.url] * 5), tokenizer, QUICK)
+    before = len(server.requests)
+    assert costs_of(many, samples) == lengths
+    assert len(server.requests) - before == 3
+
+
+def test_of_several_servers_the_one_that_fails_is_named(server, tokenizer, samples):
+    def rate(handler):
+        if handler.path.startswith("/second"):
+            handler.answer(403, "no", 0.0)
+        else:
+            handler.answer(200, json.dumps([1.0] * len(server.requests[-1]["query"])), 0.0)
+
+    server.plan = [rate]
+    second = server.url.replace("/costs", "/second?key=hunter2")
+    with pytest.raises(CostError) as error:
+        costs_of(RemoteCost(f"{server.url},{second}", tokenizer, QUICK), samples)
+    shown = second.replace("key=hunter2", "***")
+    assert str(error.value).startswith(f"cost server {shown} failed on a batch of 1, first prompt 'plain-bo'")
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
 
 
 @pytest.mark.parametrize("failure", [408, 425, 429, 500, 502, 503, 504, reset, half], ids=str)
@@ -509,6 +554,36 @@ def test_constant_batches_now_and_then_are_let_be():
     assert [source.finish(None) for _ in batches] == batches
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("size", [2, 64])
+def test_a_flag_may_begin_with_one_value_and_that_is_said_once(value, size):
+    other = 0.0 if value else 1.0
+    batches = [[value] * size] * 9 + [[other, *[value] * (size - 1)]] + [[value] * size] * 9
+    source = VaryingCosts(Played(*batches))
+    remarks = []
+    for batch in batches:
+        assert source.finish(None) == batch
+        remarks.append(source.remark)
+    assert [place for place, remark in enumerate(remarks) if remark] == [2]
+    assert remarks[2] == (
+        f"the cost of judge is {value:g} for all samples of the first 3 batches ({3 * size} samples), which"
+        " teaches nothing; a flag may begin so; if it should not, check that its source sees the answers and"
+        " that its model is loaded"
+    )
+
+
+@pytest.mark.parametrize("first", [0.5, 2.0, -3.0])
+def test_what_is_no_flag_may_not_begin_so(first):
+    source = VaryingCosts(Played(*[[first] * 4] * 3))
+    source.finish(None), source.finish(None)
+    with pytest.raises(CostError, match=f"gave the cost {first:g} to all samples of 3 batches in a row"):
+        source.finish(None)
+    mixed = VaryingCosts(Played([0.0] * 4, [0.0] * 4, [0.5] * 4))
+    mixed.finish(None), mixed.finish(None)
+    with pytest.raises(CostError, match="3 batches in a row"):
+        mixed.finish(None)
+
+
 def test_a_cost_of_a_few_steps_may_be_the_same_for_all():
     batches = [[0.0, 1.0] * 20, *[[0.0] * 40] * 10]
     source = VaryingCosts(Played(*batches))
@@ -542,7 +617,7 @@ def test_the_profile_names_the_source(cost_file, tokenizer):
     assert (type(source.source), source.name) == (FunctionCost, f"cost function {path}")
     served = plain.with_overrides({"cost.remote_url": "http://h/"})
     (source,) = cost_sources(served, tokenizer=tokenizer, patience=QUICK).values()
-    assert source.source._server._patience is QUICK
+    assert [server._patience for server in source.source._servers] == [QUICK]
     assert (type(source.source), source.name) == (RemoteCost, "cost server http://h/")
     message = "profile medical has no cost for cost; add cost: {model: …}, {function: …} or {remote_url: …}"
     with pytest.raises(CostError, match=f"^{re.escape(message)}$"):

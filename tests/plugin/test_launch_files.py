@@ -14,11 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from openrlhf_rad.cli import plan as planning
 from openrlhf_rad.cli.plan import Options
 from openrlhf_rad.cli.train import app
 from ray.scripts.scripts import cli as ray_cli
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from openrlhf_rad.plugin.arguments import parse
@@ -55,6 +57,8 @@ def cluster(tmp_path):
     for model in ("policy", "reward", "cost"):
         (shared / "models" / model).mkdir(parents=True)
         (shared / "models" / model / "config.json").write_text("{}")
+        (shared / "models" / model / "tokenizer.json").write_text("{}")
+        save_file({"score.weight": torch.zeros(1, 4)}, shared / "models" / model / "model.safetensors")
     for name in ("prompts", "heldout"):
         (shared / f"{name}.jsonl").write_text('{"input": "a prompt"}\n' * 4)
 

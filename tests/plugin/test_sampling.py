@@ -28,13 +28,21 @@ ANSWERS = [
 def test_rows_hold_the_answer_and_nothing_else(sizes, rollout, batches, tokenizer):
     """The answer starts right after the prompt and ends with its last token, padded or not."""
     samples = [
-        rollout(prompt, answer, reward=i / 4, label=f"label {i}")
+        rollout(prompt, answer, reward=i / 4, label=f"label {i}", truncated=i == 2)
         for i, (prompt, answer) in enumerate(ANSWERS)
     ]
     found = batches(samples, *sizes)
     attach_costs(found, {"cost": [0.5, 1.5, 2.5, 3.5]})
     assert rows(found, tokenizer, ["cost"]) == [
-        {"prompt": prompt, "answer": answer, "label": f"label {i}", "reward": i / 4, "cost": i + 0.5}
+        {
+            "prompt": prompt,
+            "answer": f" {answer}",
+            "label": f"label {i}",
+            "reward": i / 4,
+            "cost": i + 0.5,
+            "sent": True,
+            "finished": i != 2,
+        }
         for i, (prompt, answer) in enumerate(ANSWERS)
     ]
 
@@ -42,13 +50,13 @@ def test_rows_hold_the_answer_and_nothing_else(sizes, rollout, batches, tokenize
 def test_the_end_token_is_no_part_of_the_answer(rollout, batches, tokenizer):
     found = batches([rollout("plain-ba", "help-ba help-be <|im_end|>"), rollout("plain-ba", "<|im_end|>")], 2)
     attach_costs(found, {"cost": [0.0, 0.0]})
-    assert [row["answer"] for row in rows(found, tokenizer, ["cost"])] == ["help-ba help-be", ""]
+    assert [row["answer"] for row in rows(found, tokenizer, ["cost"])] == [" help-ba help-be", ""]
 
 
 def test_a_sequence_that_was_cut_keeps_what_was_trained_on(rollout, batches, tokenizer):
     found = batches([rollout("plain-ba plain-be", "help-ba help-be help-bi", max_len=4)], 1)
     attach_costs(found, {"cost": [0.0]})
-    assert rows(found, tokenizer, ["cost"])[0]["answer"] == "help-ba help-be"
+    assert rows(found, tokenizer, ["cost"])[0]["answer"] == " help-ba help-be"
 
 
 @pytest.fixture
@@ -106,10 +114,12 @@ def expected(prompt, label):
     words = prompt.split()
     return {
         "prompt": prompt,
-        "answer": " ".join(reversed(words)),
+        "answer": " ".join(["", *reversed(words)]),
         "label": label,
         "reward": float(prompt.count("help-")),
         "cost": 2.0 * len(words),
+        "sent": True,
+        "finished": True,
     }
 
 

@@ -65,8 +65,9 @@ def trainer(good_args, tmp_path, monkeypatch):
         made.folder = RunFolder.create(tmp_path / folder)
         made.experience_maker = SimpleNamespace(
             last_metrics={"lambda": 0.5, "cost_mean": 2.0},
-            cost_sources={"cost": VaryingCosts(Zero())},
+            cost_sources={"cost": VaryingCosts(Same())},
             rewards=Variety(),
+            remarks=lambda: [],
         )
         made.kl_ctl = SimpleNamespace(value=0.1)
         made.samples_generator = Samples()
@@ -79,16 +80,16 @@ def trainer(good_args, tmp_path, monkeypatch):
     return make
 
 
-class Zero:
-    """A source that gives 0 to everything."""
+class Same:
+    """A source that gives 2.5 to everything."""
 
-    name = "zero"
+    name = "same"
 
     def begin(self, samples):
         return samples
 
     def finish(self, handle):
-        return [0.0] * len(handle)
+        return [2.5] * len(handle)
 
 
 def resume(made):

@@ -35,6 +35,9 @@ def profile_of(address, **others):
         ("${COST_URL}", "${COST_URL}"),
         ("https://[::1]:5000/s", "https://[::1]:5000/s"),
         (f"https://[{SECRET}/s", "https://${@1}"),
+        ("http://a:1/s,https://b/s", "http://a:1/s,https://b/s"),
+        (f"http://a/s?key={SECRET},http://me:{SECRET}@b/s", "http://a/s?key=${@1},http://${@2}:${@1}@b/s"),
+        ("http://a/s,${COST_URL}", "http://a/s,${COST_URL}"),
     ],
 )
 def test_secrets_get_names_and_come_back(address, shown):

@@ -42,6 +42,8 @@ def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, VaryingCosts
 def _source(named: Named, patience: Patience | None = None, **context: Any) -> CostSource:
     if named.kind == "model":
         return CostModel(named.location, **context)
+    strategy, tokenizer = context.get("strategy"), context["tokenizer"]
+    agent = bool(strategy is not None and strategy.args.train.agent_func_path)
     if named.kind == "function":
-        return FunctionCost(named.location, context["tokenizer"])
-    return RemoteCost(named.location, context["tokenizer"], patience)
+        return FunctionCost(named.location, tokenizer, agent=agent)
+    return RemoteCost(named.location, tokenizer, patience, agent=agent)

@@ -38,6 +38,12 @@ class VaryingCosts:
         """As the source does."""
         return self.source.begin(samples_list)
 
+    @property
+    def remark(self) -> str | None:
+        """What to say of the last batch; None where there is nothing."""
+        found = self.variety.remark
+        return found and f"the cost of {self.name} {found}"
+
     def finish(self, handle: Any) -> list[float]:
         """The source's costs. Raises CostError at the third constant batch in a row, and what it raises."""
         costs = self.source.finish(handle)
@@ -54,7 +60,7 @@ def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
     """``raw`` as finite floats, one a prompt.
 
     Args:
-        raw: a tensor, an array or a list; or a mapping with it under ``costs`` or ``rewards``.
+        raw: a tensor, an array or a list, (B,) or (B, 1); or a mapping with it as ``costs`` or ``rewards``.
         prompts: the prompts of the samples, for the message.
         source: what to call the source in a message.
 
@@ -62,12 +68,14 @@ def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
         CostError: wrong length, or a value that is missing, not a number, NaN or infinite.
     """
     if isinstance(raw, dict):
-        found = next((raw[key] for key in ("costs", "rewards") if key in raw), None)
-        if found is None:
+        key = next((key for key in ("costs", "rewards") if key in raw), None)
+        if key is None:
             raise CostError(
                 f"{source} answered with the keys {sorted(raw)}; it must give 'costs' (or 'rewards')"
             )
-        raw = found
+        if raw[key] is None:
+            raise CostError(f"{source} gave null for '{key}'; it must give a list with one cost a sample")
+        raw = raw[key]
     values = _as_list(raw, source)
     if len(values) != len(prompts):
         raise CostError(
@@ -97,4 +105,13 @@ def _as_list(raw: Any, source: str) -> list[Any]:
         raw = raw.tolist()
     if isinstance(raw, str) or not isinstance(raw, Iterable):
         raise CostError(f"{source} gave {raw!r}; it must give a list or tensor with one cost a sample")
-    return [value.item() if hasattr(value, "item") else value for value in raw]
+    return [single(value) for value in raw]
+
+
+def single(value: Any) -> Any:
+    """What a tensor, an array or a list of one holds."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    return value

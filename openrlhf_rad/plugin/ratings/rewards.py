@@ -7,15 +7,34 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from typing import Any
 
+from openrlhf.utils.agent import SingleTurnAgentExecutor
+
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.plugin.ratings.costs import is_finite_number
+from openrlhf_rad.plugin.ratings.costs import is_finite_number, single
 from openrlhf_rad.plugin.ratings.patience import Patience
+from openrlhf_rad.plugin.ratings.python_file import function_of
 from openrlhf_rad.plugin.ratings.server import RatingServer
 
 #: Where a failure travels in an answer's logs: OpenRLHF's executor logs an exception and forgets it.
 FAILURE = "rad_reward_failure"
 #: Requests under way at a time, of one rollout worker.
 _AT_A_TIME = 256
+
+
+class Executor(SingleTurnAgentExecutor):  # type: ignore[misc]
+    """OpenRLHF's executor, with a reward file loaded as a cost file is.
+
+    Raises:
+        RewardError: the file does not load, or has no ``reward_func``.
+    """
+
+    def __init__(self, remote_rm_url: Any = None) -> None:
+        named = [remote_rm_url] if isinstance(remote_rm_url, str) else remote_rm_url or []
+        file = named[0] if named and named[0].endswith(".py") else None
+        super().__init__(None if file else remote_rm_url)
+        if file:
+            self.reward_endpoints = named
+            self.reward_func = function_of(file, "reward_func", "reward function", RewardError)
 
 
 class RemoteRewards:
@@ -45,7 +64,9 @@ class RemoteRewards:
         call = asyncio.get_running_loop().run_in_executor(self._threads, server.ask, payload, failed)
         try:
             found = await call
-            if not isinstance(found, dict) or found.get("rewards") is None:
+            if isinstance(found, dict) and found.get("rewards", 0) is None:
+                raise failed("it gave null for 'rewards'; it must give one number, or a list of one")
+            if not isinstance(found, dict) or "rewards" not in found:
                 raise failed(f"it gave no 'rewards': {str(found)[:200]}")
         except RewardError as failure:
             found = {"rewards": None, "extra_logs": {FAILURE: failure}}
@@ -59,20 +80,11 @@ def settle_reward(response: dict[str, Any], source: str) -> None:
         RewardError: a reward that is not one finite number.
     """
     for key in ("reward", "scores"):
-        value = _single(response[key])
+        value = single(response[key])
         if not is_finite_number(value):
             raise RewardError(
                 f"{source} gave the reward {value!r} for the prompt {response['prompt'][:200]!r};"
                 " a reward must be one finite number; the run stops rather than train on it"
             )
         response[key] = float(value)
-    response["extra_logs"] = {name: _single(value) for name, value in response["extra_logs"].items()}
-
-
-def _single(value: Any) -> Any:
-    """What a tensor, an array or a list of one holds."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    while isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
-    return value
+    response["extra_logs"] = {name: single(value) for name, value in response["extra_logs"].items()}

@@ -9,6 +9,8 @@ from typing import Any
 CONSTANT_BATCHES = 3
 # So few different values in so many samples are a rating with steps, such as 0 and 1, not a scale.
 _STEPS, _ENOUGH = 4, 32
+#: What is of these values alone may be a flag, which is often the same for all answers at first.
+_FLAGS = frozenset({-1.0, 0.0, 1.0})
 
 
 class Variety:
@@ -16,7 +18,7 @@ class Variety:
 
     An empty input, a default, a model that was not loaded give one number to a whole batch, which says
     nothing about the policy. A rating that has a few values only, such as 0 and 1, may well give one of them
-    to a whole batch, and is let be.
+    to a whole batch, and is let be; so is what may be a flag of which no other value has been seen yet.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,19 @@ class Variety:
         same = len(batch) > 1 and len(set(batch)) == 1
         has_steps = 1 < len(self._seen) <= _STEPS and self._samples >= _ENOUGH
         self._constant = self._constant + 1 if same and not has_steps else 0
-        return self._constant if self._constant >= CONSTANT_BATCHES else 0
+        return self._constant if self._constant >= CONSTANT_BATCHES and not self._seen <= _FLAGS else 0
+
+    @property
+    def remark(self) -> str | None:
+        """What to say once of a flag that has had one value in as many batches as would stop the run."""
+        if self._constant != CONSTANT_BATCHES or len(self._seen) != 1 or not self._seen <= _FLAGS:
+            return None
+        (value,) = self._seen
+        return (
+            f"is {value:g} for all samples of the first {CONSTANT_BATCHES} batches ({self._samples} samples),"
+            " which teaches nothing; a flag may begin so; if it should not, check that its source sees the"
+            " answers and that its model is loaded"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: what was seen."""

@@ -1,0 +1,84 @@
+"""An answer as text, the same in training, in the records of a run and in ``rad eval``.
+
+A rating sees prompt + answer: the prompt as it was sent, and the answer without special tokens. So it is a
+function of what is recorded, and an answer costs the same wherever it is rated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from openrlhf_rad.plugin.tokens import token_lists
+
+#: Tokens of the prompt on which the answer's first letter may depend: some write a blank between words only.
+_CONTEXT = 8
+
+
+@dataclass(frozen=True)
+class RatedText:
+    """One answered prompt.
+
+    Attributes:
+        prompt: as it was sent. query: prompt + answer.
+        finished: whether the policy ended its answer; None where that is not known.
+    """
+
+    prompt: str
+    query: str
+    label: Any = None
+    finished: bool | None = None
+
+    def ended(self, end: str) -> str:
+        """The query and the end token of the model that reads it; an answer that was cut off has none."""
+        return self.query if self.finished is False else f"{self.query}{end}"
+
+
+def rated_texts(samples: Any, tokenizer: Any, *, agent: bool = False) -> list[RatedText]:
+    """The samples of an OpenRLHF experience, in order.
+
+    Args:
+        agent: answers come in turns, between what an agent's environment says, so that a query is the whole
+            conversation with its markup.
+    """
+    finished = finished_b(samples)
+    if agent:
+        tokens = token_lists(samples.sequences, samples.attention_mask)
+        queries = [tokenizer.decode(row, skip_special_tokens=False) for row in tokens]
+        finished = [False] * len(queries)  # its end token is in it already
+    else:
+        answers = answer_texts(samples, tokenizer)
+        queries = [f"{prompt}{answer}" for prompt, answer in zip(samples.prompts, answers, strict=True)]
+    rows = zip(samples.prompts, queries, samples.labels, finished, strict=True)
+    return [RatedText(*row) for row in rows]
+
+
+def answer_texts(samples: Any, tokenizer: Any) -> list[str]:
+    """The answers of an OpenRLHF experience, without special tokens."""
+    # action_mask[t] marks token t + 1 of the sequence.
+    action_bt = torch.nn.functional.pad(samples.action_mask.bool(), (1, 0))
+    before_bt = samples.attention_mask.bool() & (action_bt.cumsum(dim=1) == 0)
+    contexts = token_lists(samples.sequences, before_bt)
+    answers = token_lists(samples.sequences, action_bt)
+    return [answer_text(*row, tokenizer) for row in zip(contexts, answers, strict=True)]
+
+
+def answer_text(prompt_ids: Sequence[int], answer_ids: Sequence[int], tokenizer: Any) -> str:
+    """An answer as it reads behind its prompt, without special tokens."""
+    context = list(prompt_ids)[-_CONTEXT:]
+    before, both = (_decoded(ids, tokenizer) for ids in (context, [*context, *answer_ids]))
+    return both[len(before) :] if both.startswith(before) else _decoded(answer_ids, tokenizer)
+
+
+def finished_b(samples: Any) -> list[bool | None]:
+    """Of each sample whether the policy ended it itself; None where the engine did not say."""
+    truncated = getattr(samples, "truncated", None)
+    return [None] * len(samples.prompts) if truncated is None else [not cut for cut in truncated.tolist()]
+
+
+def _decoded(ids: Sequence[int], tokenizer: Any) -> str:
+    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
