@@ -28,6 +28,7 @@ FITTED = 2_000
 SERIAL = (
     "costs checked and attached",
     "costs gathered from experiences",
+    "texts in a cost model's tokens",
     "answers decoded for the log",
     "watches' metrics of the answers",
     "samples.jsonl written",

@@ -42,6 +42,8 @@ from openrlhf_rad.plugin.batch import batch_metrics
 from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, scored
 from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
 from openrlhf_rad.plugin.ratings.costs import checked_costs
+from openrlhf_rad.plugin.ratings.loading import tokens_of
+from openrlhf_rad.plugin.ratings.texts import rated_texts
 from openrlhf_rad.plugin.sampling import rows
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.runs.folder import RunFolder
@@ -179,6 +181,12 @@ def rollout_parts(experiences: list[Any], tokenizer: Any, folder: Path) -> Itera
     file.write_text(COST_FILE, encoding="utf-8")
     source = FunctionCost(str(file), tokenizer)
     yield "texts for a cost file or server", lambda: source.finish(source.begin(experiences))
+
+    def tokenise() -> None:
+        for experience in experiences:
+            tokens_of([text.query for text in rated_texts(experience, tokenizer)], tokenizer)
+
+    yield "texts in a cost model's tokens", tokenise
     answers: list[Any] = []
 
     def decode() -> None:

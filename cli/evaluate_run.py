@@ -173,7 +173,8 @@ def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]
 
 def check_models(job: Job) -> None:
     """Raise ConfigError for a model that is to rate and lacks a weight, before anything starts."""
-    from openrlhf_rad.plugin.ratings.models import RatingModel, problems
+    from openrlhf_rad.plugin.ratings.checkpoint import RatingModel
+    from openrlhf_rad.plugin.ratings.models import problems
 
     ratings = {rating for source in job.sources for _, rating, _ in job.plan.ratings(source)}
     places = {"cost": "cost.model", "reward": "--reward"}

@@ -97,19 +97,23 @@ def generate(request: Row, out: Path) -> None:
 
 def answer_rows(found: list[Any], sent: list[str], first: int, tokenizer: Any) -> list[Row]:
     """vLLM's outputs as rows, in the order of the prompts; answers are decoded as in training."""
-    from openrlhf_rad.plugin.ratings.texts import answer_text  # noqa: PLC0415 - imports torch
+    from openrlhf_rad.plugin.ratings.texts import texts_behind  # noqa: PLC0415 - imports torch
 
-    return [
-        {
-            "index": first + place,
-            "sample": number,
-            "sent": sent[place],
-            "answer": answer_text(result.prompt_token_ids, answer.token_ids, tokenizer),
-            "finished": answer.finish_reason == "stop",
-        }
-        for place, result in enumerate(found)
-        for number, answer in enumerate(result.outputs)
-    ]
+    rows = []
+    for place, result in enumerate(found):
+        prompts = [result.prompt_token_ids] * len(result.outputs)
+        texts = texts_behind(prompts, [answer.token_ids for answer in result.outputs], tokenizer)
+        for number, (answer, text) in enumerate(zip(result.outputs, texts, strict=True)):
+            rows.append(
+                {
+                    "index": first + place,
+                    "sample": number,
+                    "sent": sent[place],
+                    "answer": text,
+                    "finished": answer.finish_reason == "stop",
+                }
+            )
+    return rows
 
 
 def score(request: Row, out: Path) -> None:

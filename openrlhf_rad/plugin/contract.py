@@ -177,6 +177,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "from openrlhf.trainer.ray.ppo_actor import PolicyModelActor",
         "from openrlhf.trainer.ray import create_vllm_engines",
         "RayActorGroup",
+        "    RewardModelActor,\n)",
     ),
     "openrlhf.trainer.ppo_trainer": (
         "self.experience_maker = ",
@@ -211,8 +212,17 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "self.model = get_peft_model(self.model, lora_config)",
         "from openrlhf.utils.utils import convert_to_torch_dtype",
     ),
+    "openrlhf.models.model": (
+        "model = cls_class.from_pretrained(",
+        'value_head_prefix = getattr(config, "value_head_prefix", value_head_prefix)',
+        "setattr(self, value_head_prefix, nn.Linear(config.hidden_size, 1, bias=False))",
+    ),
     f"{_RAY}.ppo_critic": ("self.disable_ds_ckpt = ",),
-    f"{_RAY}.vllm_engine": ("RolloutRayActor.options(", "self.llm = ", "self.executor = "),
+    f"{_RAY}.vllm_engine": (
+        "RolloutRayActor.options(",
+        "self.llm = ",
+        "self.executor = SingleTurnAgentExecutor(remote_rm_url)",
+    ),
     f"{_UTILS}.samples_generator": (
         "self.tokenizer = tokenizer",
         "hf_tokenizer=self.tokenizer,",

@@ -214,7 +214,8 @@ COST_KEYS = {
     ),
     "remote_url": Key(
         Text(what="an address"),
-        "a cost server, http:// or https://; `${NAME}` stands for an environment variable",
+        "a cost server, http:// or https://, or several with commas between them; `${NAME}` stands for an"
+        " environment variable",
         default="none",
     ),
 }

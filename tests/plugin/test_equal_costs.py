@@ -18,7 +18,7 @@ from openrlhf_rad.plugin import answering, workers
 from openrlhf_rad.plugin.experience import attach_costs
 from openrlhf_rad.plugin.ratings import cost_model
 from openrlhf_rad.plugin.ratings.cost_sources import cost_sources
-from openrlhf_rad.plugin.ratings.texts import answer_text
+from openrlhf_rad.plugin.ratings.texts import texts_behind
 from openrlhf_rad.plugin.sampling import rows
 from openrlhf_rad.profile import load_profile
 
@@ -211,8 +211,8 @@ def test_an_answer_reads_as_it_does_behind_its_prompt(kind, tokenizer):
     whole = own(prompt + answer, add_special_tokens=False)["input_ids"]
     begin = len(own(prompt, add_special_tokens=False)["input_ids"])
     end = [own.eos_token_id]
-    assert answer_text(whole[:begin], whole[begin:] + end, own) == answer
+    assert texts_behind([whole[:begin]], [whole[begin:] + end], own) == [answer]
     for cut in range(begin, len(whole)):  # wherever generation stops
-        text = answer_text(whole[:begin], whole[begin:cut], own)
+        (text,) = texts_behind([whole[:begin]], [whole[begin:cut]], own)
         assert answer.startswith(text.rstrip("�"))
-    assert answer_text(whole, end, own) == ""
+    assert texts_behind([whole], [end], own) == [""]

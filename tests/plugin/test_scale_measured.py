@@ -20,7 +20,7 @@ def test_every_part_is_measured(measured, tokenizer):
     found = measured.measure(64, 32, 4, 8, tokenizer)
     assert set(found["usual"]) == set(found["full"])
     parts = [part for kind in ("usual", "full", "rollout") for part in found[kind].values()]
-    assert len(parts) == 2 * 5 + 8
+    assert len(parts) == 2 * 5 + 9
     assert all(part["seconds"] > 0 and part["mib"] >= 0 for part in parts)
     # 12 tokens of 16 bytes, and what Ray's pickle says about two tensors of 32 samples.
     assert 12 * 16 < found["sizes"]["chunk"] < 12 * 16 + 32

@@ -61,16 +61,24 @@ def answer_texts(samples: Any, tokenizer: Any) -> list[str]:
     # action_mask[t] marks token t + 1 of the sequence.
     action_bt = torch.nn.functional.pad(samples.action_mask.bool(), (1, 0))
     before_bt = samples.attention_mask.bool() & (action_bt.cumsum(dim=1) == 0)
-    contexts = token_lists(samples.sequences, before_bt)
-    answers = token_lists(samples.sequences, action_bt)
-    return [answer_text(*row, tokenizer) for row in zip(contexts, answers, strict=True)]
+    prompts, answers = (token_lists(samples.sequences, mask_bt) for mask_bt in (before_bt, action_bt))
+    return texts_behind(prompts, answers, tokenizer)
 
 
-def answer_text(prompt_ids: Sequence[int], answer_ids: Sequence[int], tokenizer: Any) -> str:
-    """An answer as it reads behind its prompt, without special tokens."""
-    context = list(prompt_ids)[-_CONTEXT:]
-    before, both = (_decoded(ids, tokenizer) for ids in (context, [*context, *answer_ids]))
-    return both[len(before) :] if both.startswith(before) else _decoded(answer_ids, tokenizer)
+def texts_behind(
+    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], tokenizer: Any
+) -> list[str]:
+    """Answers as they read behind their prompts, without special tokens; both as token ids."""
+    found: list[str] = []
+    read: dict[tuple[int, ...], str] = {}
+    for prompt, answer in zip(prompts, answers, strict=True):
+        context = tuple(prompt[-_CONTEXT:])
+        before = read.get(context)
+        if before is None:
+            before = read[context] = _decoded(context, tokenizer)
+        both = _decoded([*context, *answer], tokenizer)
+        found.append(both[len(before) :] if both.startswith(before) else _decoded(answer, tokenizer))
+    return found
 
 
 def finished_b(samples: Any) -> list[bool | None]:
@@ -80,5 +88,5 @@ def finished_b(samples: Any) -> list[bool | None]:
 
 
 def _decoded(ids: Sequence[int], tokenizer: Any) -> str:
-    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
