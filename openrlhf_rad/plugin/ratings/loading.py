@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin import remote_code
+from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.registry import plain_class
 
 
@@ -51,6 +52,7 @@ def no_new_weights(location: str, learnt: Sequence[str] = ()) -> Iterator[None]:
         PreTrainedModel.from_pretrained = original
 
 
+@telling
 class RewardActor(plain_class(launcher, "RewardModelActor")):  # type: ignore[misc]
     """OpenRLHF's actor of a reward model, whose weights are those of its files."""
 
@@ -60,6 +62,7 @@ class RewardActor(plain_class(launcher, "RewardModelActor")):  # type: ignore[mi
             super().init_model_from_pretrained(strategy, pretrain)
 
 
+@telling
 class CostActor(RewardActor):
     """The same for a cost model, whose costs stay in its own units."""
 
