@@ -213,6 +213,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "from openrlhf.utils.utils import convert_to_torch_dtype",
     ),
     "openrlhf.models.model": (
+        "from openrlhf.utils.utils import convert_to_torch_dtype",
         "model = cls_class.from_pretrained(",
         'value_head_prefix = getattr(config, "value_head_prefix", value_head_prefix)',
         "setattr(self, value_head_prefix, nn.Linear(config.hidden_size, 1, bias=False))",
@@ -248,7 +249,6 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "def offload_deepspeed_states(",
         "def reload_deepspeed_states(",
     ),
-    "openrlhf.models.model": ("from openrlhf.utils.utils import convert_to_torch_dtype",),
     "ray.actor": ("class ActorClass", "modified_class"),
     "ray.exceptions": ("class ActorDiedError", "class ActorUnavailableError", "class WorkerCrashedError"),
     "deepspeed.comm.torch": ("self.shm_comm_op = build_shm_op()", "if self.shm_comm_op != None"),
