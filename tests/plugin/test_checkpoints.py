@@ -14,7 +14,6 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.tiny import tiny_config
-from openrlhf_rad.plugin import actor
 from openrlhf_rad.plugin.actor import CriticActor
 from openrlhf_rad.plugin.compatibility import check_arguments
 from openrlhf_rad.plugin.ratings.checkpoint import RatingModel, weight_problems
@@ -316,7 +315,6 @@ def test_a_critic_learns_a_head_of_the_policy_s_weights_alone(strategy, tiny, mo
         self.critic = get_llm_for_sequence_regression(pretrain, "critic", **LOADS)
 
     monkeypatch.setattr(CriticActor.__mro__[2], "init_model_from_pretrained", load)
-    monkeypatch.setattr(actor, "count_through", lambda model: None)
     policy, other = str(tiny.policy), str(tiny.cost_model)
     critic = CriticActor.__new__(CriticActor)
     critic.init_model_from_pretrained(strategy("--actor.model_name_or_path", policy), policy, 1)
