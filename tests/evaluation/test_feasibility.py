@@ -53,7 +53,10 @@ def test_the_violation_is_that_of_the_training(form, name, profile):
         floor=ask.least,
     )
     assert found.violation * before_b.std() == pytest.approx(expected.violation, abs=1e-9)
-    assert found.bound > found.violation
+    if name == "wang":  # so steep at the top that 400 answers give no bound
+        assert found.bound is None or found.bound > found.violation
+    else:
+        assert found.bound > found.violation
 
 
 @pytest.mark.parametrize("form", FORMS)
