@@ -37,7 +37,7 @@ try:
     runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__")
 except Parsed:
     pass
-cluster._set_cpu_flags(args)
+cluster.set_cpu_flags(args)
 args.actor.eps_clip_low_high = (0.2, 0.2)
 
 from openrlhf_rad.plugin.actor import PolicyActor
