@@ -63,7 +63,6 @@ DEFAULT: dict[str, Value] = {
     "reward.remote_url": "@jobs/relevance_reward.py",
     "data.prompt_dataset": "@prompts/train.jsonl",
     "rad.heldout": "@prompts/heldout.jsonl",
-    "rad.heldout_samples": 2,
     "rollout.batch_size": 8,
     "rollout.n_samples_per_prompt": 4,
     "rollout.micro_batch_size": 16,

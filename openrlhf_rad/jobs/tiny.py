@@ -21,7 +21,7 @@ from openrlhf_rad.jobs.assets import prepared, step
 from openrlhf_rad.jobs.chat import CHAT_TEMPLATE, END, START
 from openrlhf_rad.jobs.tiny_words import WORDS
 
-RECIPE = {"version": 2, "hidden": 64, "layers": 2, "train": 256, "heldout": 256, "seed": 0}
+RECIPE = {"version": 3, "hidden": 64, "layers": 2, "train": 256, "heldout": 400, "seed": 0}
 _SPECIAL = ["<unk>", START, END]
 
 
