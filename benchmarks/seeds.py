@@ -45,7 +45,8 @@ def train(out: Path, seed: int, words: list[str]) -> None:
 def cell(row: dict[str, Any]) -> str:
     """Before → after, change [low, high]; for a gap, which compares the two, its value alone."""
     change = row["difference"]
-    moved = f"{change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}]"
+    interval = "no interval" if change["low"] is None else f"[{change['low']:+.2f}, {change['high']:+.2f}]"
+    moved = f"{change['value']:+.2f} {interval}"
     if row["before"] is None:
         return moved
     return f"{row['before']['value']:.2f} → {row['after']['value']:.2f}, {moved}"

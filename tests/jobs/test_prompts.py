@@ -13,7 +13,7 @@ def test_training_and_heldout_prompts_are_balanced_and_disjoint() -> None:
     train, heldout = read(folder / "train.jsonl"), read(folder / "heldout.jsonl")
     assert Counter(x["label"] for x in heldout) == {"harmful": 200, "benign": 200}
     counts = Counter(x["label"] for x in train)
-    assert counts["harmful"] == counts["benign"] > 400
+    assert counts["harmful"] == counts["benign"] > 250
     assert len(distinct([*heldout, *train])) == len(train) + len(heldout)
 
 

@@ -59,7 +59,7 @@ def runs_in(folder: Path) -> Callable[..., RunFolder]:
     def make(
         name: str = "simulated",
         *,
-        profile: str = "medical: wang η=0.75",
+        profile: str = "medical: cvar α=0.9",
         seed: int = 1,
         steps: int = 12,
         until: str = "end",
@@ -69,7 +69,7 @@ def runs_in(folder: Path) -> Callable[..., RunFolder]:
         run = RunFolder.create(folder / name)
         run.write_profile(RiskProfile.from_text(profile))
         run.write_command(command(seed))
-        before = rng.gamma(2, 1, 64)
+        before = rng.gamma(2, 1, 400)
         run.write_reference(Reference({"cost": rng.gamma(2, 1, 100)}, np.zeros(100), ["p"] * 100, [""] * 100))
         for step in range(1, steps + 1):
             value = 0.1 * step - 0.5 + 0.05 * rng.normal()
