@@ -97,6 +97,10 @@ def main(options: Options) -> int:
 
 def make(options: Options) -> Job:
     """The options resolved. Raises RadError."""
+    if options.template is not None and "{}" not in options.template:
+        raise ConfigError(
+            f"--template is {options.template!r}; it must hold {{}} where the prompt goes, or no prompt is sent"
+        )
     profile = profile_of(options.profile, options.overrides)
     preset = preset_of(options.preset)
     sources = parse_sources(options.red, options.blue, options.model or [])

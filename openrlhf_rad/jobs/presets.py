@@ -76,7 +76,7 @@ DEFAULT: dict[str, Value] = {
     # The first gradients of a tail come from three answers; Adam would follow each at full length.
     "actor.lr_warmup_ratio": 0.25,
     "rollout.temperature": 0.8,
-    "algo.kl.init_coef": 0.06,
+    "algo.kl.init_coef": 0.1,
 }
 
 
@@ -145,10 +145,10 @@ PRESETS = {
             model_bytes=270_000_000,
             cache_bytes=900_000_000,
             work={
-                "assets": Work(20, 6000),
-                "start": Work(25, 500),
-                "training": Work(30, 15000),
-                "held-out answers": Work(10, 5000),
+                "assets": Work(35, 10_000),
+                "start": Work(20, 8_500),
+                "training": Work(160, 28_500),
+                "held-out answers": Work(6, 28_000),
             },
             independent_cost="@independent_cost",
         ),

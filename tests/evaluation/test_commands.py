@@ -91,3 +91,10 @@ def test_a_dry_run_starts_nothing(rad, tables, tmp_path):
     refused = rad("eval", *words, "--dry-run")
     assert refused.returncode == 2
     assert "rad is a checkpoint and there are no prompts" in refused.stderr
+
+
+def test_a_template_without_a_place_for_the_prompt_is_refused(rad, tables):
+    words = [f"--red=sft={tables['sft']}", f"--blue=rad={tables['rad']}", "--profile", "uniform"]
+    done = rad("eval", *words, "--template", "Answer:", "--out", "e")
+    assert done.returncode == 2
+    assert "--template is 'Answer:'; it must hold {} where the prompt goes, or no prompt is sent" in done.stderr

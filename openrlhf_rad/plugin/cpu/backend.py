@@ -68,7 +68,8 @@ def activate() -> None:
     if _active:
         return
     _active = True
-    os.environ.update(environment())
+    # Only what differs: a variable that is set anew moves, and a process's title is found by where the first is.
+    os.environ.update({name: text for name, text in environment().items() if os.environ.get(name) != text})
     flash_attention.install()
     for module, patch in TOUCH_POINTS.items():
         wrapt.register_post_import_hook(patch, module)
