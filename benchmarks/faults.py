@@ -36,7 +36,7 @@ TARGETS = {
     "training process": "-m openrlhf_rad --rad.profile",
     "trainer": "ray::PPOTrainer",
     "policy": "ray::PolicyModelActor",
-    "reference model": "ray::ReferenceModelActor",
+    "reference model": "ray::Reference",
     "rollout worker": "ray::FailClosedRollout",
     "vLLM engine": "VLLM::EngineCore",
     "Ray's raylet": "raylet/raylet",

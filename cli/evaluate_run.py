@@ -99,7 +99,7 @@ def make(options: Options) -> Job:
     """The options resolved. Raises RadError."""
     if options.template is not None and "{}" not in options.template:
         raise ConfigError(
-            f"--template is {options.template!r}; it must hold {{}} where the prompt goes, or no prompt is sent"
+            f"--template is {options.template!r}; it must hold {{}} where the prompt goes, or none is sent"
         )
     profile = profile_of(options.profile, options.overrides)
     preset = preset_of(options.preset)

@@ -97,4 +97,4 @@ def test_a_template_without_a_place_for_the_prompt_is_refused(rad, tables):
     words = [f"--red=sft={tables['sft']}", f"--blue=rad={tables['rad']}", "--profile", "uniform"]
     done = rad("eval", *words, "--template", "Answer:", "--out", "e")
     assert done.returncode == 2
-    assert "--template is 'Answer:'; it must hold {} where the prompt goes, or no prompt is sent" in done.stderr
+    assert "--template is 'Answer:'; it must hold {} where the prompt goes, or none is sent" in done.stderr

@@ -68,7 +68,7 @@ def activate() -> None:
     if _active:
         return
     _active = True
-    # Only what differs: a variable that is set anew moves, and a process's title is found by where the first is.
+    # Only what differs: a variable that is set anew moves, and a title is found by where the first one is.
     os.environ.update({name: text for name, text in environment().items() if os.environ.get(name) != text})
     flash_attention.install()
     for module, patch in TOUCH_POINTS.items():
