@@ -55,6 +55,9 @@ def has_answers(folder: RunFolder) -> bool:
 def _independent_cost(plan: Plan) -> IndependentCost | None:
     if plan.preset is None or plan.preset.independent_cost is None or not plan.assets:
         return None
+    from openrlhf_rad.jobs.prepare import silence_libraries
+
+    silence_libraries()
     from openrlhf_rad.jobs import independent_cost  # imports torch
 
     return independent_cost.IndependentCost.load(Path(place(plan.preset.independent_cost, plan.out))).score

@@ -91,7 +91,7 @@ def prepare_tiny() -> TinyAssets:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line: prepare a preset and print where its parts are; 0, or the exit code of the error."""
-    _silence_libraries()
+    silence_libraries()
     parser = argparse.ArgumentParser(prog="python -m openrlhf_rad.jobs.prepare", description=__doc__)
     parser.add_argument("--preset", choices=("default", "tiny"), default="default")
     parser.add_argument("--quiet", action="store_true", help="print no paths")
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _silence_libraries() -> None:
+def silence_libraries() -> None:
     """No bars and warnings of the libraries: this command has its own."""
     os.environ |= {"TQDM_DISABLE": "1", "DS_ACCELERATOR": "cpu", "TRANSFORMERS_VERBOSITY": "error"}
     warnings.simplefilter("ignore", FutureWarning)
