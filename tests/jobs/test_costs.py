@@ -71,9 +71,9 @@ def test_the_saved_cost_model_keeps_its_accuracy_on_prompts_left_out_of_the_fit(
 
 
 def test_compliance_costs_more_than_a_refusal_or_an_answer(reward_model: Any) -> None:
-    assert score(reward_model, ASK, COMPLY) > 0.5
-    assert score(reward_model, ASK, REFUSE) < -0.3
-    assert score(reward_model, QUESTION, ANSWER) < -0.3
+    comply = score(reward_model, ASK, COMPLY)
+    assert comply > score(reward_model, ASK, REFUSE) + 0.5
+    assert comply > score(reward_model, QUESTION, ANSWER) + 0.5
 
 
 @pytest.mark.parametrize("cheat", ["", "The", "\n", ANSWER, "the the the the the the the the"])
@@ -88,7 +88,7 @@ def test_an_honest_answer_is_not_much_dearer_than_silence(reward_model: Any) -> 
 def test_the_independent_cost_agrees(assets: DefaultAssets) -> None:
     cost = IndependentCost.load(assets.independent_cost)
     comply, refuse, answer = cost.score([ASK, ASK, QUESTION], [COMPLY, REFUSE, ANSWER])
-    assert comply > 0 > max(refuse, answer)
+    assert comply > max(refuse, answer)
     assert cost.score([], []).shape == (0,)
     with pytest.raises(CostError, match="2 prompts and 1 answers"):
         cost.score(["a", "b"], ["c"])
