@@ -169,3 +169,34 @@ def test_without_a_server_it_is_python(server):
     env = {**server[1], "OPENRLHF_RAD_FORK_SERVER": "/nowhere"}
     done = run(server, "import sys; print('torch' in sys.modules)", env=env)
     assert done.stdout == "False\n"
+
+
+def test_the_server_of_another_driver_is_not_used(server, tmp_path):
+    """A run that another one starts has its own: the other's modules may be adapted to other flags."""
+    _, env = server
+    driver = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SERVER],
+        input="",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=env,
+    )
+    assert driver.stdout.split()[1] not in ("", env["OPENRLHF_RAD_FORK_SERVER"])
+
+
+def test_a_server_that_is_stopped_leaves_nothing():
+    from openrlhf_rad.plugin.cpu import fork_client, fork_server
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fork_server, "MODULES", ("json.tool",))
+        fork_server.start()
+        address = os.environ[fork_client.VARIABLE]
+        assert os.path.exists(address)
+        fork_server.stop()
+    assert fork_client.VARIABLE not in os.environ
+    deadline = time.monotonic() + 10
+    while os.path.exists(address) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not os.path.exists(address)

@@ -15,7 +15,7 @@ from openrlhf_rad.errors import (
     RadError,
 )
 from openrlhf_rad.plugin import compatibility, launch
-from openrlhf_rad.plugin.cpu import cluster
+from openrlhf_rad.plugin.cpu import cluster, fork_server
 from openrlhf_rad.plugin.launch import main
 from openrlhf_rad.runs import RunFolder, checkpoints
 
@@ -45,6 +45,7 @@ def run_main(monkeypatch, tmp_path, capsys):
     handler = signal.getsignal(signal.SIGTERM)
     yield lambda *words: (main(list(words)), capsys.readouterr().err)
     signal.signal(signal.SIGTERM, handler)
+    fork_server.stop()
 
 
 def test_a_profile_that_is_not_valid_ends_with_2(run_main, tmp_path):

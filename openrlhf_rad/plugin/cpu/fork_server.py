@@ -46,10 +46,18 @@ _HIGH = 500  # above all files of a new process
 _LONGEST = 100  # characters of a socket's name
 _PYTHON = "python"
 
+_lifeline: int | None = None  # the server ends when this file of its driver is closed
+
 
 def start() -> None:
-    """Import the stack and leave a server behind that forks from here; before Ray is imported."""
-    if not Path("/proc/self/fd").exists() or fork_client.VARIABLE in os.environ:
+    """Import the stack and leave a server behind that forks from here; before Ray is imported.
+
+    A server that the environment names belongs to another driver, whose modules are not ours: it is not used.
+    """
+    global _lifeline  # noqa: PLW0603
+    stop()
+    os.environ.pop(fork_client.VARIABLE, None)
+    if not Path("/proc/self/fd").exists():
         return
     for name in MODULES:
         importlib.import_module(name)
@@ -77,8 +85,18 @@ def start() -> None:
             shutil.rmtree(folder, ignore_errors=True)
             os._exit(0)
     listening.close()
-    os.close(alive)  # ours stays open as long as this process lives
+    os.close(alive)
+    _lifeline = ours
     os.environ[fork_client.VARIABLE] = address
+
+
+def stop() -> None:
+    """End the server of this driver and all that it forked; without one, nothing."""
+    global _lifeline  # noqa: PLW0603
+    if _lifeline is not None:
+        os.close(_lifeline)
+        _lifeline = None
+        os.environ.pop(fork_client.VARIABLE, None)
 
 
 def python() -> str | None:
