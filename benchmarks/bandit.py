@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.constraint import ConstraintResult, TransportOptions, evaluate
-from openrlhf_rad.dual import DualVariable
-from openrlhf_rad.particles import empirical_quantiles, quantile_levels
+from openrlhf_rad.method.constraint import ConstraintResult, TransportOptions, evaluate
+from openrlhf_rad.method.dual import DualVariable
+from openrlhf_rad.method.particles import empirical_quantiles, quantile_levels
+from openrlhf_rad.method.scores import score
+from openrlhf_rad.method.spectrum import MEAN
+from openrlhf_rad.method.step import RadStep
+from openrlhf_rad.method.transport import dominance_gap
 from openrlhf_rad.profile import load_profile
-from openrlhf_rad.scores import score
-from openrlhf_rad.spectrum import MEAN
-from openrlhf_rad.step import RadStep
-from openrlhf_rad.transport import dominance_gap
 
 Array = NDArray[np.float64]
 

@@ -34,13 +34,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from openrlhf_rad.baseline import PartnerBaseline, PartnerScores
-from openrlhf_rad.constraint import evaluate
-from openrlhf_rad.dual import make_dual
+from openrlhf_rad.method.baseline import PartnerBaseline, PartnerScores
+from openrlhf_rad.method.constraint import evaluate
+from openrlhf_rad.method.dual import make_dual
+from openrlhf_rad.method.scores import leave_one_out, score
+from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
+from openrlhf_rad.method.tails import Tails, heavy_tails
 from openrlhf_rad.profile import ConstraintSettings, DualSettings
-from openrlhf_rad.scores import leave_one_out, score
-from openrlhf_rad.spectrum import Spectrum, make_spectrum
-from openrlhf_rad.tails import Tails, heavy_tails
 
 Array = NDArray[np.float64]
 

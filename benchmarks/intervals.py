@@ -27,8 +27,8 @@ from openrlhf_rad.evaluation.interval import GATE, Inference, infer, share_estim
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.process import quantile_levels
 from openrlhf_rad.evaluation.rules import Outcome
+from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import load_profile
-from openrlhf_rad.spectrum import Spectrum, make_spectrum
 
 Array = NDArray[np.float64]
 

@@ -34,10 +34,11 @@ with warnings.catch_warnings():
     from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
     from openrlhf.trainer.ppo_utils.kl_controller import FixedKLController
 
-from openrlhf_rad.constraint import TransportOptions, evaluate
-from openrlhf_rad.constraint_set import ConstraintSet, Scored, SetResult
-from openrlhf_rad.dual import violation_standard_error
-from openrlhf_rad.particles import empirical_quantiles
+from openrlhf_rad.method.constraint import TransportOptions, evaluate
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
+from openrlhf_rad.method.dual import violation_standard_error
+from openrlhf_rad.method.particles import empirical_quantiles
+from openrlhf_rad.method.scores import score
 from openrlhf_rad.plugin.batch import batch_metrics
 from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, scored
 from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
@@ -47,7 +48,6 @@ from openrlhf_rad.plugin.ratings.texts import rated_texts
 from openrlhf_rad.plugin.sampling import rows
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.runs.folder import RunFolder
-from openrlhf_rad.scores import score
 
 #: A cost file as a user writes it, of the least work.
 COST_FILE = "def cost_func(queries, prompts, labels):\n    return [float(len(query)) for query in queries]\n"

@@ -175,7 +175,7 @@ def plot(rows: Rows, path: Path) -> None:
 def profile(run: Path | None) -> None:
     """The share of a training step, from a run's metrics; and a step of RAD on its own."""
     from openrlhf_rad import load_profile  # noqa: PLC0415
-    from openrlhf_rad.step import RadStep  # noqa: PLC0415
+    from openrlhf_rad.method.step import RadStep  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
     step = RadStep(load_profile("medical"), rng.lognormal(size=256))

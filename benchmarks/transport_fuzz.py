@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.transport import sinkhorn
+from openrlhf_rad.method.transport import sinkhorn
 
 KINDS = (
     lambda rng, n: rng.normal(size=n),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.transport import recurrences
+from openrlhf_rad.method.transport import recurrences
 
 N, TOLERANCE, LIMIT = 256, 1e-9, 5_000
 LAWS: dict[str, Callable[[Any], tuple[Any, Any]]] = {

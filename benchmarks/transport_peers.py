@@ -42,7 +42,7 @@ def cost_matrix(x: Any, y: Any) -> Any:
 
 def linear() -> Solver:
     """This package; its gradient is part of the result."""
-    from openrlhf_rad.transport import sinkhorn  # noqa: PLC0415
+    from openrlhf_rad.method.transport import sinkhorn  # noqa: PLC0415
 
     def run(x: Any, y: Any, epsilon: float) -> Solution:
         result = sinkhorn(x, y, epsilon, tol=TOLERANCE).require()

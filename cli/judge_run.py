@@ -157,7 +157,7 @@ def _request(words: list[str]) -> dict[str, Any]:
 
 
 def _default_cache() -> Path:
-    from openrlhf_rad.runs.storage import cache_root
+    from openrlhf_rad.files import cache_root
 
     return cache_root() / "judge.sqlite"
 

@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 
 from openrlhf_rad.errors import RadError
+from openrlhf_rad.files import cache_root
 from openrlhf_rad.jobs.presets import Preset
 from openrlhf_rad.plugin import compatibility
 from openrlhf_rad.plugin.compatibility import check_versions, settle_loss
 from openrlhf_rad.processor import VARIABLE, NumberFormat, Processor, has_gpu, measurement, number_format
-from openrlhf_rad.runs.storage import cache_root
 
 from . import flags as flag
 from .plan import MODEL, Plan

@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page of training runs side by side, or of evaluations."""
     from openrlhf_rad.errors import RadError
-    from openrlhf_rad.reporting import write_report
+    from openrlhf_rad.report import write_report
 
     try:
         path = write_report(runs, out, title=title, show_samples=not no_samples)

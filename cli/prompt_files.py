@@ -106,7 +106,7 @@ def _write(chosen: list[Prompt], out: Path) -> None:
     import json
 
     from openrlhf_rad.errors import ConfigError
-    from openrlhf_rad.runs.storage import explained, write_atomically
+    from openrlhf_rad.files import explained, write_atomically
 
     if out.suffix != ".jsonl":
         raise ConfigError(f"--out is {out}; OpenRLHF reads JSON lines by the suffix .jsonl; name the file so")

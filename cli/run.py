@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
+from openrlhf_rad.files import keep_from_others
 from openrlhf_rad.plugin.arguments import parse
 from openrlhf_rad.plugin.compatibility import check_versions
 from openrlhf_rad.processes import MarkedProcess, stoppable
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs.folder import RunFolder
-from openrlhf_rad.runs.storage import keep_from_others
 
 from . import machine, preflight, prompts, show
 from . import plan as planning

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.plugin.compatibility import settle_loss
 from openrlhf_rad.profile import RiskProfile, cost_names
 from openrlhf_rad.profile.addresses import sealed
-from openrlhf_rad.spectrum import Spectrum
 
 from . import flags as flag
 from . import machine

@@ -57,7 +57,7 @@ def put(text: str | bytes, out: Path | None) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    from openrlhf_rad.runs.storage import explained, write_atomically
+    from openrlhf_rad.files import explained, write_atomically
 
     try:
         with explained(out, "nothing else was touched"):

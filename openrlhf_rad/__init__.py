@@ -7,8 +7,8 @@ Risk Control"; equation numbers in the docstrings are that paper's.
 """
 
 from openrlhf_rad.errors import RadError
+from openrlhf_rad.method.transport import dominance_gap, sinkhorn
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
-from openrlhf_rad.transport import dominance_gap, sinkhorn
 
 __version__ = "0.1.0"
 

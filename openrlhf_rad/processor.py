@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
-from openrlhf_rad.runs.storage import cache_root, write_atomically
+from openrlhf_rad.files import cache_root, write_atomically
 
 NumberFormat = Literal["bfloat16", "float32"]
 #: The setting that overrides the choice: ``auto``, ``bfloat16`` or ``float32``.

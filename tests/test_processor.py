@@ -12,7 +12,7 @@ import pytest
 
 from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.runs.storage import cache_root
+from openrlhf_rad.files import cache_root
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from openrlhf_rad.authoring import picture, words
 from openrlhf_rad.authoring.reading import parts
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
-from openrlhf_rad.spectrum import Spectrum
 
 # Ratios nearer to 1 than this are said to be the same.
 _SAME = 0.005

@@ -15,10 +15,10 @@ import numpy as np
 
 from openrlhf_rad.authoring.reading import parts
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.files import explained, write_atomically
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.runs.plot_style import new_figure, styled
-from openrlhf_rad.runs.storage import explained, write_atomically
-from openrlhf_rad.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.method.saturation import lowest_level
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.saturation import lowest_level
 
 #: The reduction of the risk that each word asks for is margin − level, in reference spreads.
 STRICTNESS = {"gentle": (0.2, 0.4), "firm": (0.2, 0.6), "strict": (0.2, 1.0)}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.authoring.words import TAILS, percent, share_on_worst
-from openrlhf_rad.spectrum import Spectrum
+from openrlhf_rad.method.spectrum import Spectrum
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _ACROSS = " ▏▎▍▌▋▊▉█"

@@ -6,9 +6,9 @@ import sys
 from dataclasses import replace
 
 from openrlhf_rad.errors import ConfigError, ProfileError
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile, load_profile
 from openrlhf_rad.profile.checks import did_you_mean
-from openrlhf_rad.spectrum import make_spectrum
 
 #: What standard input is called in messages.
 STDIN = "<stdin>"

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from openrlhf_rad.authoring.reading import parts
-from openrlhf_rad.particles import quantile_levels
+from openrlhf_rad.method.particles import quantile_levels
 from openrlhf_rad.profile import RiskProfile
 
 Format = Literal["csv", "json", "npy"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from openrlhf_rad.composed import Mixture
+from openrlhf_rad.method.composed import Mixture
+from openrlhf_rad.method.spectrum import MeasureSpectrum, Spectrum
 from openrlhf_rad.profile import ConstraintSettings, DualSettings, Level
-from openrlhf_rad.spectrum import MeasureSpectrum, Spectrum
 
 #: The tails, in percent, whose share of the weight is told.
 TAILS = (1, 5, 10)

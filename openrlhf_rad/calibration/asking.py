@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad import reference
-from openrlhf_rad.constraint import TransportOptions, evaluate
-from openrlhf_rad.particles import empirical_quantiles
+from openrlhf_rad.method import reference
+from openrlhf_rad.method.constraint import TransportOptions, evaluate
+from openrlhf_rad.method.particles import empirical_quantiles
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import Constraint
-from openrlhf_rad.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal
 from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.harm import harm_order
-from openrlhf_rad.reference import MOST_SHARE
-from openrlhf_rad.saturation import saturation
+from openrlhf_rad.method.reference import MOST_SHARE
+from openrlhf_rad.method.saturation import saturation
 
 Kind = Literal[
     "inverted", "unrelated", "saturated", "inert", "infeasible", "tail", "rollout", "price", "flat", "note"

@@ -13,8 +13,8 @@ from openrlhf_rad.calibration.figures import Figures, measure
 from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.evaluation.interval import Estimate
+from openrlhf_rad.method.reference import MOST_SHARE, least_cost
 from openrlhf_rad.profile import Constraint
-from openrlhf_rad.reference import MOST_SHARE, least_cost
 
 #: The fall that is proposed where the profile asks for none, in spreads: what the defaults ask for.
 USUAL_FALL = 0.4

@@ -26,9 +26,9 @@ from openrlhf_rad.evaluation.interval import (
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.paper import dominance, reward_wins, safe_gain, safe_share, safety
 from openrlhf_rad.evaluation.process import quantile_levels
+from openrlhf_rad.method.saturation import Saturation, saturation
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.runs.summary import number
-from openrlhf_rad.saturation import Saturation, saturation
-from openrlhf_rad.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
 

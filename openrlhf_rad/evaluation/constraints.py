@@ -9,8 +9,8 @@ import numpy as np
 
 from openrlhf_rad.evaluation.costs import family
 from openrlhf_rad.evaluation.panel import Panel
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
-from openrlhf_rad.spectrum import Spectrum
 
 
 @dataclass(frozen=True)

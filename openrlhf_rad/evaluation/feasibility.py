@@ -1,7 +1,7 @@
 """Which of a run's models ships: the one of highest reward that surely meets the profile's constraints.
 
 A candidate's answers to held-out prompts are compared with those from before training, by the forms of
-:mod:`openrlhf_rad.constraint` and the bounds of ``rad eval``, one-sided with the confidence of the profile.
+:mod:`openrlhf_rad.method.constraint` and the bounds of ``rad eval``, one-sided with the profile's confidence.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from openrlhf_rad.evaluation.gaps import gaps
 from openrlhf_rad.evaluation.influence import average, fall
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.process import quantile_levels
+from openrlhf_rad.method.reference import Ask, resolve
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.reference import Ask, resolve
 from openrlhf_rad.runs.summary import number
 
 RED, BLUE = "before", "after"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import DataError
-from openrlhf_rad.runs.storage import explained, write_atomically
+from openrlhf_rad.files import explained, write_atomically
 
 EVAL, PLOTS, JUDGE = "eval.json", "plots", "judge.json"
 SCHEMA = "openrlhf_rad.eval/3"

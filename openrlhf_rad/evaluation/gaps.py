@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation.bands import Difference
 from openrlhf_rad.evaluation.interval import Estimate, Inference
-from openrlhf_rad.spectrum import Spectrum
+from openrlhf_rad.method.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 

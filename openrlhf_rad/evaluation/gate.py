@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.rules import Outcome, Question, Ruling, quantile_rule, risk_rule
-from openrlhf_rad.spectrum import Spectrum
+from openrlhf_rad.method.spectrum import Spectrum
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation.interval import Inference, Reliance, infer
 from openrlhf_rad.evaluation.panel import Panel
-from openrlhf_rad.spectrum import MEAN, Spectrum
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
 

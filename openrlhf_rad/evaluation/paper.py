@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from openrlhf_rad.evaluation.influence import average, fall, ratio
 from openrlhf_rad.evaluation.interval import Estimate, Inference, share_estimate
 from openrlhf_rad.evaluation.panel import Panel
-from openrlhf_rad.spectrum import MEAN, Spectrum
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation.folder import PLOTS
+from openrlhf_rad.files import explained
 from openrlhf_rad.runs.plot_style import new_figure, save, styled
-from openrlhf_rad.runs.storage import explained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from openrlhf_rad.evaluation.costs import CostOf
 from openrlhf_rad.evaluation.plan import Plan
 from openrlhf_rad.evaluation.sources import Source
 from openrlhf_rad.evaluation.work import Row, Show, generate_request, perform, score_request
-from openrlhf_rad.runs.storage import write_atomically
+from openrlhf_rad.files import write_atomically
 from openrlhf_rad.tables import Row as TableRow
 from openrlhf_rad.tables import column_names, finite, numbers_are_texts, place, rows, shown
 

@@ -16,9 +16,9 @@ from openrlhf_rad.evaluation.influence import fall, prompts_needed
 from openrlhf_rad.evaluation.interval import DOMINANT, GATE, INFINITE_VARIANCE, Inference
 from openrlhf_rad.evaluation.panel import Panel
 from openrlhf_rad.evaluation.process import EXPECTED, quantile_levels
+from openrlhf_rad.method.saturation import ceiling, saturation
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.runs.summary import number
-from openrlhf_rad.saturation import ceiling, saturation
-from openrlhf_rad.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 

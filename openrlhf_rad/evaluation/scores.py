@@ -20,8 +20,8 @@ from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.answers import Answers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.costs import CostOf
+from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.runs.storage import explained, write_atomically
 from openrlhf_rad.tables.rows import BATCH
 
 SCORES, PROFILE = "scores", "profile.resolved.yaml"

@@ -12,7 +12,7 @@ from typing import Literal
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.presets import place
-from openrlhf_rad.redact import redact_url
+from openrlhf_rad.secrets import redact_url
 from openrlhf_rad.tables import FORMATS, is_table
 
 Kind = Literal["model", "function", "remote_url"]

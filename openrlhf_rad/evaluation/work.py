@@ -12,8 +12,8 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.evaluation.sources import Rating
+from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.processes import MarkedProcess
-from openrlhf_rad.runs.storage import explained, write_atomically
 
 #: Prompts or answers of one shard: what a kill can cost.
 SHARD = 64

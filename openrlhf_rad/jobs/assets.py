@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from openrlhf_rad.errors import EnvironmentProblem
-from openrlhf_rad.runs.storage import cache_root
+from openrlhf_rad.files import cache_root
 
 MANIFEST = "asset.json"
 _console = Console(stderr=True, highlight=False)

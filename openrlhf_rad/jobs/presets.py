@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from openrlhf_rad.files import cache_root
 from openrlhf_rad.jobs.chat import TEMPLATE
-from openrlhf_rad.runs.storage import cache_root
 
 Value = str | int | float | bool
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.evaluation.scores import sha256
+from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.judging.answers import Source
 from openrlhf_rad.judging.calls import Call
 from openrlhf_rad.judging.session import Session, Verdicts
 from openrlhf_rad.judging.tally import RESULTS, Tally, judge_pairs, tally
-from openrlhf_rad.runs.storage import explained, write_atomically
 
 SUMMARY, VERDICTS, PICTURE = "judge.json", "verdicts.jsonl", "judge"
 #: Malformed replies that are shown whole.

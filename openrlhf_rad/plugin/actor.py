@@ -12,6 +12,7 @@ from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from openrlhf_rad import processor
 from openrlhf_rad.errors import RunError
+from openrlhf_rad.files import write_atomically
 from openrlhf_rad.plugin.failures import telling
 from openrlhf_rad.plugin.lora import merged_at_sync
 from openrlhf_rad.plugin.loss import ReinforceLoss
@@ -19,7 +20,6 @@ from openrlhf_rad.plugin.ratings.loading import no_new_weights
 from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.seeding import reseed, seed_of
 from openrlhf_rad.runs import checkpoints
-from openrlhf_rad.runs.storage import write_atomically
 
 
 class Resumable:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError, CostError, RadError
+from openrlhf_rad.files import write_atomically
 from openrlhf_rad.plugin import cpu, remote_code, workers
 from openrlhf_rad.plugin.ratings.costs import checked_costs
 from openrlhf_rad.plugin.ratings.python_file import function_of
 from openrlhf_rad.processes import Parent
-from openrlhf_rad.runs.storage import write_atomically
 
 Row = dict[str, Any]
 

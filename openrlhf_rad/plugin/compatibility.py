@@ -228,7 +228,7 @@ def _clip(args: Any, options: RadOptions) -> Iterator[str]:
     """Whether the range would cut λ·s off if costs were normal; the real ones are not sampled yet."""
     if tuple(args.reward.clip_range) in (WIDE_CLIP, _DEFAULT_CLIP):
         return  # not of the user's choosing
-    from openrlhf_rad.constraint_set import ConstraintSet, Scored  # noqa: PLC0415 - takes half a second
+    from openrlhf_rad.method.constraint_set import ConstraintSet, Scored  # noqa: PLC0415 - takes half a second
 
     profile, size = options.profile, max(256, options.profile.transport.particles or 0)
     labels = ["", *{one.segment for one in profile.constraints if one.segment}]

@@ -6,7 +6,7 @@ from argparse import Namespace
 from types import SimpleNamespace
 from typing import Any
 
-from openrlhf_rad.redact import HIDDEN, is_secret, redact
+from openrlhf_rad.secrets import HIDDEN, is_secret, redact
 
 
 class Concealed(str):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
-from openrlhf_rad.constraint_set import ConstraintSet, Scored, SetResult
 from openrlhf_rad.errors import RewardError
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
 from openrlhf_rad.plugin.ratings.costs import VaryingCosts
 from openrlhf_rad.plugin.ratings.variety import Variety
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS

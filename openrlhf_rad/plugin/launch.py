@@ -15,15 +15,15 @@ from typing import Any
 import wrapt
 
 from openrlhf_rad.errors import ConfigError, RunError
+from openrlhf_rad.files import keep_from_others, write_atomically
 from openrlhf_rad.plugin import compatibility, cpu, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
 from openrlhf_rad.plugin.concealed import conceal
 from openrlhf_rad.plugin.vigil import Vigil
 from openrlhf_rad.processes import Parent
-from openrlhf_rad.redact import redact, redact_command
 from openrlhf_rad.runs.checkpoints import newest
 from openrlhf_rad.runs.folder import RunFolder
-from openrlhf_rad.runs.storage import keep_from_others, write_atomically
+from openrlhf_rad.secrets import redact, redact_command
 
 COMMAND = "openrlhf.cli.train_ppo_ray"
 #: What stopped the run, in the run's folder.

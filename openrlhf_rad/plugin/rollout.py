@@ -23,7 +23,7 @@ from openrlhf_rad.plugin.registry import plain_class
 from openrlhf_rad.plugin.samples import PLACE, Ticket
 from openrlhf_rad.plugin.seeding import seed_of
 from openrlhf_rad.processes import end_with_parent
-from openrlhf_rad.redact import redact_text
+from openrlhf_rad.secrets import redact_text
 
 #: How long a batch may take to come into an engine in order; some of it may have failed on the way.
 _ADMITTING_SECONDS = 20.0

@@ -11,8 +11,9 @@ import ray
 from openrlhf.trainer import ppo_trainer
 from openrlhf.utils.logging_utils import init_logger
 
-from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import ConfigError, WatchStop
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
+from openrlhf_rad.method.reference import read_costs
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.batch import batch_metrics
 from openrlhf_rad.plugin.compatibility import check_clip
@@ -25,7 +26,6 @@ from openrlhf_rad.plugin.samples import OrderedSamples
 from openrlhf_rad.plugin.sampling import AnswerSampler, costs_of, heldout_dataset, reference_indices, rows
 from openrlhf_rad.plugin.seeding import reseed, seed_of
 from openrlhf_rad.plugin.shipping import ship
-from openrlhf_rad.reference import read_costs
 from openrlhf_rad.runs.folder import Kind, Reference, RunFolder
 from openrlhf_rad.watches import Alarm, Watches, at_start
 

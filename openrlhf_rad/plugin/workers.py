@@ -13,8 +13,8 @@ from typing import Any
 
 import wrapt
 
+from openrlhf_rad.files import keep_from_others
 from openrlhf_rad.plugin import build_lock, remote_code
-from openrlhf_rad.runs.storage import keep_from_others
 
 _HOOK = "worker_process_setup_hook"
 #: What a worker must call besides: the hook that ``ray.init`` was given.

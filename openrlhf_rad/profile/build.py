@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.profile import checks, sections
 from openrlhf_rad.profile.checks import Layers, Problems, did_you_mean
 from openrlhf_rad.profile.document import Document
@@ -21,7 +22,6 @@ from openrlhf_rad.profile.model import (
 from openrlhf_rad.profile.risk import build_risk
 from openrlhf_rad.profile.several import several
 from openrlhf_rad.profile.watch_settings import WatchSettings
-from openrlhf_rad.spectrum import MEAN, Spectrum
 
 KEYS = (
     "name",

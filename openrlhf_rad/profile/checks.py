@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from openrlhf_rad.measures import Interval
+from openrlhf_rad.method.measures import Interval
 from openrlhf_rad.profile.document import Document, listed, printable
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.scalars import scalar

@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from openrlhf_rad.measures import Interval
+from openrlhf_rad.method.measures import Interval
 from openrlhf_rad.profile.kinds import Choice, Number, Whole, about
 
 Method = Literal["ascent", "log", "adam", "pid"]

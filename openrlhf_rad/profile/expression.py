@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from openrlhf_rad.measures import ALIASES
+from openrlhf_rad.method.measures import ALIASES
 from openrlhf_rad.profile.checks import show
 
 #: Longer ones are unreadable; the long form has no such limit.

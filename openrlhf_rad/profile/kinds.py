@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from openrlhf_rad.measures import Interval
+from openrlhf_rad.method.measures import Interval
 from openrlhf_rad.profile import checks
 from openrlhf_rad.profile.checks import Problems
 from openrlhf_rad.profile.level import NUMBER, PATTERN

@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from openrlhf_rad.measures import Interval
+from openrlhf_rad.method.measures import Interval
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Amount, Choice, Key, Number, Text, Whole, about
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.watch_settings import WatchSettings
-from openrlhf_rad.spectrum import Spectrum
 
 #: Fewer costs say nothing about a tail, and their spread, the unit of λ, is noise.
 MINIMUM_REFERENCE = 8

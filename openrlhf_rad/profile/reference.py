@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from openrlhf_rad.measures import MEASURES, SYMBOLS
+from openrlhf_rad.method.measures import MEASURES, SYMBOLS
 from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import keys
 from openrlhf_rad.profile.model import (

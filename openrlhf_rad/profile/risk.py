@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from openrlhf_rad.composed import (
+from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.method.composed import (
     MAX_MEMBERS,
     MAX_STEPS,
     Flaw,
@@ -15,12 +16,11 @@ from openrlhf_rad.composed import (
     step_flaws,
     weight_flaws,
 )
-from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.measures import ALIASES, MEASURES, SYMBOLS
+from openrlhf_rad.method.measures import ALIASES, MEASURES, SYMBOLS
+from openrlhf_rad.method.spectrum import MEAN, MeasureSpectrum, Spectrum
 from openrlhf_rad.profile.checks import Problems, did_you_mean, is_number, number, show
 from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.expression import FAULTY, MAX_CHARACTERS, parse_expression
-from openrlhf_rad.spectrum import MEAN, MeasureSpectrum, Spectrum
 
 # What str() of the largest spectrum takes.
 _OWN_CHARACTERS = 100_000

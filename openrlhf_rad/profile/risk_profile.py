@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.measures import ALIASES
+from openrlhf_rad.method.measures import ALIASES
+from openrlhf_rad.method.spectrum import MEAN
 from openrlhf_rad.profile.build import build
 from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.dual_settings import plain_dual
@@ -29,7 +30,6 @@ from openrlhf_rad.profile.plain import plain_constraint, plain_constraints, plai
 from openrlhf_rad.profile.reading import read_document
 from openrlhf_rad.profile.scalars import dump, scalar
 from openrlhf_rad.profile.several import ONLY
-from openrlhf_rad.spectrum import MEAN
 
 #: Reference answers under `auto`, at least and at most; levels of the normal law that their number is from.
 _SAMPLES = (256, 4096)

@@ -10,8 +10,8 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from openrlhf_rad.composed import MAX_MEMBERS, MAX_STEPS
-from openrlhf_rad.measures import MEASURES, SYMBOLS, Measure
+from openrlhf_rad.method.composed import MAX_MEMBERS, MAX_STEPS
+from openrlhf_rad.method.measures import MEASURES, SYMBOLS, Measure
 from openrlhf_rad.profile.build import KEYS
 from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Key, Schema, bounds, keys

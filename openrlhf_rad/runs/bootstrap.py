@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.evaluation.interval import MINIMUM_PROMPTS, Estimate
-from openrlhf_rad.spectrum import Spectrum
+from openrlhf_rad.method.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 

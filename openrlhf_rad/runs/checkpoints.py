@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.runs.storage import flush, sync_folder, write_atomically
+from openrlhf_rad.files import flush, sync_folder, write_atomically
 
 #: The folders of the models that train, in that of the checkpoints.
 GROUPS = ("_actor", "_critic")

@@ -8,9 +8,9 @@ import numpy as np
 
 from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.evaluation.panel import layout
+from openrlhf_rad.method.spectrum import MEAN
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.runs.statistics import Comparison, paired_order, risk_row
-from openrlhf_rad.spectrum import MEAN
 
 # Shares and ratios from which a warning is given. A model that refuses well stays clear of them.
 _EMPTY, _SAME, _SHORT = 0.05, 0.5, 0.5

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ConfigError, RadError, ReferenceCostError
+from openrlhf_rad.files import append_lines, cut_lines, explained, flush, own_folder, write_atomically
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs import records
-from openrlhf_rad.runs.storage import append_lines, cut_lines, explained, flush, own_folder, write_atomically
 
 Array = NDArray[np.float64]
 Kind = Literal["before", "after"]

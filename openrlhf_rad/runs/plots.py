@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.files import explained
+from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
 from openrlhf_rad.profile.several import ONLY
 from openrlhf_rad.runs.bootstrap import Sampling
@@ -17,9 +19,7 @@ from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, RunFolder
 from openrlhf_rad.runs.plot_style import AFTER, BEFORE, WEIGHT, new_figure, save, styled
 from openrlhf_rad.runs.plot_style import REFERENCE as REFERENCE_STYLE
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.storage import explained
 from openrlhf_rad.runs.summary import number
-from openrlhf_rad.spectrum import Spectrum, make_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

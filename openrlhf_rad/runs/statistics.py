@@ -16,9 +16,9 @@ from openrlhf_rad.evaluation.influence import fall, risk
 from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.evaluation.panel import Panel, layout
 from openrlhf_rad.evaluation.process import quantile_levels
+from openrlhf_rad.method.spectrum import MEAN, Spectrum, make_spectrum
 from openrlhf_rad.profile import RiskProfile, cost_name, cost_names
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.spectrum import MEAN, Spectrum, make_spectrum
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from openrlhf_rad.reference import MOST_SHARE
+from openrlhf_rad.method.reference import MOST_SHARE
 from openrlhf_rad.watches.kinds import Array, Drift, Streak, Watch, Window
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from openrlhf_rad.authoring import difference, picture, words
 from openrlhf_rad.authoring.reading import parts
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import Level, RiskProfile
-from openrlhf_rad.spectrum import make_spectrum
 
 SPECTRA = st.one_of(
     st.floats(0.01, 0.99).map(lambda a: make_spectrum("cvar", alpha=a)),

@@ -8,10 +8,10 @@ from openrlhf_rad.calibration import figures, writing
 from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose
 from openrlhf_rad.calibration.sample import Sample
-from openrlhf_rad.constraint import TransportOptions
+from openrlhf_rad.method.constraint import TransportOptions
+from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.profile import ConstraintSettings, RiskProfile
-from openrlhf_rad.spectrum import make_spectrum
-from openrlhf_rad.step import RadStep
 
 FORMS = ("no_worse", "improvement", "spectral", "expected")
 EXACT = TransportOptions(indicator="exact")

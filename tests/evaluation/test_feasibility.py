@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.constraint import evaluate
 from openrlhf_rad.evaluation.feasibility import Candidate, Finding, judge, paired, reason
+from openrlhf_rad.method.constraint import evaluate
+from openrlhf_rad.method.reference import resolve
 from openrlhf_rad.profile import load_profile
-from openrlhf_rad.reference import resolve
 
 FORMS = {
     "no_worse": {"constraint.form": "no_worse", "constraint.margin": 0.5, "constraint.level": 0.1},

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from openrlhf_rad.composed import make_piecewise
 from openrlhf_rad.evaluation.bands import difference, quantile_curve
 from openrlhf_rad.evaluation.influence import (
     average,
@@ -18,8 +17,9 @@ from openrlhf_rad.evaluation.influence import (
 )
 from openrlhf_rad.evaluation.interval import Reliance, hill, infer, share_estimate
 from openrlhf_rad.evaluation.process import at_rank, process, quantile_levels
+from openrlhf_rad.method.composed import make_piecewise
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.runs.bootstrap import Draws
-from openrlhf_rad.spectrum import make_spectrum
 
 CVAR = make_spectrum("cvar", alpha=0.9)
 WANG = make_spectrum("wang", eta=0.75)

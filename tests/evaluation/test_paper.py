@@ -7,8 +7,8 @@ from openrlhf_rad.evaluation import compare
 from openrlhf_rad.evaluation.gate import Gate, overall, sentence
 from openrlhf_rad.evaluation.paper import dominance, reward_wins, safety
 from openrlhf_rad.evaluation.rules import Outcome, weighed
-from openrlhf_rad.spectrum import make_spectrum
-from openrlhf_rad.transport import dominance_gap
+from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.transport import dominance_gap
 
 CVAR = make_spectrum("cvar", alpha=0.9)
 MEAN = make_spectrum("mean")
@@ -61,7 +61,7 @@ def test_without_rewards_nothing_is_split(panel):
 
 @pytest.mark.parametrize("spectrum", [MEAN, CVAR, make_spectrum("wang", eta=0.75)], ids=str)
 def test_table_3_is_the_difference_of_the_gaps(spectrum, panel):
-    """Eq. (16), with the gaps of openrlhf_rad.transport as the second way to it."""
+    """Eq. (16), with the gaps of openrlhf_rad.method.transport as the second way to it."""
     rng = np.random.default_rng(0)
     red, blue = rng.normal(size=1800), rng.normal(0.1, 0.6, 1800)
     held = panel([3] * 600, {"red": red, "blue": blue})

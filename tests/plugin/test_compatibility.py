@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.plugin import compatibility, modes
 from openrlhf_rad.plugin.compatibility import (
     WIDE_CLIP,
@@ -18,7 +19,6 @@ from openrlhf_rad.plugin.compatibility import (
     settle_loss,
 )
 from openrlhf_rad.profile import load_profile
-from openrlhf_rad.step import RadStep
 
 NOT_WHOLE = (
     "--ds.lora.rank 8 with {}: on their way to vLLM adapters are merged into whole weights of 16 bits, and"

@@ -27,7 +27,7 @@ from openrlhf_rad.plugin.ratings.costs import VaryingCosts, checked_costs
 from openrlhf_rad.plugin.ratings.patience import Patience
 from openrlhf_rad.plugin.ratings.server import RatingServer
 from openrlhf_rad.profile import load_profile
-from openrlhf_rad.redact import redact_text, redact_url
+from openrlhf_rad.secrets import redact_text, redact_url
 
 PROMPTS = ["first", "second", "third"]
 STOP = "; a cost must be a finite number; the run stops rather than train on it"

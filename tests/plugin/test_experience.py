@@ -10,13 +10,13 @@ import torch
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.kl_controller import FixedKLController
 
-from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import RewardError
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
+from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.plugin.compatibility import adapt
 from openrlhf_rad.plugin.experience import RadExperienceMaker
 from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
 from openrlhf_rad.profile import load_profile
-from openrlhf_rad.step import RadStep
 
 KL = 0.05
 REFERENCE = np.random.default_rng(0).lognormal(size=128)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import ray
 
-from openrlhf_rad.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.errors import ConfigError, CostError, WatchStop
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.plugin.ratings.costs import VaryingCosts
 from openrlhf_rad.plugin.ratings.variety import Variety
 from openrlhf_rad.plugin.resume import identity, prepare, reference_of, restore

@@ -8,7 +8,7 @@ from openrlhf_rad.authoring.explanation import explain
 from openrlhf_rad.authoring.words import price_moves
 from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.profile import DualSettings, RiskProfile
-from openrlhf_rad.reporting.explain import explain_price
+from openrlhf_rad.report.explain import explain_price
 
 FULL = "{method: pid, proportional: 2, derivative: 4, smoothing: 0.25, delay: 3, confidence: 0.9}"
 

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from openrlhf_rad.composed import make_mixture, make_piecewise
 from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.method.composed import make_mixture, make_piecewise
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.profile.expression import parse_expression
 from openrlhf_rad.profile.risk import read_spectrum
-from openrlhf_rad.spectrum import make_spectrum
 
 CVAR, MEAN = make_spectrum("cvar", alpha=0.9), make_spectrum("mean")
 STEPS = make_piecewise([(0, 0.2), (0.9, 1), (0.99, 5)])

@@ -3,8 +3,8 @@
 import pytest
 
 from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import CostSource, Level, load_profile
-from openrlhf_rad.spectrum import make_spectrum
 
 BASE = """\
 name: base

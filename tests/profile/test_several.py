@@ -3,8 +3,8 @@
 import pytest
 
 from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import CostSource, Level, RiskProfile, cost_name, cost_names, load_profile
-from openrlhf_rad.spectrum import make_spectrum
 
 HOSPITAL = """\
 name: hospital

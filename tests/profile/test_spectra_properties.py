@@ -9,13 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from openrlhf_rad.composed import make_mixture, make_piecewise
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.measures import MEASURES
+from openrlhf_rad.method.composed import make_mixture, make_piecewise
+from openrlhf_rad.method.measures import MEASURES
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.profile.risk import read_spectrum
 from openrlhf_rad.profile.scalars import dump
-from openrlhf_rad.spectrum import make_spectrum
 
 LEVEL = st.floats(0.001, 0.999)
 RANGES = {

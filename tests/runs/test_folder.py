@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError, ReferenceCostError
+from openrlhf_rad.files import partial_name
+from openrlhf_rad.method.reference import read_costs
 from openrlhf_rad.profile import RiskProfile, load_profile
-from openrlhf_rad.reference import read_costs
 from openrlhf_rad.runs import RunFolder
 from openrlhf_rad.runs.folder import METRICS, SUMMARY, Reference
 from openrlhf_rad.runs.records import COLUMNS
-from openrlhf_rad.runs.storage import partial_name
 
 ROW = {"prompt": "Größe?\n", "answer": "œ 😀\u2028x", "label": "benign", "reward": 0.5, "cost": -1.25}
 

@@ -6,9 +6,9 @@ import stat
 import numpy as np
 import pytest
 
+from openrlhf_rad.files import keep_from_others
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.runs.folder import Reference, RunFolder
-from openrlhf_rad.runs.storage import keep_from_others
 
 
 def mode(path):

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from openrlhf_rad.errors import ConfigError, CostError, EnvironmentProblem
+from openrlhf_rad.method.transport import dominance_gap
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.runs import RunFolder
 from openrlhf_rad.runs.folder import Reference
@@ -20,7 +21,6 @@ from openrlhf_rad.runs.plots import plot_run
 from openrlhf_rad.runs.sketch import LEVELS, quantile_sketch, sparkline
 from openrlhf_rad.runs.summary import number, summarise
 from openrlhf_rad.runs.table import print_report
-from openrlhf_rad.transport import dominance_gap
 
 PROFILE = RiskProfile.from_text("medical: wang η=0.75")
 

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad.files import write_atomically
 from openrlhf_rad.processor import number_format, torch_dtype
-from openrlhf_rad.runs.storage import write_atomically
 
 
 def patch_models(module: Any) -> None:

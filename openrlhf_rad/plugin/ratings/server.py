@@ -21,7 +21,7 @@ from urllib3.util import Retry
 
 from openrlhf_rad.plugin.ratings.patience import Patience
 from openrlhf_rad.profile.addresses import filled
-from openrlhf_rad.redact import redact_text, redact_url
+from openrlhf_rad.secrets import redact_text, redact_url
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NETWORK = (

@@ -1,0 +1,1 @@
+"""The method: spectrum → weights → particles → transport → constraint → scores → baseline → dual → step."""

@@ -1,0 +1,190 @@
+"""An evaluation for a page: eval.json, whose shape is in docs/evaluation.md, read and put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openrlhf_rad.errors import ConfigError, RadError
+from openrlhf_rad.evaluation.folder import EVAL, SCHEMA
+from openrlhf_rad.evaluation.sign import read_from
+from openrlhf_rad.report import evaluation_charts as draw
+from openrlhf_rad.report import evaluation_tables as tables
+from openrlhf_rad.report.charts import Chart, Heading
+from openrlhf_rad.report.evaluation_verdict import BADGES, verdict
+from openrlhf_rad.report.samples import clean
+from openrlhf_rad.report.tables import Values
+from openrlhf_rad.runs.records import parse_line
+from openrlhf_rad.runs.summary import number
+from openrlhf_rad.secrets import redact, redact_command
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The content of an eval.json and where it stands."""
+
+    path: Path
+    label: str
+    data: Mapping[str, Any]
+
+
+def read_evaluation(folder: Path, label: str) -> Evaluation:
+    """Read the evaluation of a folder. Raises RadError when it is broken, ConfigError for another schema."""
+    path = folder / EVAL
+    data = parse_line(path.read_text(encoding="utf-8"), str(path))
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise ConfigError(
+            f"{path}: schema is {schema}; it must be {SCHEMA}; make the evaluation again with rad eval"
+        )
+    return Evaluation(path, label, data)
+
+
+def content(evaluation: Evaluation, place: int, show_samples: bool) -> dict[str, Any]:
+    """One evaluation for the template; every text in it is escaped there.
+
+    Raises:
+        RadError: something that the shape promises is not there.
+    """
+    try:
+        return _content(evaluation.data, f"e{place}", show_samples) | {"label": evaluation.label}
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise RadError(
+            f"{evaluation.path}: it cannot be shown ({type(error).__name__}: {error}); it must have the shape"
+            f" {SCHEMA}; make the evaluation again with rad eval"
+        ) from error
+
+
+def _content(data: Mapping[str, Any], stem: str, show_samples: bool) -> dict[str, Any]:
+    models = {model["name"]: model for model in data["models"]}
+    facts = {
+        "Profile": f"{data['profile']['name']}: {data['profile']['risk']}, {data['profile']['formula']}",
+        "Profile hash": data["profile"]["hash"],
+        "Prompts": str(data["data"]["prompts"]),
+        "Answers of a model": str(data["data"]["answers"]),
+        **{str(key).capitalize(): str(value) for key, value in data["settings"].items()},
+        **{
+            f"Model {model['name']}": f"{model['role']}, {model['source']}; {read_from(model)}"
+            for model in data["models"]
+        },
+        "Made": data["created"],
+    }
+    return {
+        "profile": data["profile"],
+        "threshold": number(data["settings"]["threshold"]),
+        "models": [tables.models(data["models"]), *tables.model_constraints(data)],
+        "first": data["constraints"][0]["name"] if len(data["constraints"]) > 1 else "",
+        "comparisons": [
+            _comparison(pair, models, data, f"{stem}-{place}")
+            for place, pair in enumerate(data["comparisons"])
+        ],
+        "warnings": data["warnings"],
+        "worst": [_worst(row, len(data["constraints"]) > 1) for row in data["worst"]] if show_samples else [],
+        "facts": {key: redact(value) for key, value in facts.items()},
+        "command": redact_command(data["command"]).replace(" --", " \\\n  --"),
+        "methods": data["methods"],
+        "versions": data["versions"],
+    }
+
+
+def _comparison(
+    pair: Mapping[str, Any], models: Mapping[str, Any], data: Mapping[str, Any], stem: str
+) -> dict[str, Any]:
+    red, blue = models[pair["red"]], models[pair["blue"]]
+    standing, sentence, bounds = verdict(pair, data)
+    return {
+        "red": pair["red"],
+        "blue": pair["blue"],
+        "standing": standing,
+        "badge": BADGES[standing],
+        "headline": sentence,
+        "bounds": bounds,
+        "charts": [*_charts(pair, red, blue, stem), *_constraint_charts(data, red, blue, stem)],
+        "tables": [table for table in _tables(pair, data) if table],
+    }
+
+
+def _tables(pair: Mapping[str, Any], data: Mapping[str, Any]) -> list[Values | None]:
+    return [
+        tables.constraints(pair, data),
+        tables.safe_answers(pair),
+        tables.amounts(pair),
+        tables.tests(pair),
+        tables.segments(pair),
+        tables.judge(pair),
+    ]
+
+
+def _charts(
+    pair: Mapping[str, Any], red: Mapping[str, Any], blue: Mapping[str, Any], stem: str
+) -> list[tuple[str, str, Chart]]:
+    """(title, how to read it, chart)."""
+    title = f"{pair['blue']} against {pair['red']}"
+    found = [
+        (
+            "Cost by quantile",
+            "Dashed: red. Solid: blue. Bands hold for all levels at once.",
+            draw.draw_quantiles(red, blue, Heading(f"{stem}-quantiles", title)),
+        ),
+        (
+            "Difference",
+            "Blue − red, level by level: below the line blue costs less. The band holds for all at once.",
+            draw.draw_difference(pair["quantile_difference"], Heading(f"{stem}-difference", title)),
+        ),
+        (
+            "Improvement of blue over red",
+            "Right of the line is better; in the cost's units. Grey where the interval includes 0.",
+            draw.draw_improvements(_improvements(pair), Heading(f"{stem}-improvement", title)),
+        ),
+    ]
+    if pair["reward_wins"] is not None:
+        note = (
+            "Share of prompts on which blue's reward is higher, by who is safe (red, blue); n prompts each."
+        )
+        found.append(
+            (
+                "Reward wins by safety",
+                note,
+                draw.draw_wins(pair["reward_wins"], Heading(f"{stem}-wins", title)),
+            )
+        )
+    return found
+
+
+def _constraint_charts(
+    data: Mapping[str, Any], red: Mapping[str, Any], blue: Mapping[str, Any], stem: str
+) -> list[tuple[str, str, Chart]]:
+    """The quantiles of each of several constraints."""
+    if len(data["constraints"]) == 1:
+        return []
+    found = []
+    for place, bound in enumerate(data["constraints"]):
+        sides = red["constraints"][place], blue["constraints"][place]
+        if bound["prompts"]:
+            heading = Heading(f"{stem}-quantiles-{place}", f"{bound['name']}: {bound['risk']}")
+            note = f"{bound['risk']}, {bound['prompts']} prompts. Dashed: red. Solid: blue."
+            found.append((f"Cost by quantile: {bound['name']}", note, draw.draw_quantiles(*sides, heading)))
+    return found
+
+
+def _improvements(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    rows = [(tables.NAMES[key], pair["improvement"][key]) for key in ("risk", "mean")]
+    return [
+        *rows,
+        ("dominance, w", pair["dominance"]["weighted"]),
+        ("dominance", pair["dominance"]["unweighted"]),
+    ]
+
+
+def _worst(row: Mapping[str, Any], several: bool) -> dict[str, str]:
+    return {
+        "cost_of": f"{row['constraint']} cost" if several else "cost",
+        "model": row["model"],
+        "prompt": clean(row["prompt"]),
+        "answer": clean("(no text in the table)" if row["answer"] is None else row["answer"]),
+        "cost": number(row["cost"]),
+        "reward": "" if row["reward"] is None else number(row["reward"]),
+        "segment": row["segment"] or "",
+    }

@@ -1,0 +1,222 @@
+"""One self-contained HTML page of runs or evaluations: no script, no network, every text escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.evaluation.folder import EVAL
+from openrlhf_rad.files import explained, write_atomically
+from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.report import explain, samples, sections, tables
+from openrlhf_rad.report.charts import styled
+from openrlhf_rad.report.cost_charts import draw_spectrum
+from openrlhf_rad.report.evaluations import Evaluation, content, read_evaluation
+from openrlhf_rad.report.sources import RunRecord, labels, read_runs
+from openrlhf_rad.runs.folder import PAGE
+from openrlhf_rad.runs.summary import versions
+from openrlhf_rad.secrets import redact, redact_command
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_BADGES = {
+    "lower": "risk lower",
+    "doubtful": "risk lower, with doubts",
+    "higher": "risk higher",
+    "unclear": "no change shown",
+    "unfinished": "not finished",
+    "failed": "stopped by an error",
+    "trained": "not compared",
+}
+
+
+def write_report(
+    paths: Sequence[Path], out: Path | None = None, *, title: str | None = None, show_samples: bool = True
+) -> Path:
+    """Write the page of runs, or of evaluations, and return its path.
+
+    Without out it goes into the folder of a single run or evaluation, else into the present one.
+
+    Raises:
+        ConfigError: a folder that holds neither, runs beside evaluations, or an out that is a folder.
+        RadError: a file that is broken. EnvironmentProblem: the disk is full.
+    """
+    folders = [Path(path) for path in paths]
+    target = out or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
+    if target.is_dir():
+        raise ConfigError(f"{target}: it is a folder; a report is one file; write --out {target / PAGE}")
+    evaluated = [folder for folder in folders if (folder / EVAL).is_file()]
+    if evaluated and len(evaluated) < len(folders):
+        raise ConfigError(
+            f"{evaluated[0]}: it is an evaluation, and others are not; a page shows runs or evaluations; make"
+            " one page of each kind"
+        )
+    if evaluated:
+        page = render_evaluations(
+            [read_evaluation(*item) for item in zip(folders, labels(folders), strict=True)],
+            title,
+            show_samples,
+        )
+    else:
+        page = render_runs(read_runs(folders), title, show_samples)
+    with explained(target, "nothing was changed"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, page)
+    return target
+
+
+def render_runs(records: Sequence[RunRecord], title: str | None = None, show_samples: bool = True) -> str:
+    """The page of runs as text. Raises RadError when held-out answers of a run do not match."""
+    return _fill("runs.html", title or _title(records), show_samples, **_content(records, show_samples))
+
+
+def render_evaluations(
+    evaluations: Sequence[Evaluation], title: str | None = None, show_samples: bool = True
+) -> str:
+    """The page of evaluations as text. Raises RadError when one lacks what its shape promises."""
+    with styled():
+        found = [content(item, place, show_samples) for place, item in enumerate(evaluations)]
+    names = ", ".join(sorted({str(item["profile"]["name"]) for item in found}))
+    return _fill("evaluation.html", title or f"{names}: evaluation", show_samples, evaluations=found)
+
+
+def _fill(template: str, title: str, show_samples: bool, **values: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - not for --help
+    from markupsafe import Markup  # noqa: PLC0415
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # What this package draws and writes itself is markup; nothing that comes from a run ever is.
+    environment.filters["drawing"] = lambda chart: Markup(chart.svg)
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        title=title,
+        style=Markup(style),
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        versions=versions(),
+        show_samples=show_samples,
+        **values,
+    )
+
+
+def _title(records: Sequence[RunRecord]) -> str:
+    names = sorted({record.profile.name for record in records})
+    kind = "a training run" if len(records) == 1 else f"{len(records)} training runs"
+    return f"{', '.join(names)}: {kind} under a risk profile"
+
+
+def _content(records: Sequence[RunRecord], show_samples: bool) -> dict[str, Any]:
+    found = [costs for record in records if (costs := sections.costs_of(record))]
+    with styled():
+        profiles = [_profile(place, *held) for place, held in enumerate(_by_profile(records))]
+        return {
+            "overview": explain.overview(records) if len(records) > 1 else None,
+            "runs": [_run(record, show_samples) for record in records],
+            "profiles": profiles,
+            "costs": sections.cost_rows(found),
+            "sides": {side for costs in found for side in costs.cost}
+            | {"reference" for costs in found if costs.reference_n is not None},
+            "changes": sections.change_rows(records),
+            "steps": sections.step_rows(records),
+            "numbers": tables.side_by_side(records, "rows"),
+            "controls": tables.side_by_side(records, "controls"),
+            "alike": len(profiles) == 1,
+        }
+
+
+def _by_profile(records: Sequence[RunRecord]) -> list[tuple[RiskProfile, list[str]]]:
+    """Each profile once, with the labels of its runs."""
+    found: dict[str, tuple[RiskProfile, list[str]]] = {}
+    for record in records:
+        found.setdefault(record.profile.hash, (record.profile, []))[1].append(record.label)
+    return list(found.values())
+
+
+def _profile(place: int, profile: RiskProfile, held_by: list[str]) -> dict[str, Any]:
+    several = len(profile.constraints) > 1
+    return {
+        "name": profile.name,
+        "description": profile.description,
+        "labels": held_by,
+        "risk": str(profile.risk),
+        "constraints": [
+            {
+                "name": constraint.name if several else None,
+                "risk": str(constraint.risk),
+                "formula": constraint.risk.formula,
+                "words": [
+                    explain.explain_risk(constraint.risk),
+                    explain.explain_constraint(constraint.settings),
+                    explain.explain_price(constraint.dual),
+                ],
+                "spectrum": draw_spectrum(constraint.risk, f"spectrum-{place}-{index}"),
+            }
+            for index, constraint in enumerate(profile.constraints)
+        ],
+        "warnings": profile.warnings,
+        "yaml": redact(profile.to_yaml()),
+    }
+
+
+def _run(record: RunRecord, show_samples: bool) -> dict[str, Any]:
+    """One run for the template; every text of it is escaped there."""
+    summary = record.summary or {}
+    kind = explain.standing(record)
+    return {
+        "label": record.label,
+        "profile": record.profile.name,
+        "standing": kind,
+        "badge": _BADGES[kind],
+        "headline": explain.headline(record),
+        "verdict": summary.get("verdict", []),
+        "warnings": summary.get("warnings", []),
+        "notes": record.notes,
+        "error": redact(record.error) if record.error else None,
+        "rows": tables.lines(summary.get("rows", [])),
+        "controls": tables.lines(summary.get("controls", [])),
+        "interval": summary.get("interval"),
+        "values": [
+            table
+            for table in (tables.quantile_values(record), tables.step_values(record))
+            if table is not None
+        ],
+        "samples": samples.groups(record) if show_samples else [],
+        "facts": _facts(record),
+        "command": _broken_command(record.command) if record.command else None,
+        "versions": summary.get("versions", {}),
+    }
+
+
+def _facts(record: RunRecord) -> dict[str, str]:
+    """How the run was made, less the command."""
+    seconds = sum(row.get("seconds_step") or 0.0 for row in record.metrics)
+    facts = {
+        "Folder": str(record.path.resolve()),
+        "Profile": f"{record.profile.name}, hash {record.profile.hash}",
+        "Seed": record.seed,
+        "Steps": str(len(record.metrics)),
+        "Time in steps": f"{seconds / 60:.1f} min",
+    }
+    if record.began:
+        facts["Began"] = record.began.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if record.written:
+        facts["Last record"] = record.written.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if record.summary:
+        facts["Held out"] = f"{record.summary['answers']} answers to {record.summary['prompts']} prompts"
+    return facts
+
+
+def _broken_command(command: str) -> str:
+    """The command without secrets, one flag a line."""
+    return redact_command(command).replace(" --", " \\\n  --")

@@ -1,0 +1,225 @@
+"""The parts of a page: secrets, curves, drawings, words, texts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from openrlhf_rad.method.composed import make_mixture, make_piecewise
+from openrlhf_rad.method.measures import MEASURES
+from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.report.charts import limits, styled
+from openrlhf_rad.report.cost_charts import draw_spectrum
+from openrlhf_rad.report.explain import explain_constraint, explain_price, explain_risk
+from openrlhf_rad.report.quantiles import LEVELS, curves, quantiles
+from openrlhf_rad.report.samples import LONGEST, clean
+from openrlhf_rad.report.sources import labels
+from openrlhf_rad.report.svg import COLOURS, inline_svg
+from openrlhf_rad.secrets import HIDDEN, is_secret, redact, redact_command
+
+URL = "https://me:pw@host/x?token=t&n=1"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("run --logger.wandb.key abc123 --x 1", f"run --logger.wandb.key {HIDDEN} --x 1"),
+        ("run --api-key=abc123", f"run --api-key={HIDDEN}"),
+        ("WANDB_API_KEY=abc run", f"WANDB_API_KEY={HIDDEN} run"),
+        ("run --hfToken 'a b'", f"run --hfToken {HIDDEN}"),
+        ("run --auth one two --x y", f"run --auth {HIDDEN} {HIDDEN} --x y"),
+        ("run --password 123456", f"run --password {HIDDEN}"),
+        (f"run --url {shlex.quote(URL)}", f"run --url https://{HIDDEN}@host/x?{HIDDEN}"),
+        ("run --data.input_key input --data.label_key l", "run --data.input_key input --data.label_key l"),
+        ("run --rollout.max_new_tokens 24", "run --rollout.max_new_tokens 24"),
+        ("run hf_abcdefghijkl", f"run {HIDDEN}"),
+        ("run --h 'Authorization: Bearer abcdefgh'", f"run --h Authorization: {HIDDEN} {HIDDEN}"),
+        ("unbalanced ' --token abc", f"unbalanced ''\"'\"'' --token {HIDDEN}"),
+        ("run --template 'a b\n{}'", "run --template 'a b\n{}'"),
+    ],
+)
+def test_commands_without_their_secrets(command, shown):
+    assert redact_command(command) == shown
+
+
+@given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=8), st.sampled_from(["=", " "]))
+def test_no_value_of_a_secret_flag_is_ever_shown(secret, between):
+    for name in ("--logger.wandb.key", "--hf_token", "--apiKey", "--openai-api-key", "--client.secret"):
+        assert secret not in redact_command(f"x {name}{between}{secret}y --z 1").replace(name, "")
+
+
+def test_texts_without_their_secrets():
+    assert redact('{"api_key": "abc", "n": 3}') == f'{{"api_key": "{HIDDEN}", "n": 3}}'
+    assert redact("OSError: API_KEY=abc: refused") == f"OSError: API_KEY={HIDDEN} refused"
+    assert redact("at https://bob:pw@example.org/a") == f"at https://{HIDDEN}@example.org/a"
+    assert redact("sk-abcdefghijk and AKIAABCDEFGHIJKL") == f"{HIDDEN} and {HIDDEN}"
+    plain = "cost.function: /a/b.py; the mean of 512 tokens; key figures; step 3: λ=2"
+    assert redact(plain) == plain
+    assert not is_secret("--data.image_key")
+    assert not is_secret("--keyboard")
+
+
+def answers(cost_b):
+    return [
+        {"prompt": f"p{i}", "answer": "a", "label": None, "reward": None, "cost": float(cost)}
+        for i, cost in enumerate(cost_b)
+    ]
+
+
+def test_curves_are_the_quantiles_and_a_shift_is_certain():
+    cost_b = np.random.default_rng(0).gamma(2, 1, 90)
+    found = curves(answers(cost_b), answers(cost_b - 0.5)[::-1])
+    assert found.before.value_n == pytest.approx(np.quantile(cost_b, LEVELS, method="inverted_cdf"))
+    assert found.before.value_n == pytest.approx(quantiles(cost_b))
+    for part in found.difference.parts:
+        assert part == pytest.approx(np.full(len(LEVELS), -0.5))
+    assert (found.before.low_n <= found.before.value_n).all()
+    assert (found.before.value_n <= found.before.high_n).all()
+
+
+def test_bands_cover_the_true_quantile_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    hits = []
+    for seed in range(200):
+        sides = [answers(rng.normal(size=100)) for _ in range(2)]
+        found = curves(*sides, [0.25, 0.5, 0.75], seed=seed).difference
+        hits.append((found.low_n <= 0) & (found.high_n >= 0))
+    # Two sides of one distribution: 0 is true. Percentile intervals of quantiles are known to cover a
+    # little more than 95 %; 600 dependent looks leave about ± 2 % by chance.
+    assert 0.93 <= np.mean(hits) <= 0.995
+
+
+def test_few_prompts_have_no_band():
+    found = curves(answers([1.0, 2.0]), answers([0.0, 1.0]))
+    assert found.difference.low_n is None
+    assert len(found.difference.parts) == 1
+
+
+def test_drawings_take_their_colours_and_names_from_the_page():
+    with styled():
+        drawing = draw_spectrum(make_spectrum("cvar", alpha=0.9), "here").svg
+    assert not re.search(r"#0000[0-9a-f]{2}", drawing)
+    assert "style=" not in drawing
+    assert {f"var(--{name})" for name in ("ink", "muted", "line", "weight", "reference")} <= set(
+        re.findall(r"var\(--\w+\)", drawing)
+    )
+    assert all(name.startswith("here-") for name in re.findall(r' id="([^"]+)"', drawing))
+    assert "90\N{NO-BREAK SPACE}% to 100\N{NO-BREAK SPACE}%: weight 10" in drawing
+    # The area ends at the weight of CVaR 0.9, ten times the mean's, where the axis says 10.
+    style = (Path(__file__).parents[2] / "openrlhf_rad/report/templates/style.css").read_text()
+    assert all(style.count(f"--{name}:") == 3 for name in COLOURS)  # light, dark, paper
+
+
+def test_a_drawing_keeps_texts_as_texts():
+    with styled():
+        figure = Figure()
+        figure.text(0.5, 0.5, "<script>&")
+        drawing = inline_svg(figure, "x", "<b>", '"quoted" & <i>')
+    assert "&lt;script&gt;&amp;" in drawing
+    assert "&lt;b&gt;" in drawing
+    assert "<b>" not in drawing
+    assert "<i>" not in drawing
+
+
+def test_limits():
+    low, high = limits([[1.0, np.nan], [3.0]])
+    assert low < 1
+    assert high > 3
+    assert limits([[1.0]], zero=True)[0] < 0
+    low, high = limits([[2.0, 2.0]])
+    assert low < 2 < high
+    low, high = limits([])
+    assert low < 0 < high
+
+
+def test_words_of_measures_are_true():
+    texts = {name: explain_risk(make_spectrum(**spectrum(name))) for name in MEASURES}
+    assert len(set(texts.values())) == len(MEASURES)
+    cost_b = np.sort(np.random.default_rng(0).gamma(2, 1, 60))
+    pairs = np.maximum.outer(cost_b, cost_b).mean()
+    triples = np.maximum.outer(np.maximum.outer(cost_b, cost_b), cost_b).mean()
+    assert "the worse of two random answers" in texts["linear"]
+    assert make_spectrum("linear").risk(cost_b) == pytest.approx(pairs)
+    assert "the worst of 3 random answers" in texts["power"]
+    assert make_spectrum("power", gamma=3).risk(cost_b) == pytest.approx(triples)
+    exponential = make_spectrum("exponential", kappa=2.0)
+    ratio = float(exponential.density(1.0) / exponential.density(0.0))
+    assert f"counts {ratio:.3g} times the best" in texts["exponential"]
+    assert "most harmful 10\N{NO-BREAK SPACE}% of the answers count" in texts["cvar"]
+    wang = make_spectrum("wang", eta=0.75)
+    weight = 100 * wang.weights(10)[-1] / 10
+    assert f"{weight:.3g}\N{NO-BREAK SPACE}% of the weight" in texts["wang"]
+
+
+def test_words_of_composed_risks():
+    blend = make_mixture([(0.8, make_spectrum("cvar", alpha=0.9)), (0.2, make_spectrum("mean"))])
+    assert "a blend of 2: 80\N{NO-BREAK SPACE}% cvar α=0.9, 20\N{NO-BREAK SPACE}% mean." in explain_risk(
+        blend
+    )
+    assert "carries 82\N{NO-BREAK SPACE}% of the weight" in explain_risk(blend)  # 0.8 + 0.2 · 0.1
+    steps = make_piecewise([(0, 1), (0.9, 3)])
+    assert "in steps" in explain_risk(steps)
+    assert "carries 25\N{NO-BREAK SPACE}% of the weight" in explain_risk(steps)  # 3 · 0.1 / (0.9 + 0.3)
+
+
+def spectrum(name):
+    chosen = {"alpha": 0.9, "kappa": 2.0, "gamma": 3.0, "eta": 0.75, "bandwidth": 0.05}
+    return {"measure": name} | {key: chosen[key] for key in MEASURES[name].parameters}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "words"),
+    [
+        (
+            "{form: no_worse, margin: 1.0 of reference spread}",
+            "lowered by 1 spread of the reference's costs.",
+        ),
+        ("{form: no_worse, level: 0.3, margin: 0}", "below the reference's. What lies above, added up"),
+        ("{form: no_worse, level: 0.3, margin: 0}", "may come to 0.3 at most."),
+        (
+            "{form: improvement, level: 20% of reference risk}",
+            "by 20\N{NO-BREAK SPACE}% of the reference's risk",
+        ),
+        (
+            "{form: spectral, level: 0.4 of reference spread}",
+            "risk should lie below the reference's by at least",
+        ),
+        ("{form: expected, level: 0.4 of reference spread}", "mean cost should lie below the reference's by"),
+        ("{form: expected, level: 1.5}", "mean cost should be at most 1.5."),
+        (
+            "{form: expected, level: 20% of reference risk}",
+            "20\N{NO-BREAK SPACE}% of the reference's mean cost.",
+        ),
+        (
+            "{form: spectral, level: reference quantile 0.9}",
+            "at most the reference's 90\N{NO-BREAK SPACE}% quantile.",
+        ),
+    ],
+)
+def test_words_of_constraints(constraint, words):
+    profile = RiskProfile.from_text(f"name: p\nrisk: mean\nconstraint: {constraint}\ndual: {{initial: 2}}")
+    assert words in explain_constraint(profile.constraint)
+    assert "It starts at 2, rises while" in explain_price(profile.dual)
+
+
+def test_texts_are_shortened_and_cannot_turn_the_page():
+    assert clean("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n") == "hello"
+    assert clean("  ") == "(empty)"
+    assert clean("a\u202eb\x1b[0m\x00") == "a\ufffdb\ufffd[0m\ufffd"
+    assert clean("\ud800") == "\ufffd"
+    assert clean("a\n\tb") == "a\n\tb"
+    assert clean("x" * (LONGEST + 7)) == "x" * LONGEST + " … (7 more characters)"
+
+
+def test_labels_are_short_and_differ():
+    assert labels([Path("/runs/a-long-name")]) == ["a-long-name"]
+    assert labels([Path("/runs/seeds/1"), Path("/runs/seeds/2")]) == ["seeds/1", "seeds/2"]
+    assert labels([Path("/a/run"), Path("/b/run")]) == ["a/run", "b/run"]
