@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .evaluate import Columns, Harmful, NoLabels
+from .options import Columns, Force, Harmful, NoLabels
 from .terminal import console, errors_told, put, refuse_overwriting
 
 
@@ -37,7 +37,7 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
     constraint: Annotated[
         str | None, typer.Option("--constraint", metavar="NAME", help="Which one, where there are several.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    force: Force = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 on any doubt, and write nothing.")
     ] = False,

@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,50 +19,25 @@ from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Rating, parse_rating, parse_sources
 from openrlhf_rad.evaluation.work import Sampling
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
+from openrlhf_rad.plugin.remote_code import VARIABLE
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.progress import bars
+
+from .evaluate import Options
+from .terminal import INTERRUPTED, say
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from openrlhf_rad.evaluation.work import Show
-
-INTERRUPTED = 130
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of ``rad eval`` as they were given."""
-
-    red: str
-    blue: str
-    profile: str
-    out: Path
-    model: list[str] | None
-    prompts: str | None
-    limit: int | None
-    reward: str | None
-    preset: str | None
-    template: str | None
-    samples: int
-    temperature: float | None
-    top_p: float
-    max_tokens: int | None
-    max_len: int
-    tensor_parallel_size: int
-    seed: int
-    threshold: float | None
-    rescore: bool
-    keep_texts: bool
-    column: list[str] | None
-    harmful: str | None
-    no_labels: bool
-    overrides: list[str] | None
-    worst: int
-    dry_run: bool
 
 
 def main(options: Options) -> int:
     """Do what the options ask for; returns the exit code, 130 after Ctrl-C."""
+    if options.trust_remote_code:
+        os.environ[VARIABLE] = "1"  # for the processes that hold the models
     try:
         job = make(options)
         if options.dry_run:
@@ -87,8 +61,7 @@ def main(options: Options) -> int:
             return 1
         return 0
     except RadError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        say("error", error)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"stopped; what was done is in {options.out}, the same command goes on", file=sys.stderr)
@@ -216,20 +189,13 @@ def progress() -> Iterator[Show]:
 
         yield line
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description}", markup=False)
-    count = TextColumn("{task.completed:.0f}/{task.total:.0f}")
-    with Progress(
-        text, BarColumn(), count, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    ) as bar:
+    with bars() as bar:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
+            bar.update(tasks[what], description=f"{what} {done}/{total}", completed=done, total=total)
 
         yield show
 

@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .evaluate import Columns, Harmful, NoLabels, Overrides
+from .options import Columns, Harmful, NoLabels, Overrides, takes
 
 Side = Annotated[
     str | None, typer.Option(metavar="NAME=FILE|NAME", help="Scored answers, or a model of --eval.")
 ]
 
 
-def gate(  # noqa: PLR0917 - Typer calls it by name
+@dataclass(frozen=True)
+class Options:
+    """The options of ``rad gate``."""
+
     profile: Annotated[
         str | None, typer.Option(metavar="FILE|NAME", help="Risk profile; with --eval its own by default.")
-    ] = None,
-    red: Side = None,
-    blue: Side = None,
+    ] = None
+    red: Side = None
+    blue: Side = None
     evaluation: Annotated[
         Path | None, typer.Option("--eval", metavar="DIR", help="A folder of rad eval; its red and its blue.")
-    ] = None,
+    ] = None
     rule: Annotated[
         list[str] | None, typer.Option(metavar="risk|quantiles", help="Rules to hold; both by default.")
-    ] = None,
+    ] = None
     improvement: Annotated[
         str | None,
         typer.Option(
             metavar="AMOUNT", help="ε, such as 0.2 or '0.1 of reference spread'; else the profile's."
         ),
-    ] = None,
-    tolerance: Annotated[str | None, typer.Option(metavar="AMOUNT", help="τ; else the profile's.")] = None,
+    ] = None
+    tolerance: Annotated[str | None, typer.Option(metavar="AMOUNT", help="τ; else the profile's.")] = None
     confidence: Annotated[
         float | None, typer.Option(min=0.5, max=0.9999, help="Else the profile's, 0.95 by default.")
-    ] = None,
+    ] = None
     levels: Annotated[
         str | None,
         typer.Option(metavar="LOW,HIGH", help="Quantile levels; by default those the risk weighs."),
-    ] = None,
+    ] = None
     segments: Annotated[
         str | None,
         typer.Option(
             metavar="all|A,B", help='Segments that must pass each, as well as all prompts; "A,B" is one.'
         ),
-    ] = None,
-    column: Columns = None,
-    harmful: Harmful = None,
-    no_labels: NoLabels = False,
-    overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(help="Of the simulated process.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rulings as JSON.")] = False,
-) -> None:
+    ] = None
+    column: Columns = None
+    harmful: Harmful = None
+    no_labels: NoLabels = False
+    overrides: Overrides = None
+    seed: Annotated[int, typer.Option(help="Of the simulated process.")] = 0
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rulings as JSON.")] = False
+
+
+@takes(Options)
+def gate(options: Options) -> None:
     """Whether blue may be released: exit code 0 yes, 1 no, 2 cannot say; 64 for wrong options.
 
     risk: the profile's risk of blue is at least ε below red's. quantiles: no quantile of blue is more than τ
     above red's. With the confidence asked for; never a pass on bad input or on too few prompts.
     """
-    given = dict(locals())
-    from .gate_run import Options, main
+    from .gate_run import main
 
-    raise typer.Exit(main(Options(**given)))
+    raise typer.Exit(main(options))

@@ -27,32 +27,11 @@ from openrlhf_rad.evaluation.sources import Rating, parse_sources
 from openrlhf_rad.profile import EvaluateSettings, RiskProfile
 from openrlhf_rad.profile.level import Level
 
-from .evaluate_run import INTERRUPTED, profile_of
-from .terminal import BROKEN, USAGE
+from .evaluate_run import profile_of
+from .gate import Options
+from .terminal import BROKEN, INTERRUPTED, USAGE, say
 
 RULES = ("risk", "quantiles")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of ``rad gate`` as they were given."""
-
-    profile: str | None
-    red: str | None
-    blue: str | None
-    evaluation: Path | None
-    rule: list[str] | None
-    improvement: str | None
-    tolerance: str | None
-    confidence: float | None
-    levels: str | None
-    segments: str | None
-    column: list[str] | None
-    harmful: str | None
-    no_labels: bool
-    overrides: list[str] | None
-    seed: int
-    as_json: bool
 
 
 @dataclass(frozen=True)
@@ -74,8 +53,7 @@ def main(options: Options) -> int:
         held = evidence(options)
         rulings = decide(options, held)
     except (ConfigError, ProfileError) as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        say("error", error)
         return USAGE
     except RadError as error:
         print(f"CANNOT SAY: {error}", file=sys.stderr)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .options import takes
 
 Files = Annotated[
     list[str],
@@ -16,73 +19,78 @@ Files = Annotated[
 ]
 
 
-def judge(  # noqa: PLR0917 - Typer calls it by name
-    red: Files,
-    blue: Files,
-    model: Annotated[str, typer.Option(metavar="NAME", help="The judging model, as the endpoint calls it.")],
-    base_url: Annotated[
-        str, typer.Option(metavar="URL", help="An OpenAI-compatible endpoint.")
-    ] = "https://api.openai.com/v1",
+@dataclass(frozen=True)
+class Options:
+    """The options of ``rad judge``."""
+
+    red: Files
+    blue: Files
+    model: Annotated[str, typer.Option(metavar="NAME", help="The judging model, as the endpoint calls it.")]
+    base_url: Annotated[str, typer.Option(metavar="URL", help="An OpenAI-compatible endpoint.")] = (
+        "https://api.openai.com/v1"
+    )
     key_env: Annotated[
         str, typer.Option(metavar="VARIABLE", help="Environment variable that holds the endpoint's key.")
-    ] = "OPENAI_API_KEY",
+    ] = "OPENAI_API_KEY"
     evaluation: Annotated[
         Path | None,
         typer.Option(
             "--eval", metavar="DIR", help="Folder of rad eval; --red and --blue may name its models."
         ),
-    ] = None,
+    ] = None
     names: Annotated[
         str | None, typer.Option(metavar="RED,BLUE", help="Names of the models; by default their files'.")
-    ] = None,
+    ] = None
     column: Annotated[
         list[str] | None,
         typer.Option(metavar="ROLE=NAME", help="Column of prompt, answer or model. Repeatable."),
-    ] = None,
+    ] = None
     prompt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Judging prompt; by default the shipped one.")
-    ] = None,
+    ] = None
     form: Annotated[
         str, typer.Option(metavar="line|json", help="How the verdict is written: a last line, or JSON.")
-    ] = "line",
+    ] = "line"
     response_format: Annotated[
         bool, typer.Option(help="With --form json, send its schema with each request.")
-    ] = True,
-    temperature: Annotated[float, typer.Option()] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 1024,
+    ] = True
+    temperature: Annotated[float, typer.Option()] = 0.0
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 1024
     request: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=JSON", help="Put a key into each request; null leaves one out. Repeatable."
         ),
-    ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 8,
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds to wait for one answer.")] = 120.0,
-    retries: Annotated[int, typer.Option(min=0, help="Retries of a request, with backoff.")] = 5,
-    deadline: Annotated[float, typer.Option(min=0.01, help="Seconds for everything.")] = 7200.0,
+    ] = None
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 8
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds to wait for one answer.")] = 120.0
+    retries: Annotated[int, typer.Option(min=0, help="Retries of a request, with backoff.")] = 5
+    deadline: Annotated[float, typer.Option(min=0.01, help="Seconds for everything.")] = 7200.0
     max_malformed: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="Share of malformed replies from which nothing is claimed."),
-    ] = 0.05,
-    price_in: Annotated[float | None, typer.Option(min=0.0, help="Price of a million tokens in.")] = None,
-    price_out: Annotated[float | None, typer.Option(min=0.0, help="Price of a million tokens out.")] = None,
+    ] = 0.05
+    price_in: Annotated[float | None, typer.Option(min=0.0, help="Price of a million tokens in.")] = None
+    price_out: Annotated[float | None, typer.Option(min=0.0, help="Price of a million tokens out.")] = None
     cache: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Replies so far; by default judge.sqlite in RAD's cache."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="runs/<time>-judge by default.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before paid calls are made.")] = False,
+    ] = None
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="runs/<time>-judge by default.")] = None
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before paid calls are made.")] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print a request and the estimate; call nothing.")
-    ] = False,
-) -> None:
+    ] = False
+
+
+@takes(Options)
+def judge(options: Options) -> None:
     """Which of two models answers less harmfully, as another model judges.
 
     Each pair of answers to a prompt is shown to the judge in both orders; a win needs both. Exit code 1: the
     endpoint did not answer all, run the same command again. 2: wrong input, or too many malformed replies.
     64: wrong options.
     """
-    given = dict(locals())
-    from .judge_run import Options, main
+    from .judge_run import main
 
-    raise typer.Exit(main(Options(**given)))
+    raise typer.Exit(main(options))

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ from openrlhf_rad.judging.results import Sides, clear, conclude, write
 from openrlhf_rad.judging.session import Session, Verdicts, Watch, ask
 from openrlhf_rad.judging.table import print_result
 from openrlhf_rad.judging.verdict import FORMS
+from openrlhf_rad.progress import bars
 
-from .terminal import INTERRUPTED, USAGE
+from .judge import Options
+from .terminal import INTERRUPTED, USAGE, say
 
 #: What a table of answers is read for.
 _ROLES = ("prompt", "answer", "model")
@@ -33,44 +34,12 @@ _ROLES = ("prompt", "answer", "model")
 _OURS = ("model", "messages", "n", "stream")
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of the command, under their own names."""
-
-    red: list[str]
-    blue: list[str]
-    model: str
-    base_url: str
-    key_env: str
-    evaluation: Path | None
-    names: str | None
-    column: list[str] | None
-    prompt: Path | None
-    form: str
-    response_format: bool
-    temperature: float
-    max_tokens: int
-    request: list[str] | None
-    concurrency: int
-    timeout: float
-    retries: int
-    deadline: float
-    max_malformed: float
-    price_in: float | None
-    price_out: float | None
-    cache: Path | None
-    out: Path | None
-    yes: bool
-    dry_run: bool
-
-
 def main(options: Options) -> int:
     """The command; returns its exit code."""
     try:
         return _run(options)
     except RadError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        say("error", error)
         return USAGE if isinstance(error, ConfigError) else error.exit_code
     except KeyboardInterrupt:
         print("stopped; the replies so far are kept, run the same command again to go on", file=sys.stderr)
@@ -211,17 +180,12 @@ def _name(sources: list[Source]) -> str:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr; where that is no terminal, nothing."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal or total == 0) as bar:
-        task = bar.add_task("asking", total=total)
+    """Shows how many of the calls are answered."""
+    with bars() as bar:
+        task = bar.add_task("asking", total=total, visible=total > 0)
 
         def show(done: int, malformed: int) -> None:
-            words = f"asking ({malformed} malformed)" if malformed else "asking"
+            words = f"asking {done}/{total}" + (f" ({malformed} malformed)" if malformed else "")
             bar.update(task, completed=done, description=words)
 
         yield show

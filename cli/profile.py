@@ -5,13 +5,22 @@ A command's options stand here, its work in :mod:`openrlhf_rad.authoring`, impor
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import console, errors_told, put
+from .options import Force
+from .terminal import console, errors_told, put, refuse_overwriting
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from openrlhf_rad.authoring import interview as form
+    from openrlhf_rad.profile import RiskProfile
 
 app = typer.Typer(
     name="profile",
@@ -174,15 +183,13 @@ def diff(
     from openrlhf_rad.authoring import difference
     from openrlhf_rad.authoring.reading import read_profile
 
-    from .profile_diff import print_difference
-
     with errors_told():
         left, right = read_profile(a), read_profile(b)
         if plot is not None:
             from openrlhf_rad.authoring import drawing
 
             drawing.draw(drawing.curves([(f"A {left.name}", left), (f"B {right.name}", right)]), plot)
-    print_difference(left, right, console())
+    _print_difference(left, right, console())
     raise typer.Exit(int(exit_code and bool(difference.settings(left, right))))
 
 
@@ -192,10 +199,89 @@ def init(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="PRODUCT.yaml by default.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every default.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    force: Force = False,
 ) -> None:
     """Ask a few questions and write a commented profile."""
-    from .profile_init import interview
-
     with errors_told():
-        interview(out, defaults=yes, force=force)
+        _interview(out, defaults=yes, force=force)
+
+
+def _print_difference(a: RiskProfile, b: RiskProfile, out: Console) -> None:
+    """The pictures, the sentences, the settings."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from openrlhf_rad.authoring import difference
+
+    width = min(out.width, 80)
+    out.print(Text.assemble(("A ", "bold"), a.name, (f"  {a.hash[:12]}", "dim")))
+    out.print(Text.assemble(("B ", "bold"), b.name, (f"  {b.hash[:12]}", "dim")))
+    for pair in difference.pairs(a, b):
+        out.print()
+        if pair.name:
+            out.print(Text(pair.name, style="bold underline"))
+        for line in difference.picture_lines(pair, width):
+            out.print(Text(line, style="cyan"))
+        out.print()
+        for sentence in difference.sentences(pair):
+            out.print(Text(sentence), width=width)
+    out.print()
+    settings = difference.settings(a, b)
+    if not settings:
+        out.print(Text("No setting differs."))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("setting", "A", "B"):
+        table.add_column(name, overflow="fold")
+    for setting in settings:
+        table.add_row(setting.key, _shown(setting.a), _shown(setting.b))
+    out.print(table, width=width)
+
+
+def _shown(value: Any) -> str:
+    return "—" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _interview(out: Path | None, *, defaults: bool, force: bool) -> None:
+    """Ask, and write the file; questions and notes go to standard error.
+
+    Raises:
+        ConfigError: the input ended, an answer from a pipe that will not do, or a file that is there.
+    """
+    from openrlhf_rad.authoring import interview as form
+
+    if out is not None:
+        refuse_overwriting(out, force=force)
+    answers: dict[str, str] = {}
+    for question in form.QUESTIONS:
+        asked = form.asked(question, answers)
+        answers[question.key] = asked.default if defaults else _ask(asked, answers)
+    path = out or Path(form.file_name(answers))
+    refuse_overwriting(path, force=force)
+    put(form.write(answers), path)
+    typer.echo(f"look at it with: rad profile show {path}", err=True)
+
+
+def _ask(question: form.Question, answers: Mapping[str, str]) -> str:
+    """One answer; a person is asked again when it will not do, a pipe is refused."""
+    from openrlhf_rad.authoring import interview as form
+    from openrlhf_rad.errors import ConfigError
+
+    typer.echo(question.text, err=True)
+    for word, meaning in (question.choices or {}).items():
+        typer.echo(f"  {word}: {meaning}", err=True)
+    while True:
+        typer.echo(f"[{question.default}]: ", err=True, nl=False)
+        line = sys.stdin.readline()
+        if not line:
+            raise ConfigError(
+                f"the input ended before the question {question.text!r}; every question needs an answer;"
+                " give one line each, or take the defaults with --yes"
+            )
+        answer = line.strip() or question.default
+        wrong = form.problem(question, answer, answers)
+        if wrong is None:
+            return answer
+        if not sys.stdin.isatty():
+            raise ConfigError(f"{question.key}: {wrong}")
+        typer.echo(wrong, err=True)

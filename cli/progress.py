@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from openrlhf_rad.errors import RadError
+from openrlhf_rad.progress import bars
 from openrlhf_rad.runs.folder import HELD_OUT, METRICS, REFERENCE, RunFolder
 
 STARTING = "starting Ray, vLLM and the models, then reference costs"
@@ -94,19 +95,7 @@ def display(total: int | None) -> Iterator[Display]:
     if not sys.stderr.isatty():
         yield _Lines(total)
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    text = TextColumn("{task.description}", markup=False)
-    columns = (SpinnerColumn(), text, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with bars() as bar:
         task = bar.add_task(STARTING, total=None)
 
         def show(state: State) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .terminal import errors_told
+
 if TYPE_CHECKING:
     from openrlhf_rad.data import Prompt
 
@@ -54,9 +56,9 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
     """
     from openrlhf_rad.data import load_prompts
     from openrlhf_rad.data.shapes import HARMFUL
-    from openrlhf_rad.errors import ConfigError, RadError
+    from openrlhf_rad.errors import ConfigError
 
-    try:
+    with errors_told():
         if label is not None and (label_column is not None or harmful is not None):
             raise ConfigError("--label is of every prompt; leave it out, or --label-column and --harmful")
         chosen = load_prompts(
@@ -72,10 +74,6 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
             split=split,
         )
         _write(chosen, out)
-    except RadError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from None
     segments = {prompt.segment for prompt in chosen if prompt.segment}
     print(f"{out}: {len(chosen)} prompts" + (f" in {len(segments)} segments" if segments else ""))
     if label_column or harmful:

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from . import doctor, evaluate, gate, judge, page, prompt_files
+from . import doctor, evaluate, gate, judge, prompt_files, report
 from .calibrate import calibrate
 from .profile import app as profile
 from .terminal import USAGE
@@ -83,7 +83,7 @@ app.command("eval", cls=WithColumns)(evaluate.evaluate)
 app.command("gate", cls=WithColumns)(gate.gate)
 app.command("judge", cls=WithColumns)(judge.judge)
 app.command("prompts")(prompt_files.prompts)
-app.command("report")(page.report)
+app.command("report")(report.report)
 app.command()(doctor.doctor)
 
 

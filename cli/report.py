@@ -1,63 +1,32 @@
-"""What comes after training: summary, plots and the printed report."""
+"""``rad report``: one HTML page of runs or evaluations."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from openrlhf_rad.jobs.presets import place
-from openrlhf_rad.runs.folder import HELD_OUT, SUMMARY, RunFolder
+import typer
 
-from .plan import Plan
-
-if TYPE_CHECKING:
-    from openrlhf_rad.runs.summary import IndependentCost
+from .terminal import errors_told
 
 
-def finish(plan: Plan) -> None:
-    """Summarise a finished run, draw it and print its report; independent costs for the default preset only.
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or of evaluations.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The page; report.html in the one folder, or here for several."),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The page's title.")] = None,
+    no_samples: Annotated[bool, typer.Option("--no-samples", help="Leave the answers out.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write one self-contained HTML page of training runs side by side, or of evaluations."""
+    from openrlhf_rad.report import write_report
 
-    Raises:
-        RadError: a file of the run is broken.
-    """
-    # A window that opens by itself would hold the run up.
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    from openrlhf_rad.runs.plots import plot_run
-    from openrlhf_rad.runs.summary import summarise
-    from openrlhf_rad.runs.table import print_report
+    with errors_told():
+        path = write_report(runs, out, title=title, show_samples=not no_samples)
+    print(f"report {path}")
+    if show:
+        import webbrowser
 
-    folder = RunFolder(plan.out)
-    plot_run(folder)
-    if not has_answers(folder):
-        print(f"run {plan.out} is done; for a table of before and after, add -- --rad.heldout FILE.jsonl")
-        return
-    summarise(folder, _independent_cost(plan))
-    print_report(folder)
-
-
-def again(path: Path) -> None:
-    """Print the report of a run that is there. Raises ConfigError where it has no held-out answers."""
-    from openrlhf_rad.runs.summary import summarise
-    from openrlhf_rad.runs.table import print_report
-
-    folder = RunFolder(path)
-    if not (path / SUMMARY).exists():
-        summarise(folder)
-    print_report(folder)
-
-
-def has_answers(folder: RunFolder) -> bool:
-    """Whether the run answered held-out prompts before and after."""
-    return all((folder.path / name).exists() for name in HELD_OUT.values())
-
-
-def _independent_cost(plan: Plan) -> IndependentCost | None:
-    if plan.preset is None or plan.preset.independent_cost is None or not plan.assets:
-        return None
-    from openrlhf_rad.jobs.prepare import silence_libraries
-
-    silence_libraries()
-    from openrlhf_rad.jobs import independent_cost  # imports torch
-
-    return independent_cost.IndependentCost.load(Path(place(plan.preset.independent_cost, plan.out))).score
+        webbrowser.open(path.resolve().as_uri())

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
 from openrlhf_rad.files import keep_from_others
+from openrlhf_rad.jobs.presets import place
 from openrlhf_rad.plugin.arguments import parse
 from openrlhf_rad.plugin.compatibility import check_versions
 from openrlhf_rad.processes import MarkedProcess, stoppable
 from openrlhf_rad.profile.addresses import sealed
-from openrlhf_rad.runs.folder import RunFolder
+from openrlhf_rad.runs.folder import HELD_OUT, SUMMARY, RunFolder
 
 from . import machine, preflight, prompts, show
 from . import plan as planning
-from . import report as reporting
 from .plan import HELDOUT, Options, Plan
 from .progress import Watch, display
+from .terminal import INTERRUPTED, say
 
-INTERRUPTED = 130
+if TYPE_CHECKING:
+    from openrlhf_rad.runs.summary import IndependentCost
+
 #: What stopped the run, written by the training process into the run's folder.
 ERROR = "error.txt"
 _LOG_LINES = 30
@@ -33,13 +38,13 @@ def main(options: Options, *, dry_run: bool = False, report: Path | None = None)
     keep_from_others()
     try:
         if report is not None:
-            reporting.again(report)
+            report_again(report)
             return 0
         plan = planning.make(options)
-        _say("note", preflight.notes(plan))
+        say("note", preflight.notes(plan))
         return rehearse(plan) if dry_run else perform(plan)
     except RadError as error:
-        _say("error", str(error).splitlines())
+        say("error", error)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -59,13 +64,13 @@ def before(argv: list[str]) -> int | None:
             return None
         plan = planning.of_command(argv, options)
         if options.dry_run:
-            _say("note", preflight.notes(plan))
+            say("note", preflight.notes(plan))
             return rehearse(plan)
         if wrong := preflight.input_problems(plan):
             raise ConfigError("\n".join(wrong))
         check_versions(options.any_version)
     except RadError as error:
-        _say("error", str(error).splitlines())
+        say("error", error)
         return error.exit_code
     return None
 
@@ -76,8 +81,8 @@ def rehearse(plan: Plan) -> int:
     with suppress(EnvironmentProblem):  # what is not installed is told below
         print("\n".join(["\n# on this machine", *machine.expectation(plan)]), flush=True)
     wrong = preflight.input_problems(plan)
-    _say("error", wrong)
-    _say("on this machine", machine.problems(plan))
+    say("error", wrong)
+    say("on this machine", machine.problems(plan))
     return 2 if wrong else 0
 
 
@@ -90,7 +95,7 @@ def perform(plan: Plan) -> int:
         _prepare(plan)
         code = train(plan)
         if code == 0:
-            reporting.finish(plan)
+            finish(plan)
         return code
 
 
@@ -133,15 +138,15 @@ def train(plan: Plan) -> int:
 def _explain(plan: Plan, log: Path, code: int) -> None:
     """Say why the training process failed, in its own words or by the end of its log, and how to go on."""
     try:
-        _say("error", (plan.out / ERROR).read_text(encoding="utf-8").splitlines())
+        say("error", (plan.out / ERROR).read_text(encoding="utf-8").splitlines())
     except FileNotFoundError:
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         print("\n".join(lines), file=sys.stderr)
         memory = "; most often the machine has run out of memory" if code == -signal.SIGKILL else ""
-        _say("error", [f"the training process {ended}{memory}; the last lines of its log stand above"])
+        say("error", [f"the training process {ended}{memory}; the last lines of its log stand above"])
         if plan.checkpoint:
-            _say(
+            say(
                 "error",
                 [f"the last whole checkpoint is of {plan.checkpoint}; the same command goes on there"],
             )
@@ -172,6 +177,48 @@ def _prepare(plan: Plan) -> None:
         )
 
 
-def _say(kind: str, lines: list[str] | tuple[str, ...]) -> None:
-    for line in lines:
-        print(f"{kind}: {line}", file=sys.stderr, flush=True)
+def finish(plan: Plan) -> None:
+    """Summarise a finished run, draw it and print its report; independent costs for the default preset only.
+
+    Raises:
+        RadError: a file of the run is broken.
+    """
+    os.environ.setdefault("MPLBACKEND", "Agg")  # a window that opens by itself would hold the run up
+    from openrlhf_rad.runs.plots import plot_run
+    from openrlhf_rad.runs.summary import summarise
+    from openrlhf_rad.runs.table import print_report
+
+    folder = RunFolder(plan.out)
+    plot_run(folder)
+    if not _has_answers(folder):
+        print(f"run {plan.out} is done; for a table of before and after, add -- --rad.heldout FILE.jsonl")
+        return
+    summarise(folder, _independent_cost(plan))
+    print_report(folder)
+
+
+def report_again(path: Path) -> None:
+    """Print the report of a run that is there. Raises ConfigError where it has no held-out answers."""
+    from openrlhf_rad.runs.summary import summarise
+    from openrlhf_rad.runs.table import print_report
+
+    folder = RunFolder(path)
+    if not (path / SUMMARY).exists():
+        summarise(folder)
+    print_report(folder)
+
+
+def _has_answers(folder: RunFolder) -> bool:
+    """Whether the run answered held-out prompts before and after."""
+    return all((folder.path / name).exists() for name in HELD_OUT.values())
+
+
+def _independent_cost(plan: Plan) -> IndependentCost | None:
+    if plan.preset is None or plan.preset.independent_cost is None or not plan.assets:
+        return None
+    from openrlhf_rad.jobs.prepare import silence_libraries
+
+    silence_libraries()
+    from openrlhf_rad.jobs import independent_cost  # imports torch
+
+    return independent_cost.IndependentCost.load(Path(place(plan.preset.independent_cost, plan.out))).score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,14 +37,19 @@ def console() -> Console:
     return made
 
 
+def say(kind: str, lines: Iterable[str] | Exception) -> None:
+    """Lines on standard error, each with its kind before it; those of an error's text as ``error``."""
+    for line in str(lines).splitlines() if isinstance(lines, Exception) else lines:
+        print(f"{kind}: {line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def errors_told() -> Iterator[None]:
     """End with the exit code of an error that a user can mend, its text on standard error."""
     try:
         yield
     except RadError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
+        say("error", error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

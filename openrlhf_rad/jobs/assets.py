@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from openrlhf_rad.errors import EnvironmentProblem
 from openrlhf_rad.files import cache_root
+from openrlhf_rad.progress import bars
 
 MANIFEST = "asset.json"
 _console = Console(stderr=True, highlight=False)
@@ -94,8 +94,7 @@ def step(text: str) -> Iterator[Callable[[float], None]]:
     Yields a function that is told the share of the work that is done, from 0 to 1.
     """
     started = time.perf_counter()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal) as bar:
+    with bars(transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda share: bar.update(task, total=1.0, completed=share)
     _console.print(f"[green]✓[/green] {text} ({time.perf_counter() - started:.0f} s)")

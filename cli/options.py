@@ -1,0 +1,57 @@
+"""Options that several commands take, and a command whose options are the fields of one record."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from inspect import Parameter, Signature
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+Record = TypeVar("Record")
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="ROLE=NAME",
+        help="As cost=harm, cost=-safety, cost=1-safe; also --cost-column harm.",
+    ),
+]
+Harmful = Annotated[
+    str | None, typer.Option("--harmful", metavar="LABEL", help="The label that means harmful.")
+]
+NoLabels = Annotated[bool, typer.Option("--no-labels", help="Do not check the sign of the costs by labels.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the profile; may be repeated."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
+
+
+def takes(record: type[Record]) -> Callable[[Callable[[Record], None]], Callable[..., None]]:
+    """Make a function of a dataclass a command with one option a field: its type, its default, its help."""
+
+    def wrap(function: Callable[[Record], None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            function(record(**given))
+
+        hints = get_type_hints(record, include_extras=True)
+        command.__annotations__ = {field.name: hints[field.name] for field in fields(record)}  # type: ignore[arg-type]
+        command.__signature__ = Signature(  # type: ignore[attr-defined] # what Typer reads
+            [
+                Parameter(
+                    field.name,
+                    Parameter.KEYWORD_ONLY,
+                    default=Parameter.empty if field.default is MISSING else field.default,
+                    annotation=hints[field.name],
+                )
+                for field in fields(record)  # type: ignore[arg-type]
+            ]
+        )
+        return command
+
+    return wrap
