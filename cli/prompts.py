@@ -13,7 +13,7 @@ import numpy as np
 
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.tables import rows, shown
-from openrlhf_rad.tables.cells import SCALARS, as_text
+from openrlhf_rad.tables.formats import SCALARS, as_text
 
 from . import flags as flag
 from .plan import BATCH, Plan

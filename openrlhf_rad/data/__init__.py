@@ -1,14 +1,4 @@
-"""Prompts and preference pairs from files, installed packages and hubs, in the shapes they are published in.
-
-============  ==========================================================================================
-``records``   what is made of a row: :class:`Prompt`, :class:`Pair`
-``shapes``    HarmBench, AdvBench, BeaverTails, PKU-SafeRLHF, hh-rlhf and plain files, by their columns
-``sources``   a path, a short name or the name of a hub → rows
-``messages``  prompts as lists of messages, and as one text
-``cells``     the cells of a row by the name of their column, checked
-``load``      :func:`load_prompts`, :func:`load_pairs`
-============  ==========================================================================================
-"""
+"""Prompts and preference pairs from files, installed packages and hubs, in the shapes of their publishers."""
 
 from __future__ import annotations
 

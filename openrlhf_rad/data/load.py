@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from openrlhf_rad.data.cells import MISSING, cell, word
-from openrlhf_rad.data.records import Pair, Prompt
+from openrlhf_rad.data.records import MISSING, Pair, Prompt, cell, word
 from openrlhf_rad.data.shapes import BENIGN, HARMFUL, NO_CATEGORY, SHAPES, Shape, detect, plain
 from openrlhf_rad.data.sources import open_source, published_label
 from openrlhf_rad.errors import DataError

@@ -27,9 +27,22 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from openrlhf_rad.data.cells import MISSING, cell, checked, optional, text, word
-from openrlhf_rad.data.messages import ASSISTANT, Message, dialogue, messages, prompt_of, turns
-from openrlhf_rad.data.records import Pair, Prompt
+from openrlhf_rad.data.records import (
+    ASSISTANT,
+    MISSING,
+    Message,
+    Pair,
+    Prompt,
+    cell,
+    checked,
+    dialogue,
+    messages,
+    optional,
+    prompt_of,
+    text,
+    turns,
+    word,
+)
 from openrlhf_rad.tables import Row, shown
 
 #: (row, its number from 1, problems) → a prompt.

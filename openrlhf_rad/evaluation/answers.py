@@ -16,7 +16,7 @@ from openrlhf_rad.evaluation.columns import Columns, CostColumn, cost_role
 from openrlhf_rad.evaluation.costs import SINGLE, CostOf
 from openrlhf_rad.harm import Labels, examples, read_labels, refused
 from openrlhf_rad.tables import Batch, batches, column_names, finite, numbers_are_texts, pick, place, shown
-from openrlhf_rad.tables.cells import as_text
+from openrlhf_rad.tables.formats import as_text
 
 Array = NDArray[np.float64]
 

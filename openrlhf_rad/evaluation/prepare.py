@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.data import load_prompts
-from openrlhf_rad.data.cells import MISSING, cell, text
-from openrlhf_rad.data.messages import prompt_of
+from openrlhf_rad.data.records import MISSING, cell, prompt_of, text
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.columns import CostColumn
 from openrlhf_rad.evaluation.costs import CostOf

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from openrlhf_rad.data.cells import text, word
-from openrlhf_rad.data.messages import prompt_of
+from openrlhf_rad.data.records import prompt_of, text, word
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.tables import column_names, rows

@@ -24,7 +24,7 @@ from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.plugin.seeding import seed_of
 from openrlhf_rad.tables import shown
-from openrlhf_rad.tables.cells import SCALARS, as_text
+from openrlhf_rad.tables.formats import SCALARS, as_text
 
 #: Key of an engine's response that holds the place of its prompt.
 PLACE = "place"

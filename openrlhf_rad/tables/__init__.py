@@ -1,6 +1,6 @@
 """The one reader of tables: JSON lines, JSON, CSV, TSV and Parquet, every row with its place in the file."""
 
-from openrlhf_rad.tables.cells import finite, shown
+from openrlhf_rad.tables.formats import finite, shown
 from openrlhf_rad.tables.rows import (
     FORMATS,
     PACKED,

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openrlhf_rad.errors import DataError
-from openrlhf_rad.tables import parquet_files, text_files
-from openrlhf_rad.tables.text_files import Record
+from openrlhf_rad.tables import formats
+from openrlhf_rad.tables.formats import Record
 
 T = TypeVar("T")
 
 _TEXTS: dict[str, Callable[[Path], Iterator[Record]]] = {
-    ".jsonl": text_files.json_lines,
-    ".ndjson": text_files.json_lines,
-    ".json": text_files.json_list,
-    ".csv": text_files.separated,
-    ".tsv": text_files.separated,
+    ".jsonl": formats.json_lines,
+    ".ndjson": formats.json_lines,
+    ".json": formats.json_list,
+    ".csv": formats.separated,
+    ".tsv": formats.separated,
 }
 _PARQUET = (".parquet", ".pq")
 FORMATS = (*_TEXTS, *_PARQUET)
@@ -92,7 +92,7 @@ def batches(path: Path, names: Sequence[str] | None = None, size: int = BATCH) -
 def column_names(path: Path) -> list[str]:
     """The columns of a table, for JSON those of its first row; of mappings also ``column.key``."""
     if _kind(path) in _PARQUET and path.is_file():
-        return parquet_files.names(path)
+        return formats.parquet_names(path)
     first = next(rows(path)).values
     return [
         name
@@ -194,6 +194,6 @@ def _cells(values: Sequence[Mapping[str, Any]], name: str) -> tuple[list[Any], b
 
 def _parquet_batches(path: Path, names: Sequence[str] | None, size: int) -> Iterator[Batch]:
     first = 1
-    for count, columns in parquet_files.parts(path, names, size):
+    for count, columns in formats.parquet_parts(path, names, size):
         yield Batch(range(first, first + count), columns)
         first += count

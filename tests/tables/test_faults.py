@@ -4,7 +4,7 @@ import pytest
 
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.tables import rows
-from openrlhf_rad.tables.cells import as_text
+from openrlhf_rad.tables.formats import as_text
 
 EMPTY = "the file holds no rows; at least one is needed; check how it was written"
 

@@ -1,8 +1,7 @@
-"""Tables that are texts: JSON lines and CSV, a line at a time, and JSON; each also as .gz or .xz.
+"""The formats of tables: JSON lines, JSON, CSV, each also as .gz or .xz, and Parquet; and their single cells.
 
 pandas would be shorter, and wrong here: it reads the answers ``NA`` and ``null`` as missing values, and
-forgets the lines.
-"""
+forgets the lines. pyarrow is imported here alone, and only for Parquet."""
 
 from __future__ import annotations
 
@@ -12,14 +11,62 @@ import gzip
 import io
 import json
 import lzma
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from openrlhf_rad.errors import DataError
-from openrlhf_rad.tables.cells import shown
+from openrlhf_rad.errors import DataError, EnvironmentProblem
+
+
+def finite(value: object, *, text: bool = False) -> float | None:
+    """The finite number that a value is; None for anything else, true and false among it.
+
+    Args:
+        text: whether a text may spell the number, as all of CSV does; Python's ``1_000`` is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and (not text or "_" in value):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):  # a whole number of hundreds of digits overflows
+        return None
+    return number if math.isfinite(number) else None
+
+
+def shown(value: object) -> str:
+    """A value as JSON would write it, shortened."""
+    if value == "":
+        return "empty"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    words = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
+    return words if len(words) <= 40 else f"{words[:39]}…"
+
+
+#: What :func:`as_text` takes.
+SCALARS = (str, int, float, bool)
+
+
+def as_text(value: object) -> str | None:
+    """A scalar as the text that names it, alike in every format: 1 and 1.0 are ``1``, true is ``true``.
+
+    None for a gap: null, an empty text, or NaN, which pandas writes for one.
+    """
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.17g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
 
 #: (line on which it begins, of JSON its number, values by column).
 Record = tuple[int, dict[str, Any]]
@@ -180,3 +227,67 @@ def _header(cells: list[str], place: str) -> list[str]:
             f"{place}: the header names {', '.join(twice)} twice; every column needs its own name; rename one"
         )
     return names
+
+
+def parquet_names(path: Path) -> list[str]:
+    """The columns; those of a column of structs also as ``outer.inner``. Raises DataError."""
+    with _parquet(path) as file:
+        return [
+            name
+            for field in file.schema_arrow
+            for name in (field.name, *(f"{field.name}.{inner.name}" for inner in _members(field)))
+        ]
+
+
+def parquet_parts(
+    path: Path, wanted: Sequence[str] | None, size: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(rows, {name: pyarrow array}), ``size`` rows at a time; absent columns are left out."""
+    with _parquet(path) as file:
+        fields = {field.name: field for field in file.schema_arrow}
+        held = list(fields) if wanted is None else [name for name in wanted if _there(name, fields)]
+        for part in file.iter_batches(batch_size=size, columns=held, use_threads=False):
+            if part.num_rows:
+                yield part.num_rows, {name: _column(part, name, fields) for name in held}
+
+
+def _there(name: str, fields: dict[str, Any]) -> bool:
+    outer, _, inner = name.partition(".")
+    return name in fields or any(member.name == inner for member in _members(fields.get(outer)))
+
+
+def _members(field: Any) -> list[Any]:
+    """The fields of a column of structs."""
+    if field is None or not str(field.type).startswith("struct<"):
+        return []
+    return [field.type.field(place) for place in range(field.type.num_fields)]
+
+
+def _column(part: Any, name: str, fields: dict[str, Any]) -> Any:
+    if name in fields:
+        return part.column(name)
+    outer, _, inner = name.partition(".")
+    held = part.column(outer)
+    import pyarrow.compute  # noqa: PLC0415 - see the module
+
+    # Unlike StructArray.field it is null where the whole struct is.
+    return pyarrow.compute.struct_field(held, inner)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - a fifth of a second that other formats need not wait
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    except ImportError:
+        raise EnvironmentProblem(
+            f"{path}: Parquet needs pyarrow, which is not installed; pip install"
+            ' "openrlhf-rad[data]", or save the table as .jsonl or .csv'
+        ) from None
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path}: it is no whole Parquet file ({str(error).splitlines()[0]}); write it or copy it again"
+        ) from None
