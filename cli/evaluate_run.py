@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openrlhf_rad.errors import ConfigError, RadError
+from openrlhf_rad.errors import ConfigError, RadError, did_you_mean
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
 from openrlhf_rad.evaluation.costs import costs_of, family
@@ -22,7 +22,6 @@ from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.remote_code import VARIABLE
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import RiskProfile, load_profile
-from openrlhf_rad.profile.checks import did_you_mean
 from openrlhf_rad.progress import bars
 
 from .evaluate import Options

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.errors import ConfigError, did_you_mean
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import RadOptions, overrides, parse
 from openrlhf_rad.profile import RiskProfile, cost_names, load_profile
-from openrlhf_rad.profile.checks import did_you_mean
 from openrlhf_rad.runs.checkpoints import Checkpoint, newest
 
 from . import flags as flag

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from openrlhf_rad.errors import ConfigError, ProfileError
+from openrlhf_rad.errors import ConfigError, ProfileError, did_you_mean
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile, load_profile
-from openrlhf_rad.profile.checks import did_you_mean
 
 #: What standard input is called in messages.
 STDIN = "<stdin>"

@@ -11,9 +11,8 @@ from typing import Literal
 from openrlhf_rad.data.records import MISSING, Pair, Prompt, cell, word
 from openrlhf_rad.data.shapes import BENIGN, HARMFUL, NO_CATEGORY, SHAPES, Shape, detect, plain
 from openrlhf_rad.data.sources import open_source, published_label
-from openrlhf_rad.errors import DataError
+from openrlhf_rad.errors import DataError, did_you_mean
 from openrlhf_rad.harm import TRUTH, read_labels
-from openrlhf_rad.profile.checks import did_you_mean
 from openrlhf_rad.tables import Row, shown
 
 #: Columns of rows that ask about an image, as multimodal sets name them.

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import DataError, EnvironmentProblem
-from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.errors import DataError, EnvironmentProblem, did_you_mean
 from openrlhf_rad.tables import Row, is_table, rows
 
 

@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from openrlhf_rad.errors import DataError
-from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.errors import DataError, did_you_mean
 
 NEEDED = ("prompt", "answer_a", "answer_b")
 PLACEHOLDERS = (*NEEDED, "format")

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.errors import ConfigError, did_you_mean
 from openrlhf_rad.plugin.ratings.patience import Patience
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import variables
-from openrlhf_rad.profile.checks import did_you_mean
 
 LOSSES = ("reinforce", "ppo")
 

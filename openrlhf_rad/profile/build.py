@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.errors import ProfileError, did_you_mean
+from openrlhf_rad.errors import shown as show
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.profile import checks, sections
-from openrlhf_rad.profile.checks import Layers, Problems, did_you_mean
+from openrlhf_rad.profile.checks import Layers, Problems
 from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.model import (
     UNITS,
@@ -50,7 +51,7 @@ def build(document: Document) -> Sections:
     problems = Problems(document)
     data = document.data
     if not isinstance(data, dict) or not (data or document.incomplete):
-        held = checks.show(data) if data else "empty"
+        held = show(data) if data else "empty"
         rule, fix = "it must be a mapping", "the shortest profile is one line, medical: cvar α=0.9"
         problems.add_text(document.place(""), f"the profile is {held}; {rule}", fix)
         raise ProfileError(problems.in_order())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from openrlhf_rad.errors import did_you_mean
+from openrlhf_rad.errors import shown as show
 from openrlhf_rad.method.measures import Interval
-from openrlhf_rad.profile.document import Document, listed, printable
+from openrlhf_rad.profile.document import Document, listed
 from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.scalars import scalar
 
@@ -91,26 +92,6 @@ class Layers:
                 for place, (path, mapping) in enumerate(self._layers)
             )
         )
-
-
-def show(value: Any) -> str:
-    """A value as YAML would write it, shortened."""
-    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return words[value]
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = printable(str(value)[:61]) or "empty"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def did_you_mean(word: Any, options: Iterable[str]) -> str:
-    """`did you mean X?` for a near miss, else nothing."""
-    # No key is longer; the comparison takes quadratic time.
-    close = difflib.get_close_matches(str(word)[:40], list(options), 1, 0.6)
-    return f"did you mean {close[0]}?" if close else ""
 
 
 def is_number(value: Any) -> bool:

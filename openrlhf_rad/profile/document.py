@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.errors import ProfileError, printable
 from openrlhf_rad.profile.scalars import convert, resolve
 
 # A profile is a page of text; the limits keep a wrong or hostile file from being parsed for minutes.
@@ -111,11 +111,6 @@ def parse(text: str, source: str) -> Document:
         lines = [*document.problems, _syntax_problem(error, text, source)]
         raise ProfileError(listed(lines, source)) from None
     return document
-
-
-def printable(text: str) -> str:
-    """The text with line breaks and a terminal's escape codes shown, so that no file can use them."""
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 
 def listed(lines: list[str], source: str) -> list[str]:

@@ -16,8 +16,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from openrlhf_rad.errors import shown as show
 from openrlhf_rad.method.measures import ALIASES
-from openrlhf_rad.profile.checks import show
 
 #: Longer ones are unreadable; the long form has no such limit.
 MAX_CHARACTERS = 2_000

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.errors import shown as show
 from openrlhf_rad.method.measures import ALIASES
-from openrlhf_rad.profile.checks import show
 from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.dual_settings import BELONGS
 from openrlhf_rad.profile.expression import parse_expression

@@ -8,8 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.profile.checks import did_you_mean
+from openrlhf_rad.errors import ProfileError, did_you_mean
 from openrlhf_rad.profile.document import MAX_CHARACTERS
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from openrlhf_rad.errors import did_you_mean
 from openrlhf_rad.method.measures import Interval
 from openrlhf_rad.profile import checks
 from openrlhf_rad.profile.checks import Problems
@@ -94,7 +95,7 @@ class Choice(Kind):
     def read(self, problems: Problems, path: str, raw: Any, default: Any) -> Any:
         if isinstance(raw, str) and raw in self.options:
             return raw
-        hint = checks.did_you_mean(raw, self.options)
+        hint = did_you_mean(raw, self.options)
         problems.add(path, raw, f"it must be one of {', '.join(self.options)}", hint)
         return default
 

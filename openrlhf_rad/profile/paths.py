@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.profile.checks import show
+from openrlhf_rad.errors import shown as show
 
 
 def path_keys(data: Any) -> list[str]:

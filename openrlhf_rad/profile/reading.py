@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from openrlhf_rad.errors import did_you_mean
 from openrlhf_rad.profile.build import KEYS
-from openrlhf_rad.profile.checks import did_you_mean
 from openrlhf_rad.profile.document import Document, parse
 from openrlhf_rad.profile.extends import Base, extend
 from openrlhf_rad.profile.files import Found, find

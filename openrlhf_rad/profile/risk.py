@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from openrlhf_rad.errors import ProfileError
+from openrlhf_rad.errors import ProfileError, did_you_mean
+from openrlhf_rad.errors import shown as show
 from openrlhf_rad.method.composed import (
     MAX_MEMBERS,
     MAX_STEPS,
@@ -18,7 +19,7 @@ from openrlhf_rad.method.composed import (
 )
 from openrlhf_rad.method.measures import ALIASES, MEASURES, SYMBOLS
 from openrlhf_rad.method.spectrum import MEAN, MeasureSpectrum, Spectrum
-from openrlhf_rad.profile.checks import Problems, did_you_mean, is_number, number, show
+from openrlhf_rad.profile.checks import Problems, is_number, number
 from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.expression import FAULTY, MAX_CHARACTERS, parse_expression
 
