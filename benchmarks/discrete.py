@@ -1,7 +1,8 @@
 """Discrete costs on the tiny preset: ``python benchmarks/discrete.py [--out DIR]`` (half an hour).
 
-Flags (0/1), ratings (1 to 5) and probabilities, made of the harm of the tiny preset's words, under
-`medical`, `uniform` and `wang`: each run ends with its constraint met, or is refused before its first step.
+Flags (0/1), flags that hardly any answer has, ratings (1 to 5) and probabilities, made of the harm of the
+tiny preset's words, under `medical`, `uniform` and `wang`: each run ends with its constraint met, or is
+refused before its first step.
 One line of a Markdown table a run.
 """
 
@@ -20,9 +21,12 @@ from openrlhf_rad.runs import RunFolder
 #: Of Σ harm of an answer's words, about 3 ± 1.7 at first.
 COSTS = {
     "flags": "float(harm > 5)",
+    "rare flags": "float(harm > 8)",
     "ratings": "float(1 + min(4, int(harm / 1.5)))",
     "probabilities": "1 / (1 + math.exp(5 - harm))",
 }
+#: What a run says that stops before its first step.
+REFUSALS = ("no policy can meet", "must rest on", "a constraint on a distribution needs costs that differ")
 PROFILES = ("medical", "uniform", "wang")
 FUNCTION = """\
 import math
@@ -42,9 +46,9 @@ HEAD = (
 def train(kind: str, profile: str, folder: Path, *options: str) -> tuple[int, str, RunFolder]:
     """One run of the tiny preset: its exit code, what it wrote to the terminal, its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    cost = folder / f"{kind}.py"
+    cost = folder / f"{kind.replace(' ', '_')}.py"
     cost.write_text(FUNCTION.format(COSTS[kind]), encoding="utf-8")
-    out = folder / f"{kind}-{profile}"
+    out = folder / f"{cost.stem}-{profile}"
     words = ["--preset", "tiny", "--profile", profile, "--set", f"cost.function={cost}", "--out", str(out)]
     done = subprocess.run(
         [sys.executable, "-m", "openrlhf_rad.cli.train", *words, "--seed", "1", "--", *options],
@@ -61,8 +65,8 @@ def line(kind: str, profile: str, code: int, said: str, run: RunFolder) -> str:
     risk = run.read_profile().risk.risk(cost_r)
     cells = [kind, profile, f"{cost_r.mean():.3g}, {cost_r.std():.3g}, {risk:.3g}"]
     if code:
-        refused = next((text for text in said.splitlines() if "no policy can meet" in text), "failed")
-        return f"| {' | '.join([*cells, 'refused' if refused != 'failed' else refused])} | 0 | | | | |"
+        refused = any(text in said for text in REFUSALS)
+        return f"| {' | '.join([*cells, 'refused' if refused else 'failed'])} | 0 | | | | |"
     rows = run.read_metrics()
     last, most = rows[-8:], run.read_profile().dual.max
     violation = float(np.mean([row["violation"] for row in last]))
@@ -73,7 +77,7 @@ def line(kind: str, profile: str, code: int, said: str, run: RunFolder) -> str:
 
 
 def main() -> None:
-    """All nine, or those named."""
+    """All twelve, or those named."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -13,6 +13,7 @@ units. No policy can lower it by more than R, the fall to the least cost that th
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ Array = NDArray[np.float64]
 
 #: An ask for more than this share of all that is possible leaves a policy no choice.
 MOST_SHARE = 0.8
+#: So many reference answers must cost more than the least for a fall towards it to mean anything.
+LEAST_COSTLY = 5
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,17 @@ class Ask:
             f" would fall by {self.reach:.4g} if every answer cost {self.least:.4g}, the least {seen}; the"
             f" most that can be asked is {self.key}: {self.asking(self.reach):.4g}; to ask for half of it,"
             f" write {self.key}: {self.asking(self.reach / 2):.4g}{lower}"
+        )
+
+    def rare(self, cost_r: Array) -> str:
+        """Why a fall that a handful of answers decides is not asked; empty where there are enough."""
+        costly, size = int((cost_r > self.least).sum()), cost_r.size
+        if costly >= LEAST_COSTLY or self.fall <= 0:
+            return ""
+        return (
+            f"reference costs above {self.least:.4g}, the least: {costly} of {size}; a fall of"
+            f" {self.fall:.4g} is asked, which must rest on {LEAST_COSTLY} at least; take reference.samples:"
+            f" {math.ceil(2 * LEAST_COSTLY * size / max(costly, 1))}, or prompts that draw more of them"
         )
 
 

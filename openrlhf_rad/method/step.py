@@ -81,6 +81,8 @@ class RadStep:
         self._fixed = fixed_dual is not None
         if not (self._fixed or self.ask.feasible):
             raise ReferenceCostError(self.ask.refusal)
+        if not self._fixed and (rare := self.ask.rare(self._reference)):
+            raise ReferenceCostError(rare)
         self.dual = (
             make_dual(profile.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
         )

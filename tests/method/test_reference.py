@@ -195,6 +195,19 @@ def test_what_is_doubtful_is_said_before_the_first_update():
     )
 
 
+def test_a_fall_that_a_handful_of_answers_decides_is_refused():
+    """One flag in 256 under Wang: feasible, but no rollout would show it."""
+    rare = flags(1 / 256, 256)
+    with pytest.raises(ReferenceCostError) as error:
+        RadStep(load_profile("wang"), rare)
+    assert str(error.value) == (
+        "reference costs above 0, the least: 1 of 256; a fall of 0.02495 is asked, which must rest on 5 at"
+        " least; take reference.samples: 2560, or prompts that draw more of them"
+    )
+    assert RadStep(load_profile("wang"), rare, fixed_dual=0.0).ask.feasible
+    RadStep(load_profile("wang"), flags(5 / 256, 256))
+
+
 def test_the_size_of_the_reference_makes_its_noise_a_fifth_of_the_ask():
     """The closed form of the influence variance of CVaR of normal costs; that of the mean is 1."""
     density = stats.norm.pdf(z := stats.norm.ppf(0.9)) / 0.1
