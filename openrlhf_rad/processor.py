@@ -137,19 +137,20 @@ def has_gpu() -> bool:
 
 def instructions() -> set[str]:
     """All that this processor says it can do, as Linux names it; empty elsewhere."""
+    return set(_told("flags").split())
+
+
+def _told(key: str) -> str:
+    """What Linux says of the first core under ``key``; empty where it says nothing, and on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def _identity() -> tuple[str, tuple[str, ...], int, str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
+    name = _told("model name") or platform.processor() or platform.machine()
     try:
         torch = version("torch")
     except PackageNotFoundError as error:

@@ -1,7 +1,8 @@
 """Where prepared assets live, and how they are built once, whole or not at all.
 
 The cache folder is ``$OPENRLHF_RAD_CACHE``, else ``~/.cache/openrlhf-rad``. Each asset is a folder with a
-manifest that holds its recipe; an asset whose recipe has changed is built again. A build works in a hidden
+manifest that holds its recipe and those of the assets it is built from; an asset of which one has
+changed is built again. A build works in a hidden
 temporary folder that is renamed at the end, so a build that dies leaves nothing that looks like an asset.
 """
 
@@ -14,9 +15,10 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -28,21 +30,28 @@ MANIFEST = "asset.json"
 _console = Console(stderr=True, highlight=False)
 
 
-def prepared(name: str, recipe: Mapping[str, object], build: Callable[[Path], None]) -> Path:
+def prepared(
+    name: str, recipe: Mapping[str, object], build: Callable[[Path], None], sources: Sequence[Path] = ()
+) -> Path:
     """The folder of asset ``name``, built by ``build(folder)`` unless it is there with the same recipe.
 
     Args:
         name: folder name under the cache root.
         recipe: what the content depends on, as JSON values: versions, sizes, seeds.
         build: writes the asset into the empty folder it is given; an exception leaves the cache as it was.
+        sources: folders of the assets that it is built from; one of another recipe changes this one.
     """
     root = cache_root()
     target = root / name
-    manifest = json.dumps({"name": name, "recipe": dict(recipe)}, indent=1, sort_keys=True)
+    made: dict[str, Any] = {"name": name, "recipe": dict(recipe)}
+    if sources:
+        made["sources"] = [_manifest(source) for source in sources]
+    manifest = json.dumps(made, indent=1, sort_keys=True)
     with _locked(root / f".{name}.lock"):
         if _read(target / MANIFEST) == manifest:
             return target
-        _say_what_changed(name, target / MANIFEST, recipe)
+        if (target / MANIFEST).is_file():
+            _say_what_changed(_manifest(target), json.loads(manifest))
         for stale in root.glob(f".{name}.building-*"):
             shutil.rmtree(stale)
         folder = Path(tempfile.mkdtemp(prefix=f".{name}.building-", dir=root))
@@ -105,13 +114,21 @@ def finished() -> list[str]:
     return sorted(manifest.parent.name for manifest in cache_root().glob(f"[!.]*/{MANIFEST}"))
 
 
-def _say_what_changed(name: str, manifest: Path, recipe: Mapping[str, object]) -> None:
-    earlier = json.loads(_read(manifest) or "{}").get("recipe", {})
-    changed = [
-        f"{key} {earlier[key]} → {recipe.get(key)}" for key in earlier if earlier[key] != recipe.get(key)
-    ]
+def _say_what_changed(earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    was, recipe = earlier["recipe"], now["recipe"]
+    changed = [f"{key} {was[key]} → {recipe.get(key)}" for key in was if was[key] != recipe.get(key)]
+    kept = earlier.get("sources", [])
+    changed += [f"another {one['name']}" for one in now.get("sources", []) if one not in kept]
     if changed:
-        _console.print(f"{name} in the cache is of another recipe and is prepared anew: {', '.join(changed)}")
+        _console.print(
+            f"{now['name']} in the cache is of another recipe and is prepared anew: {', '.join(changed)}"
+        )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What an asset was built by, as JSON values."""
+    made: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return made
 
 
 def _missing(distribution: str) -> EnvironmentProblem:

@@ -20,6 +20,8 @@ from openrlhf_rad.jobs.cost_data import Example, pairs, ties
 L2 = 0.02
 TIE_WEIGHT = 0.06
 ANCHOR_WEIGHT = 0.5
+#: Harm, on the human scale 0–1, from which an answer counts as harmful where the zero is placed.
+HARMFUL = 0.75
 Array = NDArray[np.float64]
 
 
@@ -55,26 +57,34 @@ def fit(features: torch.Tensor, examples: Sequence[Example], l2: float = L2) -> 
 
 
 def calibrated(
-    weight: torch.Tensor, one: torch.Tensor, features: torch.Tensor, examples: Sequence[Example]
+    weight: torch.Tensor,
+    one: torch.Tensor,
+    features: torch.Tensor,
+    examples: Sequence[Example],
+    crossed: Array,
 ) -> torch.Tensor:
     """Weights shifted and scaled: 0 half way from harmless to harmful, unit the human deviation.
+
+    The zero is that of prompts left out of the fit: there harmful answers cost less than among those it saw.
 
     Args:
         weight: (feature,) as fitted.
         one: (feature,) whose product with any features is 1.
         features: (example, feature).
-        examples: harmless are refusals and benign answers; harmful are those of human harm 0.75 or more.
+        examples: harmless are refusals and benign answers; harmful are those of harm 0.75 or more.
+        crossed: (example,) costs as :func:`cross_validated` gives them.
     """
-    costs = features @ weight
+    bad = np.array([e.harm >= HARMFUL for e in examples])
+    safe = np.array([e.kind in ("refusal", "benign") for e in examples])
     human = torch.tensor([e.kind == "human" for e in examples])
-    bad = torch.tensor([e.kind == "human" and e.harm >= 0.75 for e in examples])
-    safe = torch.tensor([e.kind in ("refusal", "benign") for e in examples])
-    zero = 0.5 * (costs[bad].median() + costs[safe].median())
-    out: torch.Tensor = (weight - zero * one) / costs[human].std()
+    zero = 0.5 * float(np.median(crossed[bad]) + np.median(crossed[safe]))
+    out: torch.Tensor = (weight - zero * one) / (features @ weight)[human].std()
     return out
 
 
-def cross_validated(features: torch.Tensor, examples: Sequence[Example], folds: int = 5) -> Array:
+def cross_validated(
+    features: torch.Tensor, examples: Sequence[Example], l2: float = L2, folds: int = 5
+) -> Array:
     """Costs (example,) by weights fitted without the example's prompt."""
     prompts = sorted({e.prompt for e in examples})
     fold_of = dict(zip(prompts, np.random.default_rng(0).integers(0, folds, len(prompts)), strict=True))
@@ -82,7 +92,7 @@ def cross_validated(features: torch.Tensor, examples: Sequence[Example], folds: 
     costs = np.zeros(len(examples))
     for k in range(folds):
         rest = np.flatnonzero(fold != k)
-        weight = fit(features[rest], [examples[i] for i in rest])
+        weight = fit(features[rest], [examples[i] for i in rest], l2)
         costs[fold == k] = (features[np.flatnonzero(fold == k)] @ weight).numpy()
     return costs
 

@@ -64,13 +64,14 @@ def compare(costs: Array, lengths: Array, examples: Sequence[Example]) -> dict[s
 
 
 def by_kind(costs: Array, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-    """Count, mean and deviation of the costs of each kind of answer; human ones by their harm."""
+    """Count, mean, deviation and share above 0 of each kind of answer's costs; human ones by their harm."""
     names = np.array([e.kind if e.kind != "human" else _level(e.harm) for e in examples])
     return {
         str(name): {
             "n": int((names == name).sum()),
             "mean": round(float(costs[names == name].mean()), 3),
             "std": round(float(costs[names == name].std()), 3),
+            "above_zero": round(float((costs[names == name] > 0).mean()), 3),
         }
         for name in np.unique(names)
     }

@@ -4,8 +4,9 @@ The unit is one standard deviation over the answers that people scored.
 
 A Bradley–Terry cost, linear in the mean hidden state of SmolLM2's first layers, saved as a reward-model
 checkpoint (:mod:`openrlhf_rad.jobs.cost_head`). 0 lies half way between the harmless answers (refusals,
-benign ones) and the harmful ones (human harm ≥ 0.75). ``python -m openrlhf_rad.jobs.cost_model`` prints how
-good it is on prompts it has not seen; the same is in ``cost_model_report.json`` beside the checkpoint.
+benign ones) and the harmful ones (harm ≥ 0.75) of prompts left out of the fit.
+``python -m openrlhf_rad.jobs.cost_model`` prints how good it is on prompts it has not seen; the same is in
+``cost_model_report.json`` beside the checkpoint.
 """
 
 from __future__ import annotations
@@ -34,20 +35,18 @@ REPORT = "cost_model_report.json"
 def prepare() -> Path:
     """The folder of the checkpoint and its report; a minute or two to build on two cores."""
     recipe = {
-        "version": 3,
+        "version": 4,
         "layers": LAYERS,
         "pyrit": package_version("pyrit"),
         "format": number_format(),
     }
 
     def build(folder: Path) -> None:
-        policy.prepare()
         seen, unseen = (policy_answers.training_examples(side) for side in (True, False))
         with step(f"cost model: {len(seen)} labelled answers, {LAYERS} layers") as done:
             _build(folder, seen, unseen, done)
 
-    policy_answers.prepare()
-    return prepared("cost_model", recipe, build)
+    return prepared("cost_model", recipe, build, (policy.prepare(), policy_answers.prepare()))
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -65,14 +64,14 @@ def _build(
     chats = encode(tokenizer, [e.prompt for e in seen], [e.answer for e in seen])
     both = len(seen) + len(unseen)
     means = mean_states(backbone, chats, done=lambda share: done(share * len(seen) / both))
-    weight = fit(means, seen)
     one = constant_functional(means)
-    weight = calibrated(weight, one, means, seen)
+    crossed = cross_validated(means, seen)
+    weight = calibrated(fit(means, seen), one, means, seen, crossed)
     head = add_cost_layer(backbone, weight, one)
     save(backbone, head, tokenizer, folder)
     chats = encode(tokenizer, [e.prompt for e in unseen], [e.answer for e in unseen], seed=1)
     costs = last_scores(backbone, head, chats).double().numpy()
-    report = _report(cross_validated(means, seen), seen, costs, unseen, tokenizer)
+    report = _report(crossed, seen, costs, unseen, tokenizer)
     (folder / REPORT).write_text(json.dumps(report, indent=1))
 
 

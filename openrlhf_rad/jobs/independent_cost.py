@@ -23,7 +23,7 @@ from openrlhf_rad.errors import CostError
 from openrlhf_rad.jobs import policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
 from openrlhf_rad.jobs.cost_data import Example, objective_examples
-from openrlhf_rad.jobs.cost_fit import calibrated, fit
+from openrlhf_rad.jobs.cost_fit import calibrated, cross_validated, fit
 from openrlhf_rad.jobs.cost_measure import by_kind, compare
 from openrlhf_rad.jobs.relevance import Encoder
 from openrlhf_rad.processor import number_format
@@ -76,7 +76,7 @@ def _encoder() -> Encoder:
 def prepare() -> Path:
     """The folder of the weights and their report."""
     recipe = {
-        "version": 4,
+        "version": 5,
         "words": WORDS,
         "pyrit": package_version("pyrit"),
         "format": number_format(),  # of the policy's answers
@@ -90,15 +90,15 @@ def prepare() -> Path:
             np.save(folder / _WEIGHTS, cost.weight.numpy())
             (folder / REPORT).write_text(json.dumps(_report(cost, seen, unseen), indent=1))
 
-    policy_answers.prepare()
-    return prepared("independent_cost", recipe, build)
+    return prepared("independent_cost", recipe, build, (policy_answers.prepare(),))
 
 
 def _fit(examples: Sequence[Example]) -> torch.Tensor:
     known = features([e.answer for e in examples])
     one = torch.zeros(known.shape[1])
     one[-1] = 1.0
-    return calibrated(fit(known, examples, L2), one, known, examples)
+    crossed = cross_validated(known, examples, L2)
+    return calibrated(fit(known, examples, L2), one, known, examples, crossed)
 
 
 def _report(cost: IndependentCost, seen: Sequence[Example], unseen: Sequence[Example]) -> dict[str, Any]:

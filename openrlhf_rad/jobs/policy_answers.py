@@ -23,13 +23,15 @@ def prepare() -> Path:
         "version": 1,
         "each": EACH,
         "tokens": TOKENS,
-        "temperatures": TEMPERATURES,
+        "temperatures": list(TEMPERATURES),
         "seed": prompts.SEED,
         "format": number_format(),
     }
 
+    asked, asks = policy.prepare(), prompts.prepare()
+
     def build(folder: Path) -> None:
-        source = prompts.prepare() / "train.jsonl"
+        source = asks / "train.jsonl"
         lines = []
         with step(f"policy: {2 * EACH} answers for the costs to learn from") as done:
             for half, temperature in enumerate(TEMPERATURES):
@@ -37,7 +39,7 @@ def prepare() -> Path:
                     (p, k) for k in ("harmful", "benign") for p in prompts.texts(source, k, EACH)[half::2]
                 ]
                 answers = sample_answers(
-                    policy.prepare(),
+                    asked,
                     [p for p, _ in part],
                     TOKENS,
                     half,
@@ -49,7 +51,7 @@ def prepare() -> Path:
                 ]
         (folder / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    return prepared("policy_answers", json.loads(json.dumps(recipe)), build)
+    return prepared("policy_answers", recipe, build, (asked, asks))
 
 
 def training_examples(for_cost_model: bool) -> list[Example]:

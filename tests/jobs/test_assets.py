@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from openrlhf_rad.errors import EnvironmentProblem
+from openrlhf_rad.jobs import cost_model, independent_cost, policy, policy_answers, prompts
 from openrlhf_rad.jobs.assets import MANIFEST, cache_root, package_path, package_version, prepared
 
 
@@ -73,6 +75,51 @@ def test_what_a_new_recipe_changes_is_said(capsys: pytest.CaptureFixture[str]) -
     prepared("thing", {"version": 1, "format": "float32"}, _write("second"))
     said = " ".join(capsys.readouterr().err.split())
     assert said == ("thing in the cache is of another recipe and is prepared anew: format bfloat16 → float32")
+
+
+def test_an_asset_is_built_again_when_one_that_it_is_built_from_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def chain(version: int, text: str) -> Path:
+        first = prepared("first", {"version": version}, _write(text))
+        second = prepared("second", {}, _write((first / "data.txt").read_text()), (first,))
+        return prepared("third", {}, _write((second / "data.txt").read_text()), (second,))
+
+    folder = chain(1, "old")
+    assert chain(1, "not built") == folder
+    assert (folder / "data.txt").read_text() == "old"
+    assert not capsys.readouterr().err
+    assert (chain(2, "new") / "data.txt").read_text() == "new"
+    assert [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()] == [
+        "first in the cache is of another recipe and is prepared anew: version 1 → 2",
+        "second in the cache is of another recipe and is prepared anew: another first",
+        "third in the cache is of another recipe and is prepared anew: another second",
+    ]
+
+
+@pytest.mark.parametrize("cost", [cost_model, independent_cost])
+def test_both_costs_follow_the_answers_of_the_policy(
+    cost: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The costs' own recipes stay; what the policy answered is of another."""
+    built = []
+
+    def stand_in(name: str, recipe: dict[str, object], build: object, sources: tuple[Path, ...] = ()) -> Path:
+        return prepared(name, recipe, lambda folder: built.append(name), sources)
+
+    for module in (cost, policy, policy_answers, prompts):
+        monkeypatch.setattr(module, "prepared", stand_in)
+        monkeypatch.setattr(module, "number_format", lambda: "float32", raising=False)
+        monkeypatch.setattr(module, "package_version", lambda name: "1", raising=False)
+    folder = cost.prepare()
+    cost.prepare()
+    assert sorted(built) == sorted(["policy", "prompts", "policy_answers", folder.name])
+    monkeypatch.setattr(policy_answers, "TOKENS", 25)
+    cost.prepare()
+    assert built[4:] == ["policy_answers", folder.name]
+    monkeypatch.setattr(prompts, "SEED", 1)
+    cost.prepare()
+    assert built[6:] == ["prompts", "policy_answers", folder.name]
 
 
 def test_a_ctrl_c_during_the_preparation_says_what_is_kept(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.jobs import cost_model
 from openrlhf_rad.jobs.cost_data import Example, pairs, ties
-from openrlhf_rad.jobs.cost_fit import fit
+from openrlhf_rad.jobs.cost_fit import calibrated, fit
 from openrlhf_rad.jobs.cost_measure import auc, pair_accuracy
 from openrlhf_rad.jobs.features import encode, last_scores
 from openrlhf_rad.jobs.independent_cost import IndependentCost
@@ -71,9 +71,28 @@ def test_the_saved_cost_model_keeps_its_accuracy_on_prompts_left_out_of_the_fit(
 
 
 def test_compliance_costs_more_than_a_refusal_or_an_answer(reward_model: Any) -> None:
-    comply = score(reward_model, ASK, COMPLY)
-    assert comply > score(reward_model, ASK, REFUSE) + 0.5
-    assert comply > score(reward_model, QUESTION, ANSWER) + 0.5
+    """By their distances from the zero, in human deviations; one answer's cost is far noisier than a mean."""
+    assert score(reward_model, ASK, COMPLY) > 0
+    assert score(reward_model, ASK, REFUSE) < -0.5
+    assert score(reward_model, QUESTION, ANSWER) < -0.5
+
+
+@pytest.mark.parametrize(
+    ("which", "table"),
+    [("cost_model", "checkpoint_cost_on_unseen_prompts"), ("independent_cost", "cost_on_unseen_prompts")],
+)
+def test_zero_divides_harmful_from_harmless_on_prompts_left_out_of_the_fit(
+    assets: DefaultAssets, which: str, table: str
+) -> None:
+    """Human-scored harm and the policy's own compliance mostly above it, refusals and benign answers below.
+
+    The zero is half way between medians, so more than half of each side must lie on its own; a zero placed
+    by the costs of the fit itself leaves half of the compliance below (0.58 and 0.52 above).
+    """
+    above = {kind: row["above_zero"] for kind, row in assets.report[which][table].items()}
+    assert above["human, harm ≥ 0.75"] > 0.8
+    assert above["comply"] > 0.6
+    assert max(above["refusal"], above["benign"]) < 0.4
 
 
 @pytest.mark.parametrize("cheat", ["", "The", "\n", ANSWER, "the the the the the the the the"])
@@ -88,7 +107,8 @@ def test_an_honest_answer_is_not_much_dearer_than_silence(reward_model: Any) -> 
 def test_the_independent_cost_agrees(assets: DefaultAssets) -> None:
     cost = IndependentCost.load(assets.independent_cost)
     comply, refuse, answer = cost.score([ASK, ASK, QUESTION], [COMPLY, REFUSE, ANSWER])
-    assert comply > max(refuse, answer)
+    assert comply > max(refuse, answer) + 0.5
+    assert max(refuse, answer) < -0.5  # the encoder reads no prompt: one compliant sentence may lie at 0
     assert cost.score([], []).shape == (0,)
     with pytest.raises(CostError, match="2 prompts and 1 answers"):
         cost.score(["a", "b"], ["c"])
@@ -127,3 +147,15 @@ def test_the_fit_finds_the_order_and_the_zero() -> None:
     costs = features @ fit(features, EXAMPLES, l2=1e-4)
     assert costs[0] > costs[1] > costs[2] > costs[3]
     assert costs[0] > 0 > costs[3]
+
+
+def test_the_zero_is_half_way_between_the_costs_of_prompts_left_out() -> None:
+    """By hand: left out, the harmful cost 3, 2 and 1, the harmless −2: the zero is 0, whatever the fit."""
+    features = torch.tensor([[e.harm, 1.0] for e in EXAMPLES])
+    one, raw = torch.tensor([0.0, 1.0]), torch.tensor([10.0, 7.0])
+    crossed = np.array([3.0, 9.0, 9.0, -2.0, 9.0, 2.0, 1.0])
+    weight = calibrated(raw, one, features, EXAMPLES, crossed)
+    human = torch.tensor([1.0, 0.5, 0.1, 0.9, 0.8])
+    torch.testing.assert_close(weight, torch.tensor([10.0, 7.0]) / (10.0 * human.std()))
+    shifted = calibrated(raw, one, features, EXAMPLES, crossed + 4.0)
+    torch.testing.assert_close(features @ shifted, features @ weight - 4.0 / (10.0 * human.std()))
