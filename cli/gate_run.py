@@ -24,8 +24,8 @@ from openrlhf_rad.evaluation.rules import Outcome, Ruling
 from openrlhf_rad.evaluation.scores import PROFILE, kept, kept_profile
 from openrlhf_rad.evaluation.scores import source as read_from
 from openrlhf_rad.evaluation.sources import Rating, parse_sources
+from openrlhf_rad.method.settings import Level
 from openrlhf_rad.profile import EvaluateSettings, RiskProfile
-from openrlhf_rad.profile.level import Level
 
 from .evaluate_run import profile_of
 from .gate import Options

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from openrlhf_rad.method.composed import Mixture
-from openrlhf_rad.method.spectrum import MeasureSpectrum, Spectrum
+from openrlhf_rad.method.spectrum import MeasureSpectrum, Mixture, Spectrum
 from openrlhf_rad.profile import ConstraintSettings, DualSettings, Level
 
 #: The tails, in percent, whose share of the weight is told.

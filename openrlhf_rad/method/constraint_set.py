@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from openrlhf_rad.errors import CostError, ReferenceCostError
 from openrlhf_rad.method.particles import as_costs
 from openrlhf_rad.method.reference import least_reference
+from openrlhf_rad.method.settings import MINIMUM_REFERENCE, Constraint, Settings, cost_name
 from openrlhf_rad.method.step import RadStep
-from openrlhf_rad.profile import Constraint, RiskProfile, cost_name
-from openrlhf_rad.profile.model import MINIMUM_REFERENCE
 
 Array = NDArray[np.float64]
 
@@ -66,10 +65,11 @@ class ConstraintSet:
         parts: a constraint with its λ each, in the order of the profile.
     """
 
-    def __init__(self, profile: RiskProfile, reference: Scored, *, fixed_dual: float | None = None) -> None:
+    def __init__(self, settings: Settings, reference: Scored, *, fixed_dual: float | None = None) -> None:
         """Check the reference of every constraint and settle its level and margin.
 
         Args:
+            settings: such as a profile.
             fixed_dual: hold every λ at this value; 0 is the control run that only measures.
 
         Raises:
@@ -78,12 +78,12 @@ class ConstraintSet:
         """
         self.parts: list[ConstraintPart] = []
         problems = []
-        for constraint in profile.constraints:
+        for constraint in settings.constraints:
             try:
-                self.parts.append(ConstraintPart(profile, constraint, reference, fixed_dual))
+                self.parts.append(ConstraintPart(settings, constraint, reference, fixed_dual))
             except ReferenceCostError as error:
                 problems.append(
-                    str(error) if len(profile.constraints) == 1 else f"{constraint.name}: {error}"
+                    str(error) if len(settings.constraints) == 1 else f"{constraint.name}: {error}"
                 )
         if problems:
             raise ReferenceCostError("\n".join(problems))
@@ -154,16 +154,15 @@ class ConstraintPart:
     """
 
     def __init__(
-        self, profile: RiskProfile, constraint: Constraint, reference: Scored, fixed_dual: float | None
+        self, settings: Settings, constraint: Constraint, reference: Scored, fixed_dual: float | None
     ) -> None:
         self.constraint = constraint
-        self.source = cost_name(profile, constraint)
+        self.source = cost_name(settings, constraint)
         self.looks_back = constraint.segment is not None or bool(constraint.excluded)
-        alone = replace(profile, risk=constraint.risk, constraint=constraint.settings, dual=constraint.dual)
         reference_r = self._costs(reference)
         if self.looks_back:
             self._check_reference(reference_r.size, reference.labels)
-        self.step = RadStep(alone, reference_r, fixed_dual=fixed_dual)
+        self.step = RadStep(settings, reference_r, constraint=constraint, fixed_dual=fixed_dual)
         self.window = max(MINIMUM_REFERENCE, _LOOK_BACK * self.step.minimum_batch())
         self._recent = reference_r[-self.window :] if self.looks_back else np.empty(0)
 

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.errors import ReferenceCostError
+from openrlhf_rad.method.settings import MINIMUM_REFERENCE, ConstraintSettings, FormName
 from openrlhf_rad.method.spectrum import Spectrum
-from openrlhf_rad.profile import ConstraintSettings
-from openrlhf_rad.profile.model import MINIMUM_REFERENCE, Form
 
 Array = NDArray[np.float64]
 
@@ -108,7 +107,7 @@ def resolve(settings: ConstraintSettings, risk: Spectrum, cost_r: ArrayLike) -> 
     """
     ordered = np.sort(np.asarray(cost_r, dtype=np.float64))
     least = least_cost(settings, ordered)
-    level, margin = settings.resolve_level(ordered, risk), settings.resolve_margin(ordered, risk)
+    level, margin = _level(settings, ordered, risk), settings.margin.resolve(ordered, risk.risk(ordered))
     present = float(ordered.mean()) if settings.form == "expected" else risk.risk(ordered)
     reach = present - least
     if settings.form == "expected":
@@ -120,6 +119,22 @@ def resolve(settings: ConstraintSettings, risk: Spectrum, cost_r: ArrayLike) -> 
     return Ask(
         settings, risk, slack, margin, _shift(ordered, risk, margin, least), least, margin - level, reach
     )
+
+
+def _level(settings: ConstraintSettings, cost_r: Array, risk: Spectrum) -> float:
+    """ε, τ or d of the form in the cost's own units.
+
+    | level                  | `expected`                  | the other forms                         |
+    |------------------------|-----------------------------|-----------------------------------------|
+    | a number               | the threshold d itself      | the amount itself                       |
+    | share of risk, spread  | d = E[C_0] − the amount     | the amount                              |
+    | reference quantile p   | d = F_0⁻¹(p)                | `spectral`: ε = ρ_w(C_0) − F_0⁻¹(p)     |
+    """
+    base = float(cost_r.mean()) if settings.form == "expected" else risk.risk(cost_r)
+    amount = settings.level.resolve(cost_r, base)
+    if settings.form == "expected":
+        return base - amount if settings.level.unit in ("risk", "spread") else amount
+    return base - amount if settings.level.unit == "quantile" else amount
 
 
 def least_cost(settings: ConstraintSettings, cost_r: Array) -> float:
@@ -156,7 +171,7 @@ def least_size(risk: Spectrum) -> int:
     return bisect_left(range(high + 1), True, lo=2, key=lambda n: _counts(risk, n))
 
 
-def least_reference(risk: Spectrum, form: Form) -> int:
+def least_reference(risk: Spectrum, form: FormName) -> int:
     """The fewest reference costs that say anything of a spectrum."""
     return MINIMUM_REFERENCE if form == "expected" else max(MINIMUM_REFERENCE, least_size(risk))
 

@@ -24,9 +24,9 @@ from openrlhf_rad.method.particles import as_costs, empirical_quantiles
 from openrlhf_rad.method.reference import MOST_SHARE, least_reference, least_size, resolve
 from openrlhf_rad.method.saturation import saturation
 from openrlhf_rad.method.scores import score
+from openrlhf_rad.method.settings import Constraint, Settings
 from openrlhf_rad.method.spectrum import MEAN
 from openrlhf_rad.method.tails import heavy_tails
-from openrlhf_rad.profile import RiskProfile
 
 Array = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class StepResult:
 
 
 class RadStep:
-    """The constraint of a profile against one sample of reference costs, with its λ.
+    """One constraint against one sample of reference costs, with its λ.
 
     Costs are divided by the reference spread σ_0 (standard deviation) inside, so λ, its step and
     maximum, and ε mean the same for every cost model; with `units: cost` they are not.
@@ -60,41 +60,50 @@ class RadStep:
     """
 
     def __init__(
-        self, profile: RiskProfile, reference_costs: ArrayLike, *, fixed_dual: float | None = None
+        self,
+        settings: Settings,
+        reference_costs: ArrayLike,
+        *,
+        constraint: Constraint | None = None,
+        fixed_dual: float | None = None,
     ) -> None:
         """Check the reference and settle level and margin.
 
         Args:
+            settings: such as a profile.
             reference_costs: costs of reference responses, any order, in the cost's own units.
+            constraint: one of the settings'; None is the only one.
             fixed_dual: hold λ at this value; 0 is the control run that only measures.
 
         Raises:
             ReferenceCostError: too few, constant or non-finite reference costs; where λ moves, an ask that no
                 policy can meet.
         """
-        self.profile = profile
-        self._reference = _checked_reference(profile, reference_costs)
+        if constraint is None:
+            (constraint,) = settings.constraints
+        self.constraint, self.transport = constraint, settings.transport
+        self._reference = _checked_reference(constraint, reference_costs)
         self.spread = float(self._reference.std())
-        self.unit = self.spread if profile.units == "spread" else 1.0
-        self.reference_risk = profile.risk.risk(self._reference)
-        self.ask = resolve(profile.constraint, profile.risk, self._reference)
+        self.unit = self.spread if settings.units == "spread" else 1.0
+        self.reference_risk = constraint.risk.risk(self._reference)
+        self.ask = resolve(constraint.settings, constraint.risk, self._reference)
         self._fixed = fixed_dual is not None
         if not (self._fixed or self.ask.feasible):
             raise ReferenceCostError(self.ask.refusal)
         if not self._fixed and (rare := self.ask.rare(self._reference)):
             raise ReferenceCostError(rare)
         self.dual = (
-            make_dual(profile.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
+            make_dual(constraint.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
         )
         self._potentials: Potentials | None = None
-        self._spectrum = MEAN if profile.constraint.form == "expected" else profile.risk
-        self._tails = heavy_tails(profile.constraint, self._spectrum, self._reference / self.unit)
+        self._spectrum = MEAN if constraint.settings.form == "expected" else constraint.risk
+        self._tails = heavy_tails(constraint.settings, self._spectrum, self._reference / self.unit)
         self._baseline = PartnerBaseline()
 
     @property
     def own_baseline(self) -> bool:
         """Whether scores need no other baseline: see :mod:`openrlhf_rad.method.baseline`."""
-        return self.profile.constraint.gradient == "leave_one_out"
+        return self.constraint.settings.gradient == "leave_one_out"
 
     def __call__(
         self, cost_b: ArrayLike, cluster_b: ArrayLike | None = None, *, share: float = 1.0
@@ -115,7 +124,7 @@ class RadStep:
         n = self.particle_count(costs.size)
         particle_n = empirical_quantiles(costs / self.unit, n)
         reference_n = empirical_quantiles(self._reference / self.unit, n, repeats=True)
-        weight_n = self.profile.weights(n)
+        weight_n = self.constraint.risk.weights(n)
         result = self._evaluate(particle_n, reference_n, weight_n)
         change_g = self._tails.winsorised(result.change_g, particle_n)
         score_b = self._score(costs / self.unit, particle_n, replace(result, change_g=change_g))
@@ -126,11 +135,11 @@ class RadStep:
             score_b = self._baseline(score_b, place_b, np.asarray(cluster_b), partner)
         used = self.dual.value
         error = violation_standard_error(
-            self.profile.constraint.form,
+            self.constraint.settings.form,
             costs / self.unit,
             particle_n,
             reference_n,
-            self.profile.risk,
+            self.constraint.risk,
             margin=self.ask.shift / self.unit,
             floor=self.ask.least / self.unit,
             cluster_b=cluster_b,
@@ -151,7 +160,7 @@ class RadStep:
 
     def particle_count(self, batch_size: int) -> int:
         """The particles for a batch: transport.particles, or one per sample."""
-        fixed = self.profile.transport.particles
+        fixed = self.transport.particles
         return batch_size if fixed is None else fixed
 
     def check_batch(self, batch_size: int) -> None:
@@ -163,11 +172,11 @@ class RadStep:
         Raises:
             ConfigError: with the number of samples that would do.
         """
-        if self.profile.constraint.form == "expected":
+        if self.constraint.settings.form == "expected":
             return
         if self.particle_count(batch_size) < self.minimum_batch():
             raise ConfigError(
-                f"a rollout has {batch_size} samples; under {self.profile.risk} only the most costly one"
+                f"a rollout has {batch_size} samples; under {self.constraint.risk} only the most costly one"
                 " would count, so that the largest of a rollout would be bounded instead; take at least"
                 f" {self.minimum_batch()} samples a rollout (batch size × samples a prompt),"
                 " better ten times as many"
@@ -202,7 +211,7 @@ class RadStep:
         """The mean violation of batches drawn from the reference itself, in the cost's own units."""
         rng, n = np.random.default_rng(0), self.particle_count(batch_size)
         reference_n = empirical_quantiles(self._reference / self.unit, n, repeats=True)
-        weight_n = self.profile.weights(n)
+        weight_n = self.constraint.risk.weights(n)
         found = [
             self._evaluate(
                 empirical_quantiles(rng.choice(self._reference, batch_size) / self.unit, n),
@@ -215,7 +224,7 @@ class RadStep:
 
     def minimum_batch(self) -> int:
         """The least number of samples with which more than the most costly one counts."""
-        return least_size(self.profile.risk)
+        return least_size(self.constraint.risk)
 
     def score_bound(self) -> float:
         """An upper bound on λ_max · (max s − min s) over the reference costs, in the profile's unit.
@@ -224,7 +233,7 @@ class RadStep:
         """
         cost_r = self._reference / self.unit
         reference_n = empirical_quantiles(cost_r, self.particle_count(cost_r.size))
-        weight_n = self.profile.weights(reference_n.size)
+        weight_n = self.constraint.risk.weights(reference_n.size)
         every = evaluate("spectral", reference_n, reference_n, weight_n, level=0.0)
         every = replace(every, change_g=self._tails.winsorised(every.change_g, reference_n))
         extremes = np.array([-math.inf, math.inf])
@@ -250,20 +259,20 @@ class RadStep:
         self._potentials = None if saved is None else (np.array(saved[0]), np.array(saved[1]))
 
     def _score(self, cost_b: Array, particle_n: Array, result: ConstraintResult) -> Array:
-        settings = self.profile.constraint
-        return score(cost_b, particle_n, result, self._spectrum, gradient=settings.gradient)
+        gradient = self.constraint.settings.gradient
+        return score(cost_b, particle_n, result, self._spectrum, gradient=gradient)
 
     def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
-        transport = self.profile.transport
+        transport = self.transport
         options = TransportOptions(
             transport.epsilon,
             transport.tolerance,
             transport.max_iterations,
             transport.indicator,
-            self.profile.dual.gap,
+            self.constraint.dual.gap,
         )
         return evaluate(
-            self.profile.constraint.form,
+            self.constraint.settings.form,
             particle_n,
             reference_n,
             weight_n,
@@ -299,7 +308,7 @@ class RadStep:
             "marginal_error": result.marginal_error,
             "sinkhorn_converged": float(result.converged),
             "share_active": float(result.weight_n @ result.activation_n / total),
-            "saturated": float(saturation(self.profile.risk, cost_b, self._reference) is not None),
+            "saturated": float(saturation(self.constraint.risk, cost_b, self._reference) is not None),
         }
 
     def _dual_metrics(self, used: float, error: Uncertainty, reference_error: float) -> dict[str, float]:
@@ -316,17 +325,17 @@ class RadStep:
         }
 
 
-def _checked_reference(profile: RiskProfile, reference_costs: ArrayLike) -> Array:
+def _checked_reference(constraint: Constraint, reference_costs: ArrayLike) -> Array:
     """The reference costs, sorted, shape (N,). Raises ReferenceCostError."""
     try:
         cost_r = np.sort(as_costs(reference_costs))
     except CostError as error:
         raise ReferenceCostError(f"reference costs: {error}") from None
-    needed = least_reference(profile.risk, profile.constraint.form)
+    needed = least_reference(constraint.risk, constraint.settings.form)
     if cost_r.size < needed:
         raise ReferenceCostError(
-            f"there are {cost_r.size} reference costs; {profile.risk} needs at least {needed}, or the worst"
-            f" one alone would count; sample more, for instance reference.samples: {max(256, needed)}"
+            f"there are {cost_r.size} reference costs; {constraint.risk} needs at least {needed}, or the"
+            f" worst one alone would count; sample more, for instance reference.samples: {max(256, needed)}"
         )
     largest = float(np.abs(cost_r).max())
     if not cost_r.std() > 1e-12 * largest:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.method.scores import leave_one_out
+from openrlhf_rad.method.settings import ConstraintSettings
 from openrlhf_rad.method.spectrum import Spectrum
-from openrlhf_rad.profile import ConstraintSettings
 
 Array = NDArray[np.float64]
 

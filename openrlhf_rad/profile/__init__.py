@@ -1,19 +1,19 @@
 """Risk profiles: one YAML file that says which risk is bounded, how strictly, and against what."""
 
-from openrlhf_rad.profile.dual_settings import DualSettings
-from openrlhf_rad.profile.level import Level
-from openrlhf_rad.profile.locate import load_profile, shipped_profiles
-from openrlhf_rad.profile.model import (
+from openrlhf_rad.method.settings import (
     Constraint,
     ConstraintSettings,
     CostSource,
-    EvaluateSettings,
-    ReferenceSettings,
+    DualSettings,
+    Level,
     TransportSettings,
+    cost_name,
+    cost_names,
 )
+from openrlhf_rad.profile.locate import load_profile, shipped_profiles
+from openrlhf_rad.profile.model import EvaluateSettings, ReferenceSettings
 from openrlhf_rad.profile.risk_profile import RiskProfile
 from openrlhf_rad.profile.schema import profile_schema
-from openrlhf_rad.profile.sources import cost_name, cost_names
 from openrlhf_rad.profile.watch_settings import Severity, WatchSettings
 
 __all__ = [

@@ -13,7 +13,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.profile.model import CostSource
+from openrlhf_rad.method.settings import CostSource
 from openrlhf_rad.profile.risk_profile import RiskProfile
 
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

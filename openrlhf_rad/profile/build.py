@@ -8,18 +8,12 @@ from typing import Any
 
 from openrlhf_rad.errors import ProfileError, did_you_mean
 from openrlhf_rad.errors import shown as show
+from openrlhf_rad.method.settings import Constraint, TransportSettings
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.profile import checks, sections
 from openrlhf_rad.profile.checks import Layers, Problems
 from openrlhf_rad.profile.document import Document
-from openrlhf_rad.profile.model import (
-    UNITS,
-    Constraint,
-    EvaluateSettings,
-    ReferenceSettings,
-    Sections,
-    TransportSettings,
-)
+from openrlhf_rad.profile.model import UNITS, EvaluateSettings, ReferenceSettings, Sections
 from openrlhf_rad.profile.risk import build_risk
 from openrlhf_rad.profile.several import several
 from openrlhf_rad.profile.watch_settings import WatchSettings

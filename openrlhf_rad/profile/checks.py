@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from openrlhf_rad.errors import did_you_mean
 from openrlhf_rad.errors import shown as show
 from openrlhf_rad.method.measures import Interval
+from openrlhf_rad.method.settings import Level
 from openrlhf_rad.profile.document import Document, listed
-from openrlhf_rad.profile.level import Level
 from openrlhf_rad.profile.scalars import scalar
 
 _MAX_GUESSES = 30

@@ -7,15 +7,12 @@ Every key stands here once. Some belong to one choice of another key, as a level
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 from openrlhf_rad.method.measures import Interval
-from openrlhf_rad.profile.kinds import Choice, Number, Whole, about
-
-Method = Literal["ascent", "log", "adam", "pid"]
-Estimate = Literal["last", "ema", "window"]
-Gap = Literal["exact", "plan"]
+from openrlhf_rad.method.settings import DualSettings
+from openrlhf_rad.profile.kinds import KEYS_OF, Choice, Key, Number, Whole
 
 #: Key → the keys that belong to one of its values: a new value begins with their defaults.
 BELONGS: dict[str, tuple[str, ...]] = {
@@ -35,130 +32,94 @@ def _by_gradient(default: float) -> str:
     return f"{default:g}; with `tilted` {TILTED * default:g}"
 
 
-@dataclass(frozen=True)
-class DualSettings:
-    """λ ← clip(λ + step · violation, 0, max) (Eq. (11)), or another method; per unit of `units`."""
-
-    initial: float = field(
-        default=1.0,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0 starts without a price, 1 is the default"),
-            "λ of the first batch",
-            unit="reward per spread",
-            default=_by_gradient(1),
-            source="Safe RLHF starts its multiplier at 1; a `tilted` score is several times smaller",
+#: The keys of `dual`.
+DUAL: dict[str, Key] = {
+    "initial": Key(
+        Number(_NOT_NEGATIVE, "0 starts without a price, 1 is the default"),
+        "λ of the first batch",
+        unit="reward per spread",
+        default=_by_gradient(1),
+        source="Safe RLHF starts its multiplier at 1; a `tilted` score is several times smaller",
+    ),
+    "step": Key(
+        Number(_NOT_NEGATIVE, "0.1 is the default"),
+        "how far a violation of one spread moves λ; the learning rate of `log` and `adam`; the integral"
+        " gain of `pid`",
+        unit="reward per spread²",
+        default=_by_gradient(0.1),
+        source="a violation of one spread then moves λ by its initial value in ten batches",
+    ),
+    "max": Key(
+        Number(_POSITIVE, "10 is the default"),
+        "the most that λ can be",
+        unit="reward per spread",
+        default=_by_gradient(10),
+        source="ten times the initial value: cost may outweigh reward, but cannot blow up training",
+    ),
+    "method": Key(
+        Choice(("ascent", "log", "adam", "pid")),
+        "how λ moves: by the violation, in proportion to itself (Safe RLHF), by Adam, by a controller",
+        source="[the dual variable](dual.md), measured",
+    ),
+    "gap": Key(
+        Choice(("exact", "plan")),
+        "the gap whose violation moves λ: the exact one, or ⟨P, M⟩ of the entropic plan, for the mean and"
+        " a form with a plan",
+        source="Eqs. (15) and (25); the plan's is biased upwards, so that it takes a constraint for met",
+    ),
+    "estimate": Key(
+        Choice(("last", "ema", "window")),
+        "which violation moves λ: the last batch's, or an exponential or plain average",
+        source="[the dual variable](dual.md): no average was better",
+    ),
+    "memory": Key(
+        Whole(1, 10_000),
+        "how many batches the average holds; of `ema` as many as make it as calm as their plain mean",
+        unit="batches",
+        default="8, where `estimate` is an average",
+        source="a third of the noise, four batches late",
+    ),
+    "confidence": Key(
+        Number(
+            Interval(0.5, 1, high_open=True),
+            "below 0.5 the bound would excuse a violation; for nine in ten use 0.9, for none null",
+            optional=True,
         ),
-    )
-    step: float = field(
-        default=0.1,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0.1 is the default"),
-            "how far a violation of one spread moves λ; the learning rate of `log` and `adam`; the integral"
-            " gain of `pid`",
-            unit="reward per spread²",
-            default=_by_gradient(0.1),
-            source="a violation of one spread then moves λ by its initial value in ten batches",
-        ),
-    )
-    max: float = field(
-        default=10.0,
-        metadata=about(
-            Number(_POSITIVE, "10 is the default"),
-            "the most that λ can be",
-            unit="reward per spread",
-            default=_by_gradient(10),
-            source="ten times the initial value: cost may outweigh reward, but cannot blow up training",
-        ),
-    )
-    method: Method = field(
-        default="ascent",
-        metadata=about(
-            Choice(("ascent", "log", "adam", "pid")),
-            "how λ moves: by the violation, in proportion to itself (Safe RLHF), by Adam, by a controller",
-            source="[the dual variable](dual.md), measured",
-        ),
-    )
-    gap: Gap = field(
-        default="exact",
-        metadata=about(
-            Choice(("exact", "plan")),
-            "the gap whose violation moves λ: the exact one, or ⟨P, M⟩ of the entropic plan, for the mean and"
-            " a form with a plan",
-            source="Eqs. (15) and (25); the plan's is biased upwards, so that it takes a constraint for met",
-        ),
-    )
-    estimate: Estimate = field(
-        default="last",
-        metadata=about(
-            Choice(("last", "ema", "window")),
-            "which violation moves λ: the last batch's, or an exponential or plain average",
-            source="[the dual variable](dual.md): no average was better",
-        ),
-    )
-    memory: int = field(
-        default=8,
-        metadata=about(
-            Whole(1, 10_000),
-            "how many batches the average holds; of `ema` as many as make it as calm as their plain mean",
-            unit="batches",
-            default="8, where `estimate` is an average",
-            source="a third of the noise, four batches late",
-        ),
-    )
-    confidence: float | None = field(
-        default=None,
-        metadata=about(
-            Number(
-                Interval(0.5, 1, high_open=True),
-                "below 0.5 the bound would excuse a violation; for nine in ten use 0.9, for none null",
-                optional=True,
-            ),
-            "λ moves by the upper confidence bound of the violation, for instance at 0.9",
-            unit="probability",
-            default="none: by the violation itself",
-            source="HC-RLHF",
-        ),
-    )
-    proportional: float = field(
-        default=0.5,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0 leaves it out"),
-            "the gain K_P on the smoothed violation",
-            unit="reward per spread²",
-            default="0.5, of `pid` alone",
-            source="Stooke et al. 2020; in [the benchmark](dual.md) 1 to 4",
-        ),
-    )
-    derivative: float = field(
-        default=0.0,
-        metadata=about(
-            Number(_NOT_NEGATIVE, "0 leaves it out"),
-            "the gain K_D on its rise",
-            unit="reward per spread²",
-            default="0, of `pid` alone",
-            source="a rise between two batches is mostly noise",
-        ),
-    )
-    smoothing: float = field(
-        default=0.5,
-        metadata=about(
-            Number(Interval(0, 1, high_open=True), "0 takes each violation as it is"),
-            "how much of the smoothed violation stays from the batch before",
-            unit="share",
-            default="0.5, of `pid` alone",
-            source="about the last two batches",
-        ),
-    )
-    delay: int = field(
-        default=5,
-        metadata=about(
-            Whole(1, 10_000),
-            "how many batches the rise is taken over",
-            unit="batches",
-            default="5, of `pid` alone",
-            source="longer than the smoothing",
-        ),
-    )
+        "λ moves by the upper confidence bound of the violation, for instance at 0.9",
+        unit="probability",
+        default="none: by the violation itself",
+        source="HC-RLHF",
+    ),
+    "proportional": Key(
+        Number(_NOT_NEGATIVE, "0 leaves it out"),
+        "the gain K_P on the smoothed violation",
+        unit="reward per spread²",
+        default="0.5, of `pid` alone",
+        source="Stooke et al. 2020; in [the benchmark](dual.md) 1 to 4",
+    ),
+    "derivative": Key(
+        Number(_NOT_NEGATIVE, "0 leaves it out"),
+        "the gain K_D on its rise",
+        unit="reward per spread²",
+        default="0, of `pid` alone",
+        source="a rise between two batches is mostly noise",
+    ),
+    "smoothing": Key(
+        Number(Interval(0, 1, high_open=True), "0 takes each violation as it is"),
+        "how much of the smoothed violation stays from the batch before",
+        unit="share",
+        default="0.5, of `pid` alone",
+        source="about the last two batches",
+    ),
+    "delay": Key(
+        Whole(1, 10_000),
+        "how many batches the rise is taken over",
+        unit="batches",
+        default="5, of `pid` alone",
+        source="longer than the smoothing",
+    ),
+}
+KEYS_OF[DualSettings] = DUAL
 
 
 def dual_defaults(gradient: str) -> DualSettings:

@@ -13,9 +13,9 @@ from typing import Any
 
 from openrlhf_rad.errors import did_you_mean
 from openrlhf_rad.method.measures import Interval
+from openrlhf_rad.method.settings import NUMBER, PATTERN
 from openrlhf_rad.profile import checks
 from openrlhf_rad.profile.checks import Problems
-from openrlhf_rad.profile.level import NUMBER, PATTERN
 
 Schema = dict[str, Any]
 
@@ -178,8 +178,14 @@ def about(
     return {"key": Key(kind, meaning, unit, source, default)}
 
 
+#: The keys of records that do not carry them as metadata, those of the method.
+KEYS_OF: dict[type[Any], dict[str, Key]] = {}
+
+
 def keys(record: type[Any]) -> dict[str, Key]:
     """The keys of a record, in its order."""
+    if record in KEYS_OF:
+        return KEYS_OF[record]
     return {item.name: item.metadata["key"] for item in fields(record) if "key" in item.metadata}
 
 

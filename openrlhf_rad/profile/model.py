@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
-from numpy.typing import ArrayLike
 
 from openrlhf_rad.method.measures import Interval
+from openrlhf_rad.method.settings import (
+    MINIMUM_REFERENCE,
+    Constraint,
+    ConstraintSettings,
+    CostSource,
+    DualSettings,
+    FormName,
+    Level,
+    TransportSettings,
+    Units,
+)
 from openrlhf_rad.method.spectrum import Spectrum
-from openrlhf_rad.profile.dual_settings import DualSettings
-from openrlhf_rad.profile.kinds import Amount, Choice, Key, Number, Text, Whole, about
-from openrlhf_rad.profile.level import Level
+from openrlhf_rad.profile.kinds import KEYS_OF, Amount, Choice, Key, Number, Text, Whole, about
 from openrlhf_rad.profile.watch_settings import WatchSettings
 
-#: Fewer costs say nothing about a tail, and their spread, the unit of λ, is noise.
-MINIMUM_REFERENCE = 8
 _POSITIVE = Interval(0, math.inf, low_open=True)
-
-Form = Literal["improvement", "no_worse", "spectral", "expected"]
-Gradient = Literal["leave_one_out", "spacing", "tilted"]
-Units = Literal["spread", "cost"]
 
 #: The key beside the sections.
 UNITS = Key(
@@ -37,10 +36,8 @@ UNITS = Key(
     source="a spread means the same for every cost; the paper counts in the cost's own unit",
 )
 
-# Level and margin of each form where the profile gives none. All ask for the same: a risk lower by
-# 0.4 spreads. For no_worse the level is also the most slack there can be, for a gap is never negative:
-# with level 0 λ could only rise, and with 0.1 it comes down at most half as fast as with 0.2.
-FORM_DEFAULTS: dict[Form, tuple[Level, Level]] = {
+# Level and margin of each form where the profile gives none.
+FORM_DEFAULTS: dict[FormName, tuple[Level, Level]] = {
     "no_worse": (Level(0.2, "spread"), Level(0.6, "spread")),
     "improvement": (Level(0.4, "spread"), Level(0.6, "spread")),
     "spectral": (Level(0.4, "spread"), Level(0.0)),
@@ -54,150 +51,88 @@ _MARGIN_DEFAULTS = "by form: " + "; ".join(
 )
 
 
-@dataclass(frozen=True)
-class ConstraintSettings:
-    """What is asked of the policy's costs."""
-
-    form: Form = field(
-        default="no_worse",
-        metadata=about(
-            Choice(("no_worse", "improvement", "spectral", "expected")),
-            "which constraint: no quantile worse than the reference's, a gap over it (the paper's), a lower"
-            " spectral risk, or a lower mean (Safe RLHF)",
-            source="Eqs. (15), (10), (16) and (2); `no_worse` cannot be met by noise, and keeps"
-            " pulling on quantiles far above the reference",
-        ),
-    )
-    level: Level = field(
-        default=FORM_DEFAULTS["no_worse"][0],
-        metadata=about(
-            Amount(signed=True, quantile=True),
-            "how much is asked: ε, τ or d of the form",
-            unit="cost, or relative",
-            default=_FORM_DEFAULTS,
-            source="all ask for a risk lower by 0.4 spreads (level + margin); a `no_worse` level is also the"
-            " most slack there can be, so that λ can come down",
-        ),
-    )
-    margin: Level = field(
-        default=FORM_DEFAULTS["no_worse"][1],
-        metadata=about(
-            Amount(),
-            "m, how far the reference is shifted (up for `improvement`, down for `no_worse`)",
-            unit="cost, or relative",
-            default=_MARGIN_DEFAULTS,
-            source="without a shift `improvement` takes noise for a gap, and half of its quantiles have no"
-            " gradient at step 0",
-        ),
-    )
-    floor: float | None = field(
-        default=None,
-        metadata=about(
-            Number(Interval(-math.inf, math.inf, True, True), "leave it out if none is known", optional=True),
-            "the least cost that an answer can have: no quantile is asked to fall below it, and an ask that"
-            " answers of this cost alone would not meet is refused",
-            unit="cost",
-            default="none: the least cost of the reference sample",
-            source="a policy was seen to reach it",
-        ),
-    )
-    gradient: Gradient = field(
-        default="leave_one_out",
-        metadata=about(
-            Choice(("leave_one_out", "spacing", "tilted")),
-            "the estimator of the quantile gradient: what the constraint of the rollout is without an answer,"
-            " quantile spacings, or the paper's",
-            source="`benchmarks/estimators.py`: the only one without bias in small rollouts",
-        ),
-    )
-    tails: Literal["winsorised", "whole"] = field(
-        default="winsorised",
-        metadata=about(
-            Choice(("winsorised", "whole")),
-            "whether `leave_one_out` and `spacing` shorten gaps where the reference's costs have heavier"
-            " tails than a normal law; never of form `expected`",
-            source="`benchmarks/estimators.py`: there a single gap can outweigh the rollout",
-        ),
-    )
-
-    def resolve_level(self, reference_r: ArrayLike, risk: Spectrum) -> float:
-        """ε, τ or d of the form in the cost's own units, from reference costs in any order.
-
-        | level                  | `expected`                  | the other forms                         |
-        |------------------------|-----------------------------|-----------------------------------------|
-        | a number               | the threshold d itself      | the amount itself                       |
-        | share of risk, spread  | d = E[C_0] − the amount     | the amount                              |
-        | reference quantile p   | d = F_0⁻¹(p)                | `spectral`: ε = ρ_w(C_0) − F_0⁻¹(p)     |
-        """
-        cost_r = np.asarray(reference_r, dtype=np.float64)
-        base = float(cost_r.mean()) if self.form == "expected" else risk.risk(cost_r)
-        amount = self.level.resolve(reference_r, base)
-        if self.form == "expected":
-            return base - amount if self.level.unit in ("risk", "spread") else amount
-        return base - amount if self.level.unit == "quantile" else amount
-
-    def resolve_margin(self, reference_r: ArrayLike, risk: Spectrum) -> float:
-        """m in the cost's own units; 0 for the forms without one."""
-        return self.margin.resolve(reference_r, risk.risk(reference_r))
+#: The keys of `constraint`.
+CONSTRAINT: dict[str, Key] = {
+    "form": Key(
+        Choice(("no_worse", "improvement", "spectral", "expected")),
+        "which constraint: no quantile worse than the reference's, a gap over it (the paper's), a lower"
+        " spectral risk, or a lower mean (Safe RLHF)",
+        source="Eqs. (15), (10), (16) and (2); `no_worse` cannot be met by noise, and keeps"
+        " pulling on quantiles far above the reference",
+    ),
+    "level": Key(
+        Amount(signed=True, quantile=True),
+        "how much is asked: ε, τ or d of the form",
+        unit="cost, or relative",
+        default=_FORM_DEFAULTS,
+        source="all ask for a risk lower by 0.4 spreads (level + margin); a `no_worse` level is also the"
+        " most slack there can be, so that λ can come down",
+    ),
+    "margin": Key(
+        Amount(),
+        "m, how far the reference is shifted (up for `improvement`, down for `no_worse`)",
+        unit="cost, or relative",
+        default=_MARGIN_DEFAULTS,
+        source="without a shift `improvement` takes noise for a gap, and half of its quantiles have no"
+        " gradient at step 0",
+    ),
+    "floor": Key(
+        Number(Interval(-math.inf, math.inf, True, True), "leave it out if none is known", optional=True),
+        "the least cost that an answer can have: no quantile is asked to fall below it, and an ask that"
+        " answers of this cost alone would not meet is refused",
+        unit="cost",
+        default="none: the least cost of the reference sample",
+        source="a policy was seen to reach it",
+    ),
+    "gradient": Key(
+        Choice(("leave_one_out", "spacing", "tilted")),
+        "the estimator of the quantile gradient: what the constraint of the rollout is without an answer,"
+        " quantile spacings, or the paper's",
+        source="`benchmarks/estimators.py`: the only one without bias in small rollouts",
+    ),
+    "tails": Key(
+        Choice(("winsorised", "whole")),
+        "whether `leave_one_out` and `spacing` shorten gaps where the reference's costs have heavier"
+        " tails than a normal law; never of form `expected`",
+        source="`benchmarks/estimators.py`: there a single gap can outweigh the rollout",
+    ),
+}
 
 
-@dataclass(frozen=True)
-class TransportSettings:
-    """How the quantile activations are found."""
-
-    epsilon: float = field(
-        default=0.1,
-        metadata=about(
-            Number(_POSITIVE, "0.1 is the default; for no entropy set transport.indicator: exact"),
-            "entropy of the transport plan (Eq. (6))",
-            unit="spreads",
-            source="the plan blurs over a tenth of a spread",
-        ),
-    )
-    #: None is `auto`.
-    particles: int | None = field(
-        default=None,
-        metadata=about(
-            Whole(2, 1_000_000, auto="auto takes one particle per sample"),
-            "number of cost quantiles (Eq. (12))",
-            default="`auto`",
-            source="`auto` is the number of samples of the batch, which wastes none",
-        ),
-    )
-    tolerance: float = field(
-        default=1e-9,
-        metadata=about(
-            Number(Interval(0, 1, True, True), "1e-9 is the default"),
-            "marginal error at which the transport solver stops",
-            unit="probability",
-            source="Newton steps converge quadratically: a tighter tolerance costs a step at most",
-        ),
-    )
-    max_iterations: int = field(
-        default=1_000,
-        metadata=about(
-            Whole(1, 10_000_000),
-            "the most Newton steps of the transport solver",
-            source="far above the handful that any `epsilon` takes",
-        ),
-    )
-    indicator: Literal["sinkhorn", "exact"] = field(
-        default="sinkhorn",
-        metadata=about(
-            Choice(("sinkhorn", "exact")),
-            "activations from the smooth plan, or the exact indicator of the sorted pairs",
-            source="Eq. (6)",
-        ),
-    )
+#: The keys of `transport`.
+TRANSPORT: dict[str, Key] = {
+    "epsilon": Key(
+        Number(_POSITIVE, "0.1 is the default; for no entropy set transport.indicator: exact"),
+        "entropy of the transport plan (Eq. (6))",
+        unit="spreads",
+        source="the plan blurs over a tenth of a spread",
+    ),
+    "particles": Key(
+        Whole(2, 1_000_000, auto="auto takes one particle per sample"),
+        "number of cost quantiles (Eq. (12))",
+        default="`auto`",
+        source="`auto` is the number of samples of the batch, which wastes none",
+    ),
+    "tolerance": Key(
+        Number(Interval(0, 1, True, True), "1e-9 is the default"),
+        "marginal error at which the transport solver stops",
+        unit="probability",
+        source="Newton steps converge quadratically: a tighter tolerance costs a step at most",
+    ),
+    "max_iterations": Key(
+        Whole(1, 10_000_000),
+        "the most Newton steps of the transport solver",
+        source="far above the handful that any `epsilon` takes",
+    ),
+    "indicator": Key(
+        Choice(("sinkhorn", "exact")),
+        "activations from the smooth plan, or the exact indicator of the sorted pairs",
+        source="Eq. (6)",
+    ),
+}
 
 
-@dataclass(frozen=True)
-class CostSource:
-    """Where costs come from: a cost model, a Python file or a server."""
-
-    kind: Literal["model", "function", "remote_url"]
-    location: str
-
+KEYS_OF[ConstraintSettings], KEYS_OF[TransportSettings] = CONSTRAINT, TRANSPORT
 
 #: A cost server's address, or an environment variable that holds one.
 ADDRESS = r"^(https?://|\$\{[A-Za-z_][A-Za-z0-9_]*\})\S*$"
@@ -296,30 +231,6 @@ class EvaluateSettings:
             source="the ends of a 95 % interval then rest on 50 of them each",
         ),
     )
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """One unit of training: its own samples, reference costs, spectrum, level and λ.
-
-    Attributes:
-        name: the key under `constraints`; `cost` in a profile without that section. With a segment,
-            "NAME.SEGMENT".
-        segment: the label of the prompts that it holds for; None for all prompts …
-        excluded: … but those with one of these labels, which have constraints of their own.
-    """
-
-    name: str
-    risk: Spectrum
-    settings: ConstraintSettings = field(default_factory=ConstraintSettings)
-    dual: DualSettings = field(default_factory=DualSettings)
-    cost: CostSource | None = None
-    segment: str | None = None
-    excluded: tuple[str, ...] = ()
-
-    def holds_for(self, label: str | None) -> bool:
-        """Whether it bounds the answers to prompts of this label; None is a prompt without one."""
-        return label == self.segment if self.segment is not None else label not in self.excluded
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from openrlhf_rad.method.settings import Constraint, ConstraintSettings
 from openrlhf_rad.profile.dual_settings import plain_dual
-from openrlhf_rad.profile.model import Constraint, ConstraintSettings, EvaluateSettings
+from openrlhf_rad.profile.model import EvaluateSettings
 
 
 def plain_constraint(settings: ConstraintSettings) -> dict[str, Any]:

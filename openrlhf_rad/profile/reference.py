@@ -6,16 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from openrlhf_rad.method.measures import MEASURES, SYMBOLS
-from openrlhf_rad.profile.dual_settings import DualSettings
+from openrlhf_rad.method.settings import ConstraintSettings, DualSettings, TransportSettings
 from openrlhf_rad.profile.kinds import keys
-from openrlhf_rad.profile.model import (
-    COST_KEYS,
-    UNITS,
-    ConstraintSettings,
-    EvaluateSettings,
-    ReferenceSettings,
-    TransportSettings,
-)
+from openrlhf_rad.profile.model import COST_KEYS, UNITS, EvaluateSettings, ReferenceSettings
 from openrlhf_rad.profile.schema import default_text
 from openrlhf_rad.profile.watch_settings import WatchSettings
 

@@ -8,17 +8,19 @@ from typing import Any
 
 from openrlhf_rad.errors import ProfileError, did_you_mean
 from openrlhf_rad.errors import shown as show
-from openrlhf_rad.method.composed import (
+from openrlhf_rad.method.measures import ALIASES, MEASURES, SYMBOLS
+from openrlhf_rad.method.spectrum import (
     MAX_MEMBERS,
     MAX_STEPS,
+    MEAN,
     Flaw,
+    MeasureSpectrum,
+    Spectrum,
     make_mixture,
     make_piecewise,
     step_flaws,
     weight_flaws,
 )
-from openrlhf_rad.method.measures import ALIASES, MEASURES, SYMBOLS
-from openrlhf_rad.method.spectrum import MEAN, MeasureSpectrum, Spectrum
 from openrlhf_rad.profile.checks import Problems, is_number, number
 from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.expression import FAULTY, MAX_CHARACTERS, parse_expression

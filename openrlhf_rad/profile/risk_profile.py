@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.method.measures import ALIASES
+from openrlhf_rad.method.settings import Constraint
 from openrlhf_rad.method.spectrum import MEAN
 from openrlhf_rad.profile.build import build
 from openrlhf_rad.profile.document import Document
 from openrlhf_rad.profile.dual_settings import plain_dual
 from openrlhf_rad.profile.expression import parse_expression
 from openrlhf_rad.profile.files import Found
-from openrlhf_rad.profile.model import Constraint, Sections
+from openrlhf_rad.profile.model import Sections
 from openrlhf_rad.profile.paths import path_keys, resolve_path
 from openrlhf_rad.profile.plain import plain_constraint, plain_constraints, plain_evaluate
 from openrlhf_rad.profile.reading import read_document

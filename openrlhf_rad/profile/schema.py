@@ -10,21 +10,12 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from openrlhf_rad.method.composed import MAX_MEMBERS, MAX_STEPS
 from openrlhf_rad.method.measures import MEASURES, SYMBOLS, Measure
+from openrlhf_rad.method.settings import NUMBER, ConstraintSettings, DualSettings, TransportSettings
+from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS
 from openrlhf_rad.profile.build import KEYS
-from openrlhf_rad.profile.dual_settings import DualSettings
 from openrlhf_rad.profile.kinds import Key, Schema, bounds, keys
-from openrlhf_rad.profile.level import NUMBER
-from openrlhf_rad.profile.model import (
-    ADDRESS,
-    COST_KEYS,
-    UNITS,
-    ConstraintSettings,
-    EvaluateSettings,
-    ReferenceSettings,
-    TransportSettings,
-)
+from openrlhf_rad.profile.model import ADDRESS, COST_KEYS, UNITS, EvaluateSettings, ReferenceSettings
 from openrlhf_rad.profile.several import LABEL, NAME
 from openrlhf_rad.profile.watch_settings import WatchSettings
 

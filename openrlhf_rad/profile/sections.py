@@ -6,18 +6,11 @@ import re
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from openrlhf_rad.method.settings import ConstraintSettings, CostSource, DualSettings, Gradient, Level
 from openrlhf_rad.profile.checks import Layers, Problems
-from openrlhf_rad.profile.dual_settings import BELONGS, DualSettings, dual_defaults, unused_keys
+from openrlhf_rad.profile.dual_settings import BELONGS, dual_defaults, unused_keys
 from openrlhf_rad.profile.kinds import keys
-from openrlhf_rad.profile.level import Level
-from openrlhf_rad.profile.model import (
-    ADDRESS,
-    COST_KEYS,
-    FORM_DEFAULTS,
-    ConstraintSettings,
-    CostSource,
-    Gradient,
-)
+from openrlhf_rad.profile.model import ADDRESS, COST_KEYS, FORM_DEFAULTS
 
 COST_KINDS = tuple(COST_KEYS)
 CONSTRAINT_KEYS = tuple(keys(ConstraintSettings))

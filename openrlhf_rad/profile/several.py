@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from openrlhf_rad.method.settings import Constraint, CostSource
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import sections
 from openrlhf_rad.profile.checks import Layers, Problems
 from openrlhf_rad.profile.dual_settings import BELONGS
-from openrlhf_rad.profile.model import Constraint, CostSource
 from openrlhf_rad.profile.risk import build_risk
 from openrlhf_rad.profile.sections import CONSTRAINT_KEYS, DUAL_KEYS
 

@@ -7,11 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from openrlhf_rad.authoring.words import price_moves
-from openrlhf_rad.method.composed import Mixture, Piecewise
-from openrlhf_rad.method.spectrum import MeasureSpectrum, Spectrum
-from openrlhf_rad.profile.dual_settings import DualSettings
-from openrlhf_rad.profile.level import Level
-from openrlhf_rad.profile.model import ConstraintSettings
+from openrlhf_rad.method.settings import ConstraintSettings, DualSettings, Level
+from openrlhf_rad.method.spectrum import MeasureSpectrum, Mixture, Piecewise, Spectrum
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.runs.summary import number
 

@@ -17,8 +17,7 @@ from openrlhf_rad.evaluation.influence import (
 )
 from openrlhf_rad.evaluation.interval import Reliance, hill, infer, share_estimate
 from openrlhf_rad.evaluation.process import at_rank, process, quantile_levels
-from openrlhf_rad.method.composed import make_piecewise
-from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.spectrum import make_piecewise, make_spectrum
 from openrlhf_rad.runs.bootstrap import Draws
 
 CVAR = make_spectrum("cvar", alpha=0.9)

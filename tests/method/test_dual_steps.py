@@ -176,7 +176,9 @@ def test_the_default_is_plain_ascent_bit_by_bit():
     for cost_b in BATCHES:
         step = exact.parts[0].step
         result = step._evaluate(
-            np.sort(cost_b / step.spread), REFERENCE_N * SPREAD / step.spread, step.profile.weights(BATCH)
+            np.sort(cost_b / step.spread),
+            REFERENCE_N * SPREAD / step.spread,
+            step.constraint.risk.weights(BATCH),
         )
         lam = min(max(lam + 0.1 * result.violation, 0.0), 10.0)
         seen.append(lam)

@@ -84,10 +84,10 @@ def is_met(step, values, share_v, n=1000):
     particle_n = values[np.minimum(np.searchsorted(edges, (np.arange(n) + 0.5) / n), values.size - 1)]
     reference_n = empirical_quantiles(step._reference, n, repeats=True)
     return evaluate(
-        step.profile.constraint.form,
+        step.constraint.settings.form,
         particle_n,
         reference_n,
-        step.profile.weights(n),
+        step.constraint.risk.weights(n),
         level=step.ask.level,
         margin=step.ask.shift,
         floor=step.ask.least,

@@ -57,7 +57,7 @@ def test_metrics_are_in_the_costs_own_units():
     metrics = step(BATCH).metrics
     assert metrics["cost_mean"] == pytest.approx(BATCH.mean())
     assert metrics["cost_q90"] == np.sort(BATCH)[57]
-    assert metrics["risk"] == pytest.approx(step.profile.risk.risk(BATCH))
+    assert metrics["risk"] == pytest.approx(step.constraint.risk.risk(BATCH))
     assert metrics["constraint_level"] == pytest.approx(0.2 * REFERENCE.std())
     risks = metrics["reference_risk"] - metrics["risk"]
     assert metrics["gap_forward"] - metrics["gap_reverse"] == pytest.approx(risks)

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.method.composed import make_mixture, make_piecewise
-from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.spectrum import make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.profile.expression import parse_expression
 from openrlhf_rad.profile.risk import read_spectrum

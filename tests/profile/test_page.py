@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from openrlhf_rad.method.composed import MAX_MEMBERS, MAX_STEPS
 from openrlhf_rad.method.measures import ALIASES, MEASURES
+from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS
 from openrlhf_rad.profile import RiskProfile, document, expression, extends, several, shipped_profiles
 from openrlhf_rad.profile.reference import reference
 from openrlhf_rad.profile.schema import profile_schema

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.method.composed import make_mixture, make_piecewise
 from openrlhf_rad.method.measures import MEASURES
-from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.spectrum import make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.profile.risk import read_spectrum
 from openrlhf_rad.profile.scalars import dump

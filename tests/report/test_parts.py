@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from openrlhf_rad.method.composed import make_mixture, make_piecewise
 from openrlhf_rad.method.measures import MEASURES
-from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.spectrum import make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report.charts import limits, styled
 from openrlhf_rad.report.cost_charts import draw_spectrum

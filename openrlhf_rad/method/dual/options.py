@@ -9,9 +9,10 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.method.dual.estimate import Ema, Estimate, Last, Window
 from openrlhf_rad.method.dual.methods import AdamDual, LogDual, PidDual
 from openrlhf_rad.method.dual.variable import DualVariable
+from openrlhf_rad.method.settings import DualSettings
 from openrlhf_rad.profile.checks import Layers, Problems
 from openrlhf_rad.profile.document import Document
-from openrlhf_rad.profile.dual_settings import BELONGS, DualSettings, plain_dual
+from openrlhf_rad.profile.dual_settings import BELONGS, plain_dual
 from openrlhf_rad.profile.sections import dual as read_dual
 
 METHODS: dict[str, Callable[..., DualVariable]] = {
