@@ -13,6 +13,7 @@ import pytest
 from openrlhf_rad.cli.rad import app
 from typer.testing import CliRunner
 
+from openrlhf_rad.method.reference import resolve
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
 
 RAD = Path(sys.executable).with_name("rad")
@@ -348,7 +349,7 @@ class TestInit:
         assert rad("check", "p.yaml", "--strict").exit_code == 0
         cost_r = np.repeat([0.0, 1.0], [round(1000 * (1 - share)), round(1000 * share)])
         for profile in (load_profile("p.yaml"), load_profile("flags")):
-            level = profile.constraint.resolve_level(cost_r, profile.risk)
+            level = resolve(profile.constraint, profile.risk, cost_r).level
             assert level == pytest.approx(share / 2)
             assert profile.evaluate.improvement.resolve(cost_r, share) == pytest.approx(share / 10)
 
