@@ -55,7 +55,7 @@ from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.method.transport import dominance_gap
 from openrlhf_rad.profile import DualSettings, RiskProfile, load_profile
-from openrlhf_rad.runs.plot_style import new_figure, styled
+from openrlhf_rad.style import new_figure, styled
 
 STEPS, TUNING_SEEDS, FIRST_TUNING_SEED, FIRST_SEED = 200, 20, 2000, 3000
 #: Shares of a run: what counts as settled, and as its end.

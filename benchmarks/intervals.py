@@ -19,16 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from openrlhf_rad.evaluation import bands, dominance
-from openrlhf_rad.evaluation.gaps import gaps
-from openrlhf_rad.evaluation.gate import Gate, overall
-from openrlhf_rad.evaluation.influence import fall, influences, reliance
-from openrlhf_rad.evaluation.interval import GATE, Inference, infer, share_estimate
-from openrlhf_rad.evaluation.panel import Panel
-from openrlhf_rad.evaluation.process import quantile_levels
-from openrlhf_rad.evaluation.rules import Outcome
+from openrlhf_rad.evaluation.gate import Gate, Outcome, overall
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import load_profile
+from openrlhf_rad.statistics import curves, dominance
+from openrlhf_rad.statistics.answers import Panel
+from openrlhf_rad.statistics.curves import quantile_levels
+from openrlhf_rad.statistics.dominance import gaps
+from openrlhf_rad.statistics.inference import GATE, Inference, fall, infer, influences, reliance
+from openrlhf_rad.statistics.shares import share_estimate
 
 Array = NDArray[np.float64]
 
@@ -248,8 +247,8 @@ def band_coverage(world: World, count: int) -> dict[str, float]:
     red_k, blue_k = world.quantiles(level_k)
     hits = np.zeros(3)
     for seed, (red_b, blue_b) in enumerate(world.samples(count)):
-        curve = bands.quantile_curve(panel, blue_b, 0.95, 1000, seed)
-        moved = bands.difference(panel, red_b, blue_b, level_k, draws=1000, seed=seed)
+        curve = curves.quantile_curve(panel, blue_b, 0.95, 1000, seed)
+        moved = curves.difference(panel, red_b, blue_b, level_k, draws=1000, seed=seed)
         band, truth_k = moved.band(0.95), blue_k - red_k
         hits[0] += ((curve.low_k <= blue_k + 1e-9) & (blue_k - 1e-9 <= curve.high_k)).all()
         hits[1] += ((band.low_k <= truth_k + 1e-9) & (truth_k - 1e-9 <= band.high_k)).all()
@@ -263,7 +262,7 @@ def gap_misses(world: World, spectrum: Spectrum, count: int) -> dict[str, tuple[
     level_k = quantile_levels(world.prompts, expected=1.0)
     misses, given = np.zeros((2, 2)), 0
     for seed, (red_b, blue_b) in enumerate(world.samples(count)):
-        moved = bands.difference(panel, red_b, blue_b, level_k, draws=500, seed=seed)
+        moved = curves.difference(panel, red_b, blue_b, level_k, draws=500, seed=seed)
         found = gaps(spectrum, (red_b, blue_b), moved, fall(panel, spectrum, red_b, blue_b), 0.95)
         for row, (held, value) in enumerate(zip((found.below, found.above), truth, strict=True)):
             if held.low is not None and held.high is not None:

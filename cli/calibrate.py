@@ -75,7 +75,7 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
         for piece in page(sample, proposal, found, unit.value, min(shown.width, 80)):
             shown.print(piece)
         if plot is not None:
-            from openrlhf_rad.calibration.drawing import draw
+            from openrlhf_rad.calibration.report import draw
 
             draw(sample, proposal, plot)
         doubted = [finding for finding in found if finding.kind != "note"]

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 from openrlhf_rad.errors import ConfigError, RadError, did_you_mean
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
-from openrlhf_rad.evaluation.costs import costs_of, family
-from openrlhf_rad.evaluation.plan import Plan
+from openrlhf_rad.evaluation.constraints import costs_of, family
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Rating, parse_rating, parse_sources
-from openrlhf_rad.evaluation.work import Sampling
+from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, parse_rating, parse_sources
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.remote_code import VARIABLE
 from openrlhf_rad.processes import stoppable
@@ -49,8 +47,8 @@ def main(options: Options) -> int:
             data = run(job, show)
         # A window that opens by itself would hold the command up.
         os.environ.setdefault("MPLBACKEND", "Agg")
-        from openrlhf_rad.evaluation.pictures import draw
-        from openrlhf_rad.evaluation.tables import print_evaluation
+        from openrlhf_rad.report.pictures import draw
+        from openrlhf_rad.report.terminal import print_evaluation
 
         draw(data, options.out)
         print_evaluation(data, samples=options.worst)

@@ -13,19 +13,16 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, DataError, ProfileError, RadError
 from openrlhf_rad.evaluation import sign
-from openrlhf_rad.evaluation.answers import Answers, read_answers
+from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.constraints import Part, parts, without_prompts
-from openrlhf_rad.evaluation.costs import CostOf, costs_of, family
-from openrlhf_rad.evaluation.folder import read
-from openrlhf_rad.evaluation.gate import Gate, overall, sentence
-from openrlhf_rad.evaluation.panel import Panel, pair
-from openrlhf_rad.evaluation.rules import Outcome, Ruling
-from openrlhf_rad.evaluation.scores import PROFILE, kept, kept_profile
-from openrlhf_rad.evaluation.scores import source as read_from
+from openrlhf_rad.evaluation.constraints import CostOf, Part, costs_of, family, parts, without_prompts
+from openrlhf_rad.evaluation.folder import PROFILE, kept, kept_profile, read
+from openrlhf_rad.evaluation.folder import source as read_from
+from openrlhf_rad.evaluation.gate import Gate, Outcome, Ruling, overall, sentence
 from openrlhf_rad.evaluation.sources import Rating, parse_sources
 from openrlhf_rad.method.settings import Level
 from openrlhf_rad.profile import EvaluateSettings, RiskProfile
+from openrlhf_rad.statistics.answers import Panel
 
 from .evaluate_run import profile_of
 from .gate import Options

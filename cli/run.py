@@ -184,9 +184,9 @@ def finish(plan: Plan) -> None:
         RadError: a file of the run is broken.
     """
     os.environ.setdefault("MPLBACKEND", "Agg")  # a window that opens by itself would hold the run up
-    from openrlhf_rad.runs.plots import plot_run
+    from openrlhf_rad.report.pictures import plot_run
+    from openrlhf_rad.report.terminal import print_report
     from openrlhf_rad.runs.summary import summarise
-    from openrlhf_rad.runs.table import print_report
 
     folder = RunFolder(plan.out)
     plot_run(folder)
@@ -199,8 +199,8 @@ def finish(plan: Plan) -> None:
 
 def report_again(path: Path) -> None:
     """Print the report of a run that is there. Raises ConfigError where it has no held-out answers."""
+    from openrlhf_rad.report.terminal import print_report
     from openrlhf_rad.runs.summary import summarise
-    from openrlhf_rad.runs.table import print_report
 
     folder = RunFolder(path)
     if not (path / SUMMARY).exists():

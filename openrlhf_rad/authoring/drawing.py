@@ -18,7 +18,7 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.runs.plot_style import new_figure, styled
+from openrlhf_rad.style import new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.calibration.sample import Sample
-from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.method.scores import Gradient
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.method.tails import Tails, heavy_tails
 from openrlhf_rad.profile import ConstraintSettings
 from openrlhf_rad.runs.bootstrap import Draws, Sampling
+from openrlhf_rad.statistics.inference import Estimate
 
 Array = NDArray[np.float64]
 

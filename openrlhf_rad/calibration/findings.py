@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from openrlhf_rad.calibration.asking import effective
 from openrlhf_rad.calibration.figures import quantile_skewness
-from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal
+from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal, effective
 from openrlhf_rad.calibration.sample import Sample
-from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.harm import harm_order
 from openrlhf_rad.method.reference import MOST_SHARE
 from openrlhf_rad.method.saturation import saturation
+from openrlhf_rad.statistics.inference import Estimate
 
 Kind = Literal[
     "inverted", "unrelated", "saturated", "inert", "infeasible", "tail", "rollout", "price", "flat", "note"

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from openrlhf_rad.authoring.reading import STDIN
 from openrlhf_rad.calibration.proposal import OVERWEIGHT, Proposal
 from openrlhf_rad.calibration.sample import Sample
-from openrlhf_rad.evaluation.interval import Estimate
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.statistics.inference import Estimate
 
 Unit = Literal["cost", "spread"]
 

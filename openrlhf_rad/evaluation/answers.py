@@ -1,4 +1,4 @@
-"""The scores of one model's answers as compact arrays, checked row by row; the texts stay in their file."""
+"""The scores of models' answers as compact arrays, checked row by row; the texts stay in their file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.evaluation.columns import Columns, CostColumn, cost_role
-from openrlhf_rad.evaluation.costs import SINGLE, CostOf
+from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
 from openrlhf_rad.harm import Labels, examples, read_labels, refused
+from openrlhf_rad.statistics.answers import Panel
 from openrlhf_rad.tables import Batch, batches, column_names, finite, numbers_are_texts, pick, place, shown
 from openrlhf_rad.tables.formats import as_text
 
 Array = NDArray[np.float64]
-
 #: Problems of one file that are told; the others are counted.
 _TOLD = 5
 
@@ -367,3 +367,92 @@ def _fast(held: Any) -> Array | None:
             return None
         return np.asarray(held.to_numpy(zero_copy_only=False), dtype=np.float64)
     return np.array(held, dtype=np.float64) if all(type(value) is float for value in held) else None
+
+
+def pair(models: Mapping[str, Answers]) -> Panel:
+    """Bring the answers of all models to one order.
+
+    Raises:
+        DataError: a model has other prompts than the first, or another number of answers to one; or a
+            prompt has two segments.
+    """
+    names = list(models)
+    orders = {name: side.order for name, side in models.items()}
+    first = models[names[0]]
+    prompt_b = first.prompt_b[orders[names[0]]]
+    problems: list[str] = []
+    for name in names[1:]:
+        if not np.array_equal(models[name].prompt_b[orders[name]], prompt_b):
+            problems += _differences(first, models[name])
+    if problems:
+        raise DataError("\n".join(problems))
+    start_p = np.flatnonzero(np.append(True, prompt_b[1:] != prompt_b[:-1]))
+    size_p = np.diff(np.append(start_p, prompt_b.size))
+    segment_p, segments = _segments(models, orders, start_p, size_p)
+    costs = {
+        constraint: {name: side.costs[constraint][orders[name]] for name, side in models.items()}
+        for constraint in first.costs
+    }
+    return Panel(
+        start_p,
+        size_p,
+        segment_p,
+        segments,
+        next(iter(costs.values())),
+        {name: side.reward_b[orders[name]] for name, side in models.items() if side.reward_b is not None},
+        {name: side.row_b[orders[name]] for name, side in models.items()},
+        costs,
+    )
+
+
+def _differences(one: Answers, other: Answers) -> list[str]:
+    """What keeps two tables from being paired, with counts and the first place of each kind."""
+    sides = [np.unique(side.prompt_b, return_counts=True) for side in (one, other)]
+    found = []
+    for (mine, _), (theirs, _), here, there in (
+        (sides[0], sides[1], one, other),
+        (sides[1], sides[0], other, one),
+    ):
+        alone = ~np.isin(here.prompt_b, theirs)
+        if alone.any():
+            count = int((~np.isin(mine, theirs)).sum())
+            text = here.prompt_text(int(np.flatnonzero(alone)[0]))
+            found.append(
+                f"{count} of {mine.size} prompts of {here.path} have no answer in {there.path}, first {text};"
+                " a comparison is paired by prompt; answer the same prompts with every model"
+            )
+    if found:
+        return found
+    odd = np.flatnonzero(sides[0][1] != sides[1][1])
+    digest = sides[0][0][odd[0]]
+    text = one.prompt_text(int(np.flatnonzero(one.prompt_b == digest)[0]))
+    return [
+        f"{odd.size} of {sides[0][0].size} prompts have another number of answers in {other.path} than in"
+        f" {one.path}: {sides[1][1][odd[0]]} and {sides[0][1][odd[0]]} for {text}; a comparison needs the"
+        f" same"
+        " number for every prompt; answer each prompt equally often with every model"
+    ]
+
+
+def _segments(
+    models: Mapping[str, Answers],
+    orders: Mapping[str, NDArray[np.intp]],
+    start_p: NDArray[np.intp],
+    size_p: NDArray[np.intp],
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """The segment of each prompt, from the first model that has any."""
+    side = next((side for side in models.values() if side.segments), None)
+    if side is None:
+        return np.full(start_p.size, -1, dtype=np.int32), ()
+    name = next(name for name, held in models.items() if held is side)
+    order = orders[name]
+    segment_b = side.segment_b[order]
+    segment_p = segment_b[start_p]
+    odd = np.flatnonzero(segment_b != np.repeat(segment_p, size_p))
+    if odd.size:
+        text = side.prompt_text(int(order[odd[0]]))
+        raise DataError(
+            f"{text} has another segment than the same prompt's first answer; a segment belongs to a prompt;"
+            " give all answers to a prompt the same segment, or name another column by --column segment=NAME"
+        )
+    return segment_p, side.segments

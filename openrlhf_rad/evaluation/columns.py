@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.evaluation.costs import SINGLE, CostOf
+from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
 
 Value = TypeVar("Value", float, NDArray[np.float64])
 
@@ -28,8 +28,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "seed": ("seed",),
     "sample": ("sample",),
 }
-
-
 #: ``-x`` and ``1-x``: a column turned round.
 _TURNED = re.compile(r"(1?)\s*-\s*(.+)")
 

@@ -1,4 +1,8 @@
-"""One evaluation as data: every model, every pair, every segment; the content of eval.json."""
+"""One evaluation as data: every model, pair, segment and constraint; the content of eval.json.
+
+The keys of eval.json speak of the first constraint's cost and risk on all prompts, those of ``constraints``
+of each by itself. Where the first constraint holds for all prompts, its numbers are not computed twice.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.evaluation.bands import Curve, Difference, difference, quantile_curve
-from openrlhf_rad.evaluation.dominance import barrett_donald, davidson_duclos
-from openrlhf_rad.evaluation.gaps import gaps
-from openrlhf_rad.evaluation.influence import average, fall, prompts_needed, risk
-from openrlhf_rad.evaluation.interval import (
+from openrlhf_rad.evaluation.constraints import Part, family, without_prompts
+from openrlhf_rad.method.saturation import Saturation, saturation
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
+from openrlhf_rad.statistics.answers import Panel
+from openrlhf_rad.statistics.curves import Curve, Difference, difference, quantile_curve, quantile_levels
+from openrlhf_rad.statistics.dominance import barrett_donald, davidson_duclos, gaps
+from openrlhf_rad.statistics.inference import (
     DOMINANT,
     ENOUGH,
     INFINITE_VARIANCE,
@@ -22,19 +28,91 @@ from openrlhf_rad.evaluation.interval import (
     MINIMUM_PROMPTS,
     Estimate,
     Inference,
+    average,
+    fall,
+    prompts_needed,
+    ratio,
+    risk,
 )
-from openrlhf_rad.evaluation.panel import Panel
-from openrlhf_rad.evaluation.paper import dominance, reward_wins, safe_gain, safe_share, safety
-from openrlhf_rad.evaluation.process import quantile_levels
-from openrlhf_rad.method.saturation import Saturation, saturation
-from openrlhf_rad.method.spectrum import MEAN, Spectrum
-from openrlhf_rad.runs.summary import number
+from openrlhf_rad.statistics.shares import share_estimate
+from openrlhf_rad.words import number
 
 Array = NDArray[np.float64]
 
+
+def safety(panel: Panel, red: str, blue: str, threshold: float, confidence: float) -> dict[str, Any]:
+    """Table 2: shares of safe answers (cost ≤ threshold), blue's also split by whose reward is higher."""
+    safe = {name: (panel.cost[name] <= threshold).astype(np.float64) for name in (red, blue)}
+    everything = np.ones(panel.answers, dtype=bool)
+
+    def cell(name: str, kept_b: NDArray[np.bool_]) -> dict[str, Any]:
+        count, hits = int(kept_b.sum()), int(safe[name][kept_b].sum())
+        found = share_estimate(ratio(panel, safe[name], kept_b), confidence) if count else None
+        return {"safe": found, "count": count, "safe_count": hits}
+
+    table: dict[str, Any] = {"reward_higher": None, "reward_lower": None, "ties": None}
+    if red in panel.reward and blue in panel.reward:
+        lead_b = panel.reward[blue] - panel.reward[red]
+        table["reward_higher"] = cell(blue, lead_b > 0)
+        table["reward_lower"] = cell(blue, lead_b < 0)
+        table["ties"] = int((lead_b == 0).sum())
+    return table | {"blue": cell(blue, everything), "red": cell(red, everything)}
+
+
+def dominance(
+    panel: Panel, red: str, blue: str, spectrum: Spectrum, confidence: float
+) -> dict[str, Estimate]:
+    """Table 3: L_w(blue, red) − L_w(red, blue), by Eq. (16) the fall of the risk; and of the mean."""
+    costs = panel.cost[red], panel.cost[blue]
+    return {
+        "weighted": fall(panel, spectrum, *costs).estimate(confidence),
+        "unweighted": fall(panel, MEAN, *costs).estimate(confidence),
+    }
+
+
+def reward_wins(panel: Panel, red: str, blue: str, threshold: float) -> list[dict[str, Any]] | None:
+    """Figure 1: how often blue's reward is higher, by which answers are safe; None without rewards."""
+    if red not in panel.reward or blue not in panel.reward:
+        return None
+    lead_b = panel.reward[blue] - panel.reward[red]
+    safe_red, safe_blue = panel.cost[red] <= threshold, panel.cost[blue] <= threshold
+    cells = []
+    for first, second in ((True, True), (True, False), (False, True), (False, False), (None, None)):
+        kept_b = np.ones(lead_b.size, bool) if first is None else (safe_red == first) & (safe_blue == second)
+        wins, ties, count = (
+            int((lead_b[kept_b] > 0).sum()),
+            int((lead_b[kept_b] == 0).sum()),
+            int(kept_b.sum()),
+        )
+        words = {True: "safe", False: "unsafe"}
+        cells.append(
+            {
+                "cell": "overall" if first is None else f"{words[first]},{words[bool(second)]}",
+                "red_safe": first,
+                "blue_safe": second,
+                "wins": wins,
+                "ties": ties,
+                "count": count,
+                "rate": wins / count if count else None,
+            }
+        )
+    return cells
+
+
+def safe_share(panel: Panel, name: str, threshold: float, confidence: float) -> Estimate:
+    """The share of safe answers of one model."""
+    safe_b = (panel.cost[name] <= threshold).astype(np.float64)
+    return share_estimate(average(panel, safe_b), confidence)
+
+
+def safe_gain(panel: Panel, red: str, blue: str, threshold: float) -> Inference:
+    """By how much the share of safe answers is larger for blue."""
+    gain_b = (panel.cost[blue] <= threshold).astype(np.float64) - (panel.cost[red] <= threshold)
+    return average(panel, gain_b)
+
+
 #: Levels between which dominance is tested for: beyond them no usual sample can tell.
 RANGE = (0.05, 0.95)
-
 METHODS = {
     "estimates": METHOD,
     "shares": "Wilson intervals on the effective number of answers, with t (Korn and Graubard 1998)",
@@ -270,3 +348,90 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [jsonable(held) for held in value]
     return value
+
+
+_OF_MODEL = ("safe", "mean", "risk", "quantiles")
+_OF_PAIR = ("saturated", "dominance", "gaps", "improvement", "quantile_difference", "tests")
+_NO_SIDES = {"below": None, "above": None}
+#: What there is to say of a constraint that holds for no prompt.
+_NOTHING: Mapping[str, Any] = {
+    "safe": None,
+    "mean": None,
+    "risk": None,
+    "quantiles": {"level": [], "cost": [], "low": [], "high": []},
+    "saturated": None,
+    "dominance": {"weighted": None, "unweighted": None},
+    "gaps": {"weighted": _NO_SIDES, "unweighted": _NO_SIDES},
+    "improvement": dict.fromkeys(("safe", "mean", "risk", "reward")),
+    "quantile_difference": {"level": [], "value": [], "low": [], "high": []},
+    "tests": [],
+}
+
+
+def overview(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """What is bounded."""
+    return [
+        {
+            "name": part.constraint.name,
+            "risk": str(part.constraint.risk),
+            "formula": part.constraint.risk.formula,
+            "cost": family(part.constraint),
+            "segment": part.constraint.segment,
+            "prompts": part.panel.prompts,
+            "answers": part.panel.answers,
+        }
+        for part in parts
+    ]
+
+
+def of_model(
+    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Settings
+) -> list[dict[str, Any]]:
+    """A model's costs under each constraint; ``row`` is what holds for it on all prompts."""
+    found = []
+    for place, part in enumerate(parts):
+        if _is_known(place, part, whole):
+            values = {key: row[key] for key in _OF_MODEL}
+        elif part.panel.prompts:
+            values = model_costs(part.panel, row["name"], part.constraint.risk, settings)
+        else:
+            values = {key: _NOTHING[key] for key in _OF_MODEL}
+        found.append({"name": part.constraint.name, **values})
+    return found
+
+
+def of_pair(
+    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Settings
+) -> list[dict[str, Any]]:
+    """How the costs of a pair compare under each constraint; ``row`` is the comparison on all prompts."""
+    found = []
+    for place, part in enumerate(parts):
+        if _is_known(place, part, whole):
+            values = {key: row[key] for key in _OF_PAIR}
+        elif part.panel.prompts:
+            pair = row["red"], row["blue"]
+            values = pair_costs(part.panel, *pair, part.constraint.risk, settings)
+        else:
+            values = {key: _NOTHING[key] for key in _OF_PAIR}
+        found.append({"name": part.constraint.name, **values})
+    return found
+
+
+def constraint_warnings(
+    parts: Sequence[Part], whole: Panel, names: Sequence[str], threshold: float
+) -> list[str]:
+    """Reasons to doubt what is said of the constraints; those on all prompts and the first cost are known."""
+    found = []
+    for place, part in enumerate(parts):
+        if not part.panel.prompts:
+            found.append(without_prompts(part, whole))
+        elif not _is_known(place, part, whole):
+            told = doubts(part.panel, names, part.constraint.risk)
+            told += thresholds(part.panel, names, threshold)
+            found += [f"constraint {part.constraint.name}: {text}" for text in told]
+    return found
+
+
+def _is_known(place: int, part: Part, whole: Panel) -> bool:
+    """Whether a constraint is what the other keys speak of."""
+    return place == 0 and part.panel is whole

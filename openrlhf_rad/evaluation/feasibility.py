@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 
 from openrlhf_rad.errors import ReferenceCostError
-from openrlhf_rad.evaluation.bands import Difference, difference
-from openrlhf_rad.evaluation.constraints import Part, parts
-from openrlhf_rad.evaluation.costs import costs_of
-from openrlhf_rad.evaluation.gaps import gaps
-from openrlhf_rad.evaluation.influence import average, fall
-from openrlhf_rad.evaluation.panel import Panel
-from openrlhf_rad.evaluation.process import quantile_levels
+from openrlhf_rad.evaluation.constraints import Part, costs_of, parts
 from openrlhf_rad.method.reference import Ask, resolve
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.runs.summary import number
+from openrlhf_rad.statistics.answers import Panel
+from openrlhf_rad.statistics.curves import Difference, difference, quantile_levels
+from openrlhf_rad.statistics.dominance import gaps
+from openrlhf_rad.statistics.inference import average, fall
+from openrlhf_rad.words import number
 
 RED, BLUE = "before", "after"
 #: Held-out answers as in a run's folder: prompt, label, reward, cost; costs where there are several.

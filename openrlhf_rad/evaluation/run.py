@@ -10,21 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.evaluation import bounded, compare, sign
-from openrlhf_rad.evaluation.answers import Answers, read_answers
+from openrlhf_rad.evaluation import compare, sign
+from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.constraints import own_risks, parts
-from openrlhf_rad.evaluation.costs import SINGLE, CostOf, costs_of
-from openrlhf_rad.evaluation.folder import SCHEMA, judged, write
-from openrlhf_rad.evaluation.panel import Panel, pair
-from openrlhf_rad.evaluation.plan import Plan
-from openrlhf_rad.evaluation.prepare import prepare
-from openrlhf_rad.evaluation.scores import keep, keep_profile
-from openrlhf_rad.evaluation.scores import source as read_from
-from openrlhf_rad.evaluation.sources import Source
-from openrlhf_rad.evaluation.work import Show
+from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, costs_of, own_risks, parts
+from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, write
+from openrlhf_rad.evaluation.folder import source as read_from
+from openrlhf_rad.evaluation.sources import Plan, Source
+from openrlhf_rad.evaluation.work import Show, prepare
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.runs.summary import versions
+from openrlhf_rad.statistics.answers import Panel
+from openrlhf_rad.words import versions
 
 #: Characters of a text among the worst answers.
 _CUT = 400
@@ -87,13 +83,13 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
         row["scored_by"] = {
             constraint: str(rating) for _, rating, names in job.plan.ratings(source) for constraint in names
         }
-        row |= {"constraints": bounded.of_model(bounds, panel, row, settings)}
+        row |= {"constraints": compare.of_model(bounds, panel, row, settings)}
     comparisons = []
     couples = compare.pairs(names)
     for number, (red, blue) in enumerate(couples):
         show("comparisons", number, len(couples))
         row = compare.comparison(panel, red, blue, first.risk, settings, own=own_risks(job.profile))
-        row |= {"constraints": bounded.of_pair(bounds, panel, row, settings)}
+        row |= {"constraints": compare.of_pair(bounds, panel, row, settings)}
         comparisons.append(row | {"judge": judged(job.plan.out, red, blue)})
     show("comparisons", len(couples), len(couples))
     count_s = np.bincount(panel.segment_p[panel.segment_p >= 0], minlength=len(panel.segments))
@@ -107,7 +103,7 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
             "risk": str(first.risk),
             "formula": first.risk.formula,
         },
-        "constraints": bounded.overview(bounds),
+        "constraints": compare.overview(bounds),
         "settings": _settings(settings),
         "data": {
             "prompts": panel.prompts,
@@ -129,7 +125,7 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
             *sign.notes(answers, looked),
             *job.profile.warnings,
             *compare.warnings(panel, names, first.risk, settings.threshold),
-            *bounded.warnings(bounds, panel, names, settings.threshold),
+            *compare.constraint_warnings(bounds, panel, names, settings.threshold),
         ],
         "methods": compare.METHODS,
         "versions": versions(),

@@ -101,7 +101,7 @@ def described(models: Sequence[Mapping[str, Any]], looked: Sequence[Mapping[str,
     """What was read, and which way is harmful by which column, a line each.
 
     Args:
-        models: name, role and ``read``, as :func:`~openrlhf_rad.evaluation.scores.source` gives it.
+        models: name, role and ``read``, as :func:`~openrlhf_rad.evaluation.folder.source` gives it.
     """
     lines = []
     for model in models:

@@ -1,41 +1,37 @@
-"""Work for models: requests to processes of :mod:`openrlhf_rad.plugin.answering`, resumable."""
+"""From sources to tables of scored answers: what is missing is generated and scored, the rest is read.
+
+Models answer and score in processes of :mod:`openrlhf_rad.plugin.answering`, resumable.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, EnvironmentProblem
-from openrlhf_rad.evaluation.sources import Rating
+from openrlhf_rad.data import load_prompts
+from openrlhf_rad.data.records import MISSING, cell, prompt_of, text
+from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
+from openrlhf_rad.evaluation.columns import CostColumn
+from openrlhf_rad.evaluation.constraints import CostOf
+from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, Source
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.processes import MarkedProcess
+from openrlhf_rad.tables import Row as TableRow
+from openrlhf_rad.tables import column_names, finite, numbers_are_texts, place, rows, shown
 
 #: Prompts or answers of one shard: what a kill can cost.
 SHARD = 64
 _POLL_SECONDS = 0.3
 _LOG_LINES = 20
-
 Row = dict[str, Any]
 #: (what, shards done, shards in all) → None.
 Show = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How models answer; vLLM's names."""
-
-    samples: int = 1
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 256
-    max_len: int = 2048
-    seed: int = 0
-    tensor_parallel_size: int = 1
 
 
 def generate_request(model: str, template: str | None, sampling: Sampling) -> Row:
@@ -90,18 +86,18 @@ def _prepare(request: Row, rows: Sequence[Mapping[str, Any]], folder: Path) -> N
         "input.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
         "request.json": json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n",
     }
-    for name, text in texts.items():
+    for name, content in texts.items():
         path = folder / name
-        if path.exists() and path.read_text(encoding="utf-8") != text and _done(folder):
+        if path.exists() and path.read_text(encoding="utf-8") != content and _done(folder):
             raise ConfigError(
-                f"{path}: it differs from what this command asks for ({_changed(path, text)}), and the"
+                f"{path}: it differs from what this command asks for ({_changed(path, content)}), and the"
                 f" folder holds"
                 " results; a call goes on only with the same prompts and settings; name another --out,"
                 " or remove"
                 f" {folder}"
             )
-    for name, text in texts.items():
-        write_atomically(folder / name, text)
+    for name, content in texts.items():
+        write_atomically(folder / name, content)
 
 
 def _changed(path: Path, text: str) -> str:
@@ -128,3 +124,162 @@ def _reason(what: str, code: int | None, folder: Path, log: Path) -> str:
         f" log is"
         f" {log}; what was done is kept, run the command again to go on"
     )
+
+
+ANSWERS, WORK = "answers", "work"
+#: Columns that are kept besides prompt, answer and scores: by role, and by their own name.
+_ROLES, _NAMES = ("segment", "seed", "sample"), ("label", "sent", "finished")
+_TRUTH = {"true": True, "false": False}
+
+
+def prepare(plan: Plan, source: Source, show: Show) -> Path:
+    """The table of a source's scored answers: its own file, or one in the evaluation's folder.
+
+    Raises:
+        RadError: answers or scores could not be had.
+    """
+    ratings = plan.ratings(source)
+    if source.table is not None and not ratings and not plan.texts:
+        return source.table
+    answers = _generated(plan, source, show) if source.table is None else _read(plan, source)
+    for name, rating, constraints in ratings:
+        folder = plan.out / WORK / source.name / f"{rating.fingerprint}-{_digest(answers)}"
+        keys = ("prompt", "answer", "label", "sent", "finished")
+        asked = [{key: row[key] for key in keys} for row in answers]
+        if rating.kind == "model":  # the one kind with a chat template
+            for one, row in zip(asked, answers, strict=True):
+                one["prompt"] = row["messages"] or row["prompt"]
+        request = score_request(rating, plan.template)
+        for found in perform(f"{source.name}: {name}", request, asked, folder, show):
+            answer, value = answers[found["index"]], found["value"]
+            answer |= {"reward": value} if rating.role == "reward" else {}
+            answer["costs"] |= dict.fromkeys(constraints, value)
+    path = plan.out / ANSWERS / f"{source.name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (_line(row, plan.asked) for row in answers)
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
+    return path
+
+
+def _line(row: Row, asked: Sequence[CostOf]) -> Row:
+    """A row as runs keep theirs: ``cost`` of the first constraint, and of several all ``costs``."""
+    costs, _ = row.pop("costs"), row.pop("messages")
+    return row | {"cost": costs[asked[0].name]} | ({"costs": costs} if len(asked) > 1 else {})
+
+
+def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
+    prompts = load_prompts(plan.prompts or "")[: plan.limit]
+    if plan.template and any(prompt.messages for prompt in prompts):
+        raise ConfigError(
+            f"{plan.prompts}: prompts are lists of messages, and the template {plan.template!r} holds one"
+            " text; leave --template and --preset out, so that the model's chat template takes them"
+        )
+    asked = [{"prompt": list(prompt.messages) or prompt.text} for prompt in prompts]
+    request = generate_request(source.location, plan.template, plan.sampling)
+    folder = plan.out / WORK / source.name / "answers"
+    answers = []
+    for row in perform(f"{source.name}: answers", request, asked, folder, show):
+        prompt = prompts[row["index"]]
+        bounded = prompt.label if prompt.label in plan.labels else None
+        answers.append(
+            {
+                "prompt": prompt.text,
+                "messages": list(prompt.messages),
+                "answer": row["answer"],
+                "label": prompt.label or None,
+                "segment": bounded or prompt.segment or prompt.label or None,
+                "sample": row["sample"],
+                "sent": row["sent"],
+                "finished": row["finished"],
+                "costs": {},
+            }
+        )
+    return answers
+
+
+def _read(plan: Plan, source: Source) -> list[Row]:
+    """A table's rows with the usual names; scores that are there are kept, rows of other models are not."""
+    assert source.table is not None
+    held = column_names(source.table)
+    names = {role: plan.columns.find(role, held) for role in ("prompt", "answer", "reward", "model", *_ROLES)}
+    missing = [role for role in ("prompt", "answer") if names[role] is None]
+    if missing:
+        raise ConfigError(
+            f"{place(source.table, 1)}: the column {plan.columns.wanted(missing[0])} is missing and the"
+            f" answers are to be scored; the columns are {', '.join(held)}; add it, or name the column by"
+            f" --column {missing[0]}=NAME"
+        )
+    costs = {cost.name: column for cost in plan.asked if (column := plan.columns.find_cost(cost, held))}
+    used = {role: name for role, name in names.items() if name}
+    spelled = numbers_are_texts(source.table)
+    kept = [*_NAMES, *((label,) if (label := plan.columns.find("label", held)) else ())]
+    problems: list[str] = []
+    models: set[str] = set()
+    found: list[Row] = []
+    for item in rows(source.table, [*used.values(), *(column.name for column in costs.values()), *kept]):
+        if "model" in used:
+            models.add(name := str(_cell(item, used["model"])))
+            if name != source.name:
+                continue
+        row = _row(item, used, kept, problems)
+        row["costs"] = {name: _cost(item, column, spelled) for name, column in costs.items()}
+        found.append(row)
+    if problems:
+        raise DataError(problems)
+    if not found:
+        raise DataError(
+            f"{source.table}: no row has {names['model']} {source.name}; the file holds"
+            f" {', '.join(sorted(models))}; name one of them"
+        )
+    return [_from_texts(row) for row in found] if spelled else found
+
+
+def _row(item: TableRow, names: Mapping[str, str], kept: Sequence[str], problems: list[str]) -> Row:
+    """A row of a table by the usual names, and what is kept under its own."""
+    row: Row = {role: _cell(item, name) for role, name in names.items() if role != "model"}
+    row |= {name: _cell(item, name) for name in kept}
+    said = str(row["finished"]).lower()
+    if said not in (*_TRUTH, "none", ""):
+        rule = "it must be true or false, or be left out; mend the row"
+        problems.append(f"{item.place}: finished is {shown(row['finished'])}; {rule}")
+    row["finished"] = _TRUTH.get(said)
+    # The prompt as it was sent, or whether it is that itself, as in the tables of a run.
+    row["sent"] = _TRUTH.get(str(row["sent"]).lower(), row["sent"]) or None
+    if row["sent"] is not True and not isinstance(row["sent"], str | None):
+        rule = "it must be a text, true, or be left out; mend the row"
+        problems.append(f"{item.place}: sent is {shown(row['sent'])}; {rule}")
+    row["prompt"], messages = prompt_of(item, names["prompt"], problems)
+    row["messages"] = list(messages)
+    row["answer"] = text(item, names["answer"], problems, blank=True)
+    return row
+
+
+def _cell(item: TableRow, column: str) -> Any:
+    """A value by the name that :func:`~openrlhf_rad.tables.column_names` gives it; None for none."""
+    value = cell(item, column)
+    return None if value is MISSING else value
+
+
+def _cost(item: TableRow, column: CostColumn, spelled: bool) -> Any:
+    """The cost in a row; what is no number is told by the reader of the scores."""
+    held = _cell(item, column.name)
+    number = finite(held, text=spelled)
+    return held if number is None else column.cost(number)
+
+
+def _from_texts(row: Row) -> Row:
+    """A row of CSV, where an empty cell is none and scores are spelled."""
+    plain = {name: None if value == "" and name != "answer" else value for name, value in row.items()}
+    return plain | ({"reward": _number(plain["reward"])} if "reward" in plain else {})
+
+
+def _number(value: Any) -> Any:
+    """The number that a cell spells; what is none is told by the reader of the scores."""
+    number = finite(value, text=True)
+    return value if number is None else number
+
+
+def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which answers were scored: scores of other answers are not taken for theirs."""
+    text = json.dumps([[row["prompt"], row["answer"]] for row in rows], ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.evaluation.scores import sha256
+from openrlhf_rad.evaluation.folder import sha256
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.judging.answers import Source
+from openrlhf_rad.judging.asking import Session, Verdicts
 from openrlhf_rad.judging.calls import Call
-from openrlhf_rad.judging.session import Session, Verdicts
 from openrlhf_rad.judging.tally import RESULTS, Tally, judge_pairs, tally
 
 SUMMARY, VERDICTS, PICTURE = "judge.json", "verdicts.jsonl", "judge"
@@ -74,8 +74,8 @@ def write(folder: Path, session: Session, verdicts: Verdicts, result: Result) ->
     write_atomically(written[0], lines)
     write_atomically(written[1], json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n")
     if result.tally is not None:
-        from openrlhf_rad.judging.picture import draw  # noqa: PLC0415 - matplotlib, only when there is a table
-        from openrlhf_rad.runs.plot_style import save, styled  # noqa: PLC0415
+        from openrlhf_rad.judging.display import draw  # noqa: PLC0415 - matplotlib, only when there is a table
+        from openrlhf_rad.style import save, styled  # noqa: PLC0415
 
         with styled():
             written += save(draw(result.tally, result.sides.red, result.sides.blue), folder / PICTURE)

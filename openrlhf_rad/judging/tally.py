@@ -17,8 +17,8 @@ import numpy as np
 
 from openrlhf_rad.judging.answers import Match
 from openrlhf_rad.judging.calls import Call
-from openrlhf_rad.judging.intervals import Share, share
 from openrlhf_rad.judging.verdict import Letter
+from openrlhf_rad.statistics.shares import Share, share
 
 Result = Literal["win", "tie", "lose"]
 RESULTS: tuple[Result, ...] = ("win", "tie", "lose")

@@ -1,16 +1,19 @@
-"""The canvas of the page's charts: small panels of one size, legible at 330 pixels, in the page's colours."""
+"""The charts of a page: small panels of one size, legible at 330 pixels, in the page's colours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS, Band, Curves
 from openrlhf_rad.report.svg import COLOURS, POINTER, TIP, inline_svg
+from openrlhf_rad.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,16 +21,13 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Limits = tuple[float, float]
-
 # A panel's size in pixels. Three stand side by side in a wide window; on a phone one shrinks to 330,
 # where its letters are still 10 pixels high.
 WIDTH, HEIGHT = 380.0, 236.0
 _FONT = 11.5
-
 REFERENCE: dict[str, Any] = {"color": COLOURS["reference"], "linestyle": (0, (1.2, 2)), "linewidth": 1.7}
 BEFORE: dict[str, Any] = {"color": COLOURS["before"], "linestyle": (0, (5, 2.2)), "linewidth": 1.9}
 AFTER: dict[str, Any] = {"color": COLOURS["after"], "linestyle": "-", "linewidth": 2.0}
-
 _RC: Any = {
     "font.size": _FONT,
     "axes.titlesize": _FONT,
@@ -124,3 +124,413 @@ def limits(parts: Sequence[ArrayLike], *, zero: bool = False, room: float = 0.06
     low, high = float(values.min()), float(values.max())
     pad = room * (high - low) or max(abs(high), 1.0) * room
     return low - pad, high + pad
+
+
+#: The curves of a run by what they show; `in training` while there are no held-out answers.
+SIDES = {"before": BEFORE, "after": AFTER, "in training": AFTER}
+_LEVEL = "share of answers that cost less"
+_COST = "cost ↑ more harmful"
+# Beyond this the picture of a spectrum is cut: CVaR 0.99 would flatten all else.
+_TALLEST = 100.0
+
+
+def draw_spectrum(risk: Spectrum, name: str) -> Chart:
+    """The weight of each percent of the answers, in multiples of the mean's."""
+    count = 100
+    weight_n = np.minimum(risk.weights(count), _TALLEST)
+    panel = Panel("weight, × that of the mean", "answers from the least to the most harmful")
+    edges = np.linspace(0, 1, count + 1)
+    panel.axes.stairs(weight_n, edges, fill=True, color=COLOURS["weight"])
+    panel.axes.stairs(weight_n, edges, color=COLOURS["ink"], linewidth=1.2)
+    panel.axes.axhline(1, **REFERENCE)
+    panel.axes.annotate("the mean", (0.01, 1), (0, 3), textcoords="offset points", color=COLOURS["muted"])
+    panel.axes.set_xlim(0, 1)
+    panel.axes.set_ylim(0, 1.12 * max(1.5, weight_n.max()))
+    _percent_axis(panel, (0, 1))
+    for low, weight in zip(edges[:-1:10], weight_n.reshape(-1, 10).mean(axis=1), strict=True):
+        panel.tip(low + 0.05, weight, f"{_percent(low)} to {_percent(low + 0.1)}: weight {number(weight)}")
+    tenth = number(100 * (1 - float(risk.cumulative(0.9))))
+    text = f"Weight of the answers by rank under {risk}; the most harmful tenth carries {tenth} % of it."
+    return panel.done(Heading(name, f"What counts: {risk}"), text)
+
+
+def draw_quantiles(
+    sides: Mapping[str, Band],
+    reference_n: Array | None,
+    risk: Spectrum,
+    heading: Heading,
+    *,
+    span: Limits,
+    costs: Limits,
+) -> Chart:
+    """Cost by quantile level with bands, over the levels of span; what the risk weighs is shaded.
+
+    Args:
+        sides: `before`, `after` or both. reference_n: quantiles of the reference at LEVELS.
+    """
+    panel = Panel(_COST, _LEVEL)
+    _shade(panel, risk, span)
+    shown = (span[0] <= LEVELS) & (span[1] >= LEVELS)
+    if reference_n is not None:
+        panel.axes.plot(LEVELS[shown], reference_n[shown], **REFERENCE)
+    for side, style in SIDES.items():
+        if side in sides:
+            _band(panel, sides[side], shown, style)
+    _frame(panel, span, costs)
+    for level in (level for level in NAMED_LEVELS if span[0] <= level <= span[1]):
+        place = int(np.searchsorted(LEVELS, level))
+        values = {side: band.value_n[place] for side, band in sides.items()}
+        text = ", ".join(f"{side} {number(value)}" for side, value in values.items())
+        panel.tip(LEVELS[place], list(values.values())[-1], f"{_percent(level)}: {text}")
+    text = f"Cost of the answers by quantile level: {', '.join(sides)}."
+    return panel.done(heading, text)
+
+
+def draw_difference(found: Curves, risk: Spectrum, heading: Heading, costs: Limits) -> Chart:
+    """After − before by quantile level; below 0 the policy has become less costly at that level."""
+    panel = Panel("after − before, cost", _LEVEL)
+    _shade(panel, risk, (0, 1))
+    panel.axes.axhline(0, color=COLOURS["ink"], linewidth=1)
+    _band(panel, found.difference, np.ones(len(LEVELS), dtype=bool), AFTER)
+    _frame(panel, (0, 1), costs)
+    for level in NAMED_LEVELS:
+        place = int(np.searchsorted(LEVELS, level))
+        value = found.difference.value_n[place]
+        panel.tip(LEVELS[place], value, f"{_percent(level)}: change {number(value)}")
+    lower, higher = (found.difference.value_n < 0).mean(), (found.difference.value_n > 0).mean()
+    text = f"The cost fell at {_percent(lower)} of the levels and rose at {_percent(higher)}."
+    return panel.done(heading, text)
+
+
+def draw_histogram(
+    costs: Mapping[str, Array], edges: Array, tallest: float, marks: Mapping[str, float], heading: Heading
+) -> Chart:
+    """Shares of answers by cost, before and after; a line at each side's risk (marks)."""
+    panel = Panel("answers, %", "cost → more harmful")
+    for side, style in SIDES.items():
+        if side not in costs:
+            continue
+        share_n = shares(costs[side], edges)
+        panel.axes.stairs(share_n, edges, fill=True, color=style["color"], alpha=0.12)
+        panel.axes.stairs(share_n, edges, **style)
+        panel.axes.axvline(marks[side], ymax=0.93, **{**style, "linewidth": 1.3})
+        panel.tip(marks[side], 0.93 * tallest, f"risk {side}: {number(marks[side])}")
+    panel.axes.set_ylim(0, 1.12 * tallest)
+    panel.axes.set_xlim(edges[0], edges[-1])
+    text = "Histogram of costs; risk " + ", ".join(f"{side} {number(value)}" for side, value in marks.items())
+    return panel.done(heading, text + ".")
+
+
+def draw_changes(
+    rows: Sequence[tuple[str, Mapping[str, Any]]],
+    unit: str,
+    span: Limits,
+    heading: Heading,
+    style: Any = AFTER,
+) -> Chart:
+    """Changes with their 95 % intervals, one line each; in colour where the interval excludes 0."""
+    panel = Panel("", unit, height=58 + 25.0 * len(rows))
+    panel.axes.grid(False)
+    panel.axes.grid(True, axis="x")
+    panel.axes.axvline(0, color=COLOURS["ink"], linewidth=1)
+    for place, (_, change) in enumerate(rows):
+        low, high, value = change["low"], change["high"], change["value"]
+        clear = low is not None and (low > 0 or high < 0)
+        colour = style["color"] if clear else COLOURS["reference"]
+        if low is not None:
+            panel.axes.plot([low, high], [place, place], color=colour, linewidth=2.6, solid_capstyle="round")
+        panel.axes.plot([value], [place], "o", color=colour, markersize=7)
+        panel.tip(
+            value, place, f"{number(value)}" + ("" if low is None else f" [{number(low)}, {number(high)}]")
+        )
+    panel.axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+    panel.axes.set_ylim(len(rows) - 0.4, -0.6)
+    panel.axes.set_xlim(span)
+    panel.axes.locator_params(axis="x", nbins=5)
+    panel.axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+    text = "; ".join(f"{label}: {number(change['value'])}" for label, change in rows)
+    return panel.done(heading, f"{text}.")
+
+
+def histogram_edges(cost_b: Array) -> Array:
+    """Common bin edges: Freedman and Diaconis's width, held to 12 to 30 bins."""
+    count = int(np.clip(len(np.histogram_bin_edges(cost_b, "fd")) - 1, 12, 30))
+    return np.histogram_bin_edges(cost_b, count)
+
+
+def shares(cost_b: Array, edges: Array) -> Array:
+    """Percent of the costs in each bin."""
+    found: Array = 100 * np.histogram(cost_b, edges)[0] / len(cost_b)
+    return found
+
+
+def _band(panel: Panel, band: Band, shown: Any, style: Mapping[str, Any]) -> None:
+    if band.low_n is not None and band.high_n is not None:
+        panel.axes.fill_between(
+            LEVELS[shown],
+            band.low_n[shown],
+            band.high_n[shown],
+            color=style["color"],
+            alpha=0.16,
+            linewidth=0,
+        )
+    panel.axes.plot(LEVELS[shown], band.value_n[shown], **style)
+
+
+def _shade(panel: Panel, risk: Spectrum, span: Limits) -> None:
+    """Shade levels by their weight, the heaviest of the span most; equal neighbours become one area."""
+    edges = np.linspace(*span, 41)
+    weight_n = np.diff(risk.cumulative(edges))
+    strength = np.round(weight_n / max(weight_n.max(), 1e-12), 2)
+    start = 0
+    for stop in range(1, len(strength) + 1):
+        if stop == len(strength) or strength[stop] != strength[start]:
+            if strength[start] > 0.01:
+                alpha = 0.45 * float(strength[start])
+                panel.axes.axvspan(
+                    edges[start], edges[stop], color=COLOURS["weight"], alpha=alpha, linewidth=0, zorder=0
+                )
+            start = stop
+
+
+def _frame(panel: Panel, span: Limits, costs: Limits) -> None:
+    panel.axes.set_xlim(span)
+    panel.axes.set_ylim(costs)
+    _percent_axis(panel, span)
+
+
+def _percent_axis(panel: Panel, span: Limits) -> None:
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - see Panel
+
+    panel.axes.set_xticks(np.linspace(*span, 5))
+    panel.axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * float(share))}\N{NO-BREAK SPACE}%"
+
+
+# The colours of the runs' page the other way round: here the model called blue is blue.
+RED: dict[str, Any] = {"color": COLOURS["after"], "linestyle": (0, (5, 2.2)), "linewidth": 1.9}
+BLUE: dict[str, Any] = {"color": COLOURS["before"], "linestyle": "-", "linewidth": 2.0}
+
+
+def draw_model_quantiles(red: Mapping[str, Any], blue: Mapping[str, Any], heading: Heading) -> Chart:
+    """Cost by quantile level of both models with their bands."""
+    panel = Panel("cost ↑ more harmful", "quantile level: share of answers that cost less")
+    for model, style in ((red, RED), (blue, BLUE)):
+        curve = model["quantiles"]
+        _model_band(panel, curve, _numbers(curve["cost"]), style)
+    _levels(panel)
+    ends = [number(model["quantiles"]["cost"][-1]) for model in (red, blue)]
+    text = f"Cost by quantile level; at the highest level shown red costs {ends[0]} and blue {ends[1]}."
+    return panel.done(heading, text)
+
+
+def draw_model_difference(curve: Mapping[str, Any], heading: Heading) -> Chart:
+    """Blue − red by quantile level with its band."""
+    panel = Panel("blue − red, cost", "quantile level")
+    panel.axes.axhline(0, color=COLOURS["ink"], linewidth=1)
+    value_n = _numbers(curve["value"])
+    _model_band(panel, curve, value_n, BLUE)
+    _levels(panel)
+    text = f"Blue costs less than red at {number(100 * float((value_n < 0).mean()))} % of the levels shown."
+    return panel.done(heading, text)
+
+
+def draw_improvements(rows: Sequence[tuple[str, Mapping[str, Any]]], heading: Heading) -> Chart:
+    """Improvements with their intervals around 0."""
+    ends = [row[key] for _, row in rows for key in ("value", "low", "high") if row[key] is not None]
+    return draw_changes(rows, "improvement, cost", limits([ends], zero=True), heading, BLUE)
+
+
+def draw_wins(cells: Sequence[Mapping[str, Any]], heading: Heading) -> Chart:
+    """Bars of the share of prompts that blue wins, a cell of safety outcomes each, with their counts."""
+    panel = Panel("", "blue's reward higher, % of prompts", height=58 + 30.0 * len(cells))
+    panel.axes.grid(False)
+    for place, cell in enumerate(cells):
+        rate = None if cell["rate"] is None else 100 * cell["rate"]
+        panel.axes.barh(place, 100, 0.62, color=COLOURS["line"], alpha=0.6)
+        panel.axes.barh(place, rate or 0, 0.62, color=COLOURS["before"])
+        words = "none" if rate is None else f"{rate:.0f} %"
+        panel.axes.annotate(f"{words}, n = {cell['count']}", (102, place), va="center", annotation_clip=False)
+        panel.tip(50, place, f"{cell['cell']}: {cell['wins']} wins, {cell['ties']} ties of {cell['count']}")
+    panel.axes.axvline(50, color=COLOURS["ink"], linewidth=1)
+    panel.axes.set_yticks(range(len(cells)), [cell["cell"].replace(",", ", ") for cell in cells])
+    panel.axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+    panel.axes.set_xlim(0, 100)
+    panel.axes.set_xticks([0, 50, 100])
+    panel.axes.set_ylim(len(cells) - 0.5, -0.5)
+    text = "; ".join(f"{cell['cell']}: {cell['wins']} of {cell['count']}" for cell in cells)
+    return panel.done(
+        heading, f"Prompts on which blue's reward is higher, by who is safe (red, blue): {text}."
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _model_band(panel: Panel, curve: Mapping[str, Any], value_n: Array, style: Mapping[str, Any]) -> None:
+    level_n, low_n, high_n = (_numbers(curve[key]) for key in ("level", "low", "high"))
+    panel.axes.fill_between(level_n, low_n, high_n, color=style["color"], alpha=0.15, linewidth=0)
+    panel.axes.plot(level_n, value_n, **style)
+    for place in range(0, len(level_n), max(1, len(level_n) // 10)):
+        panel.tip(level_n[place], value_n[place], f"level {number(level_n[place])}: {number(value_n[place])}")
+
+
+def _levels(panel: Panel) -> None:
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - see Panel
+
+    panel.axes.set_xlim(0, 1)
+    panel.axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+Metrics = Sequence[Mapping[str, Any]]
+# Beyond this many steps a point is the mean of several; a panel is no wider in pixels.
+_POINTS = 380
+_MARKED = 40
+_TIPS = 30
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column of metrics.jsonl as a chart.
+
+    Attributes:
+        column, level: what is drawn, and what it is held against, if anything.
+        missed: the column that is positive in a step that missed the constraint; marked with a cross.
+        zero: whether the axis must show 0.
+    """
+
+    column: str
+    title: str
+    unit: str
+    note: str
+    level: str | None = None
+    missed: str | None = None
+    zero: bool = False
+
+    def of(self, constraint: str) -> Quantity:
+        """The same of one of several constraints, whose columns begin with its name."""
+        level, missed = (name and f"{constraint}/{name}" for name in (self.level, self.missed))
+        title, name = f"{self.title}: {constraint}", f"{constraint}/{self.column}"
+        return replace(self, column=name, title=title, level=level, missed=missed)
+
+
+QUANTITIES = (
+    Quantity(
+        "constraint_value",
+        "Constraint",
+        "constrained quantity, cost",
+        "Dotted: the level that it is held to. A cross marks a step that missed it.",
+        "constraint_level",
+        "violation",
+        zero=True,
+    ),
+    Quantity(
+        "lambda",
+        "Price λ",
+        "λ, per spread",
+        "Rises after a step that missed the constraint, else falls.",
+        zero=True,
+    ),
+    Quantity("risk", "Risk", "risk of the batch, cost", "Dotted: the reference's risk.", "reference_risk"),
+    Quantity("reward_mean", "Reward", "mean reward of the batch", "Before KL and cost."),
+    Quantity(
+        "kl", "Distance from the reference", "KL, nats a token", "How far the policy has moved.", zero=True
+    ),
+    Quantity(
+        "response_length", "Length", "tokens an answer", "Answers that shrink may be dodging.", zero=True
+    ),
+)
+_OF_A_CONSTRAINT = {"constraint_value", "lambda", "risk"}
+
+
+def column(metrics: Metrics, name: str) -> Array:
+    """A column as numbers, shape (steps,); NaN where there is none."""
+    return np.array([np.nan if row.get(name) is None else row[name] for row in metrics], dtype=np.float64)
+
+
+def present(runs: Sequence[Metrics]) -> list[Quantity]:
+    """The quantities of which some run has a value; of several constraints those of each."""
+    names = dict.fromkeys(
+        key.removesuffix("/lambda")
+        for metrics in runs
+        for row in metrics
+        for key in row
+        if key.endswith("/lambda")
+    )
+    items = [
+        each
+        for item in QUANTITIES
+        for each in (
+            [item.of(name) for name in names] if names and item.column in _OF_A_CONSTRAINT else [item]
+        )
+    ]
+    return [
+        item for item in items if any(np.isfinite(column(metrics, item.column)).any() for metrics in runs)
+    ]
+
+
+def common_limits(runs: Sequence[Metrics], item: Quantity) -> tuple[Limits, Limits]:
+    """Limits of the step axis and of the value axis that fit every run."""
+    names = [item.column] + ([item.level] if item.level else [])
+    parts = [column(metrics, name) for metrics in runs for name in names]
+    step = [column(metrics, "step") for metrics in runs]
+    low, high = limits(parts, zero=item.zero)
+    floor = 0.0 if item.zero and min(float(np.nanmin(part, initial=0.0)) for part in parts) >= 0 else low
+    return limits(step, room=0.03), (floor, high)
+
+
+def draw_steps(metrics: Metrics, item: Quantity, spans: tuple[Limits, Limits], heading: Heading) -> Chart:
+    """One quantity of one run over its steps."""
+    panel = Panel(item.unit, "training step")
+    value_n, step_n = column(metrics, item.column), column(metrics, "step")
+    missed = column(metrics, item.missed) > 0 if item.missed else np.zeros(len(metrics), dtype=bool)
+    if item.level:
+        panel.axes.plot(step_n, column(metrics, item.level), **REFERENCE)
+    thin = _thinned(step_n, value_n)
+    dots: dict[str, Any] = {"marker": "o", "markersize": 4} if len(step_n) <= _MARKED else {}
+    panel.axes.plot(*thin, **AFTER, **dots)
+    if len(step_n) <= _POINTS:
+        cross: dict[str, Any] = {"color": COLOURS["ink"], "markersize": 8, "markeredgewidth": 2, "zorder": 5}
+        panel.axes.plot(step_n[missed], value_n[missed], "x", **cross)
+    panel.axes.set_xlim(spans[0])
+    panel.axes.set_ylim(spans[1])
+    panel.axes.locator_params(axis="x", integer=True)
+    known = np.flatnonzero(np.isfinite(value_n))
+    for place in known[:: max(1, -(-len(known) // _TIPS))]:
+        panel.tip(step_n[place], value_n[place], f"step {step_n[place]:.0f}: {number(value_n[place])}")
+    ends = (
+        f"{number(value_n[known[0]])} at first, {number(value_n[known[-1]])} at last"
+        if known.size
+        else "no value"
+    )
+    text = f"{item.title} over {len(metrics)} training steps: {ends}."
+    if item.missed:
+        text += f" Missed in {int(missed.sum())} of them."
+    return panel.done(heading, text)
+
+
+def note(item: Quantity, runs: Sequence[Metrics]) -> str:
+    """How to read the charts of a quantity."""
+    width = max(_width(column(metrics, "step")) for metrics in runs)
+    return item.note + (f" A point is the mean of up to {width} steps." if width > 1 else "")
+
+
+def _width(step_n: Array) -> int:
+    return max(1, -(-len(step_n) // _POINTS))
+
+
+def _thinned(step_n: Array, value_n: Array) -> tuple[Array, Array]:
+    """Means over equal groups of steps, so that a long run is legible; a group without values is a gap."""
+    width = _width(step_n)
+    if width == 1:
+        return step_n, value_n
+    starts = np.arange(0, len(step_n), width)
+    known = np.isfinite(value_n)
+    count = np.add.reduceat(known.astype(float), starts)
+    total = np.add.reduceat(np.where(known, value_n, 0.0), starts)
+    middle = np.add.reduceat(step_n, starts) / np.add.reduceat(np.ones_like(step_n), starts)
+    return middle, np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)

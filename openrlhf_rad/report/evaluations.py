@@ -10,15 +10,15 @@ from typing import Any
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.evaluation.folder import EVAL, SCHEMA
 from openrlhf_rad.evaluation.sign import read_from
-from openrlhf_rad.report import evaluation_charts as draw
-from openrlhf_rad.report import evaluation_tables as tables
+from openrlhf_rad.report import charts as draw
+from openrlhf_rad.report import tables
 from openrlhf_rad.report.charts import Chart, Heading
-from openrlhf_rad.report.evaluation_verdict import BADGES, verdict
+from openrlhf_rad.report.explain import BADGES, verdict
 from openrlhf_rad.report.samples import clean
 from openrlhf_rad.report.tables import Values
 from openrlhf_rad.runs.records import parse_line
-from openrlhf_rad.runs.summary import number
 from openrlhf_rad.secrets import redact, redact_command
+from openrlhf_rad.words import number
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,12 @@ def _charts(
         (
             "Cost by quantile",
             "Dashed: red. Solid: blue. Bands hold for all levels at once.",
-            draw.draw_quantiles(red, blue, Heading(f"{stem}-quantiles", title)),
+            draw.draw_model_quantiles(red, blue, Heading(f"{stem}-quantiles", title)),
         ),
         (
             "Difference",
             "Blue − red, level by level: below the line blue costs less. The band holds for all at once.",
-            draw.draw_difference(pair["quantile_difference"], Heading(f"{stem}-difference", title)),
+            draw.draw_model_difference(pair["quantile_difference"], Heading(f"{stem}-difference", title)),
         ),
         (
             "Improvement of blue over red",
@@ -165,7 +165,9 @@ def _constraint_charts(
         if bound["prompts"]:
             heading = Heading(f"{stem}-quantiles-{place}", f"{bound['name']}: {bound['risk']}")
             note = f"{bound['risk']}, {bound['prompts']} prompts. Dashed: red. Solid: blue."
-            found.append((f"Cost by quantile: {bound['name']}", note, draw.draw_quantiles(*sides, heading)))
+            found.append(
+                (f"Cost by quantile: {bound['name']}", note, draw.draw_model_quantiles(*sides, heading))
+            )
     return found
 
 

@@ -14,13 +14,12 @@ from openrlhf_rad.evaluation.folder import EVAL
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report import explain, samples, sections, tables
-from openrlhf_rad.report.charts import styled
-from openrlhf_rad.report.cost_charts import draw_spectrum
+from openrlhf_rad.report.charts import draw_spectrum, styled
 from openrlhf_rad.report.evaluations import Evaluation, content, read_evaluation
 from openrlhf_rad.report.sources import RunRecord, labels, read_runs
 from openrlhf_rad.runs.folder import PAGE
-from openrlhf_rad.runs.summary import versions
 from openrlhf_rad.secrets import redact, redact_command
+from openrlhf_rad.words import versions
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _BADGES = {

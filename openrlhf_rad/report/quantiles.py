@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.evaluation.interval import MINIMUM_PROMPTS
 from openrlhf_rad.runs.bootstrap import Sampling
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.statistics import paired_order
+from openrlhf_rad.runs.summary import paired_order
+from openrlhf_rad.statistics.inference import MINIMUM_PROMPTS
 
 Array = NDArray[np.float64]
 

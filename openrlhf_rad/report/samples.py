@@ -11,8 +11,8 @@ import numpy as np
 
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.statistics import paired_order
-from openrlhf_rad.runs.summary import number
+from openrlhf_rad.runs.summary import paired_order
+from openrlhf_rad.words import number
 
 #: Characters of a text that are shown.
 LONGEST = 1500

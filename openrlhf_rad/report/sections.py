@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.report import cost_charts, step_charts
+from openrlhf_rad.report import charts
 from openrlhf_rad.report.charts import Array, Chart, Heading, Limits, limits
 from openrlhf_rad.report.quantiles import Band, Curves, curves, quantiles
 from openrlhf_rad.report.sources import RunRecord
@@ -94,9 +94,7 @@ def cost_rows(found: Sequence[Costs]) -> list[Row]:
     def quantile(span: Limits, costs: Limits, stem: str) -> Callable[[Costs, int], Chart]:
         def draw(item: Costs, place: int) -> Chart:
             risk, heading = item.record.profile.risk, Heading(f"{stem}-{place}", item.record.label)
-            return cost_charts.draw_quantiles(
-                item.bands, item.reference_n, risk, heading, span=span, costs=costs
-            )
+            return charts.draw_quantiles(item.bands, item.reference_n, risk, heading, span=span, costs=costs)
 
         return draw
 
@@ -117,8 +115,8 @@ def change_rows(records: Sequence[RunRecord]) -> list[Row]:
         ends = [end for _, found in table for change in found.values() for end in _ends(change)]
         if not ends:
             continue
-        charts = _change_charts(table, names, unit, limits([ends], zero=True))
-        rows.append(Row(f"Change of the {unit}", _INTERVALS.format(better), tuple(charts)))
+        drawn = _change_charts(table, names, unit, limits([ends], zero=True))
+        rows.append(Row(f"Change of the {unit}", _INTERVALS.format(better), tuple(drawn)))
     return rows
 
 
@@ -126,19 +124,19 @@ def step_rows(records: Sequence[RunRecord]) -> list[Row]:
     """A row for each quantity of the training that some run has recorded."""
     trained = [(place, record) for place, record in enumerate(records) if record.metrics]
     rows = []
-    for index, item in enumerate(step_charts.present([record.metrics for _, record in trained])):
-        spans = step_charts.common_limits([record.metrics for _, record in trained], item)
-        charts = [
+    for index, item in enumerate(charts.present([record.metrics for _, record in trained])):
+        spans = charts.common_limits([record.metrics for _, record in trained], item)
+        drawn = [
             (
                 record.label,
-                step_charts.draw_steps(
+                charts.draw_steps(
                     record.metrics, item, spans, Heading(f"steps-{index}-{place}", record.label)
                 ),
             )
             for place, record in trained
         ]
         rows.append(
-            Row(item.title, step_charts.note(item, [record.metrics for _, record in trained]), tuple(charts))
+            Row(item.title, charts.note(item, [record.metrics for _, record in trained]), tuple(drawn))
         )
     return rows
 
@@ -152,29 +150,25 @@ def _differences(found: Sequence[Costs]) -> list[Row]:
     if not paired:
         return []
     span = limits([part for _, pair in paired for part in pair.difference.parts], zero=True)
-    charts = [
+    drawn = [
         (
             item.record.label,
-            cost_charts.draw_difference(
+            charts.draw_difference(
                 pair, item.record.profile.risk, Heading(f"difference-{place}", item.record.label), span
             ),
         )
         for place, (item, pair) in enumerate(paired)
     ]
-    return [Row("Difference", _DIFFERENCE, tuple(charts))]
+    return [Row("Difference", _DIFFERENCE, tuple(drawn))]
 
 
 def _histograms(found: Sequence[Costs]) -> Row:
-    edges = cost_charts.histogram_edges(
-        np.concatenate([cost for item in found for cost in item.cost.values()])
-    )
-    tallest = max(
-        float(cost_charts.shares(cost, edges).max()) for item in found for cost in item.cost.values()
-    )
+    edges = charts.histogram_edges(np.concatenate([cost for item in found for cost in item.cost.values()]))
+    tallest = max(float(charts.shares(cost, edges).max()) for item in found for cost in item.cost.values())
 
     def draw(item: Costs, place: int) -> Chart:
         risks = {side: item.record.profile.risk.risk(cost) for side, cost in item.cost.items()}
-        return cost_charts.draw_histogram(
+        return charts.draw_histogram(
             item.cost, edges, tallest, risks, Heading(f"histogram-{place}", item.record.label)
         )
 
@@ -199,15 +193,15 @@ def _change_charts(
     if len(table) == 1:
         label, found = table[0]
         lines = [(names[key], found[key]) for key in names if key in found]
-        return [(label, cost_charts.draw_changes(lines, below, span, Heading(f"change-{unit}", below)))]
-    charts = []
+        return [(label, charts.draw_changes(lines, below, span, Heading(f"change-{unit}", below)))]
+    drawn = []
     for key, name in names.items():
         lines = [(label, found[key]) for label, found in table if key in found]
         if lines:
-            charts.append(
+            drawn.append(
                 (
                     name,
-                    cost_charts.draw_changes(lines, below, span, Heading(f"change-{key}", f"Change: {name}")),
+                    charts.draw_changes(lines, below, span, Heading(f"change-{key}", f"Change: {name}")),
                 )
             )
-    return charts
+    return drawn

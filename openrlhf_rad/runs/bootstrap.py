@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.evaluation.interval import MINIMUM_PROMPTS, Estimate
 from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.statistics.inference import MINIMUM_PROMPTS, Estimate
 
 Array = NDArray[np.float64]
 

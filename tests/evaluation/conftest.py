@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openrlhf_rad.evaluation.panel import Panel
+from openrlhf_rad.statistics.answers import Panel
 
 
 @pytest.fixture(scope="session")

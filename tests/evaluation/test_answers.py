@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.evaluation.answers import read_answers
+from openrlhf_rad.evaluation.answers import pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.panel import pair
 from openrlhf_rad.tables import batches, pick
 
 FORMATS = ["jsonl", "csv", "parquet"]

@@ -8,17 +8,15 @@ import pytest
 from openrlhf_rad.cli import gate_run
 
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.evaluation.answers import read_answers
+from openrlhf_rad.evaluation.answers import pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns, CostColumn
 from openrlhf_rad.evaluation.compare import Settings
-from openrlhf_rad.evaluation.costs import CostOf, costs_of
-from openrlhf_rad.evaluation.panel import pair
-from openrlhf_rad.evaluation.pictures import draw
-from openrlhf_rad.evaluation.plan import Plan
+from openrlhf_rad.evaluation.constraints import CostOf, costs_of
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Rating, parse_sources
-from openrlhf_rad.evaluation.tables import print_evaluation
+from openrlhf_rad.evaluation.sources import Plan, Rating, parse_sources
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.report.pictures import draw
+from openrlhf_rad.report.terminal import print_evaluation
 
 PROFILE = """
 name: hospital

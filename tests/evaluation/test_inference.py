@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from openrlhf_rad.evaluation.bands import difference, quantile_curve
-from openrlhf_rad.evaluation.influence import (
+from openrlhf_rad.method.spectrum import make_piecewise, make_spectrum
+from openrlhf_rad.runs.bootstrap import Draws
+from openrlhf_rad.statistics.curves import at_rank, difference, process, quantile_curve, quantile_levels
+from openrlhf_rad.statistics.inference import (
+    Reliance,
     average,
     fall,
+    hill,
+    infer,
     influences,
     prompts_needed,
     ratio,
@@ -15,10 +20,7 @@ from openrlhf_rad.evaluation.influence import (
     risk,
     risk_influence,
 )
-from openrlhf_rad.evaluation.interval import Reliance, hill, infer, share_estimate
-from openrlhf_rad.evaluation.process import at_rank, process, quantile_levels
-from openrlhf_rad.method.spectrum import make_piecewise, make_spectrum
-from openrlhf_rad.runs.bootstrap import Draws
+from openrlhf_rad.statistics.shares import share_estimate
 
 CVAR = make_spectrum("cvar", alpha=0.9)
 WANG = make_spectrum("wang", eta=0.75)

@@ -8,10 +8,10 @@ import pytest
 from openrlhf_rad.cli.rad import app
 from typer.testing import CliRunner
 
-from openrlhf_rad.evaluation import scores
+from openrlhf_rad.evaluation import folder as scores
 from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.scores import sha256
+from openrlhf_rad.evaluation.folder import sha256
 
 PASS, FAIL, CANNOT_SAY, USAGE = 0, 1, 2, 64
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.evaluation import compare
-from openrlhf_rad.evaluation.gate import Gate, overall, sentence
-from openrlhf_rad.evaluation.paper import dominance, reward_wins, safety
-from openrlhf_rad.evaluation.rules import Outcome, weighed
+from openrlhf_rad.evaluation.compare import dominance, reward_wins, safety
+from openrlhf_rad.evaluation.gate import Gate, Outcome, overall, sentence, weighed
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.method.transport import dominance_gap
 

@@ -12,13 +12,12 @@ from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
 from openrlhf_rad.evaluation.folder import judged, read
-from openrlhf_rad.evaluation.pictures import draw
-from openrlhf_rad.evaluation.plan import Plan
-from openrlhf_rad.evaluation.prepare import _read, prepare
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Rating, Source, parse_rating, parse_sources
-from openrlhf_rad.evaluation.tables import print_evaluation
+from openrlhf_rad.evaluation.sources import Plan, Rating, Source, parse_rating, parse_sources
+from openrlhf_rad.evaluation.work import _read, prepare
 from openrlhf_rad.profile import load_profile
+from openrlhf_rad.report.pictures import draw
+from openrlhf_rad.report.terminal import print_evaluation
 
 COST = """
 from pathlib import Path

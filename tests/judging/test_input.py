@@ -15,10 +15,8 @@ import pytest
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.judging.answers import Match, Source, pair
-from openrlhf_rad.judging.cache import Cache, Reply
-from openrlhf_rad.judging.calls import Judge, plan
-from openrlhf_rad.judging.endpoint import check_address, key_of
-from openrlhf_rad.judging.prompt import JudgingPrompt, load_judging_prompt
+from openrlhf_rad.judging.calls import Judge, JudgingPrompt, load_judging_prompt, plan
+from openrlhf_rad.judging.endpoint import Cache, Reply, check_address, key_of
 
 ROOT = Path(__file__).parents[2]
 

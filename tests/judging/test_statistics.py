@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from openrlhf_rad.judging.answers import Match
-from openrlhf_rad.judging.intervals import share
 from openrlhf_rad.judging.tally import Judged, judge_pairs, tally
+from openrlhf_rad.statistics.shares import share
 
 
 @settings(deadline=None)

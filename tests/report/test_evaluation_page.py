@@ -8,7 +8,7 @@ import pytest
 
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.report import write_report
-from openrlhf_rad.runs.summary import number
+from openrlhf_rad.words import number
 
 EVIL = "</details><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 

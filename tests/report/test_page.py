@@ -14,7 +14,7 @@ from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report import write_report
 from openrlhf_rad.runs import RunFolder
-from openrlhf_rad.runs.summary import number
+from openrlhf_rad.words import number
 
 PLAIN = ["lorem ipsum"] * 8
 

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from openrlhf_rad.method.measures import MEASURES
 from openrlhf_rad.method.spectrum import make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.report.charts import limits, styled
-from openrlhf_rad.report.cost_charts import draw_spectrum
+from openrlhf_rad.report.charts import draw_spectrum, limits, styled
 from openrlhf_rad.report.explain import explain_constraint, explain_price, explain_risk
 from openrlhf_rad.report.quantiles import LEVELS, curves, quantiles
 from openrlhf_rad.report.samples import LONGEST, clean

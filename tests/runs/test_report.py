@@ -15,12 +15,12 @@ from rich.console import Console
 from openrlhf_rad.errors import ConfigError, CostError, EnvironmentProblem
 from openrlhf_rad.method.transport import dominance_gap
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.report.pictures import plot_run
+from openrlhf_rad.report.terminal import LEVELS, print_report, quantile_sketch, sparkline
 from openrlhf_rad.runs import RunFolder
 from openrlhf_rad.runs.folder import Reference
-from openrlhf_rad.runs.plots import plot_run
-from openrlhf_rad.runs.sketch import LEVELS, quantile_sketch, sparkline
-from openrlhf_rad.runs.summary import number, summarise
-from openrlhf_rad.runs.table import print_report
+from openrlhf_rad.runs.summary import summarise
+from openrlhf_rad.words import number
 
 PROFILE = RiskProfile.from_text("medical: wang η=0.75")
 

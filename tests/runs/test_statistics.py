@@ -10,14 +10,20 @@ from scipy.stats import norm
 
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.evaluation.compare import Settings, improvement, pair_costs
-from openrlhf_rad.evaluation.interval import Estimate
-from openrlhf_rad.evaluation.panel import layout
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.runs.controls import controls, warnings
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.statistics import Comparison, compare, compare_constraints, quantile_row
-from openrlhf_rad.runs.summary import verdict
+from openrlhf_rad.runs.summary import (
+    Comparison,
+    compare,
+    compare_constraints,
+    controls,
+    quantile_row,
+    verdict,
+    warnings,
+)
+from openrlhf_rad.statistics.answers import layout
+from openrlhf_rad.statistics.inference import Estimate
 
 CVAR = make_spectrum("cvar", alpha=0.9)
 

@@ -1,16 +1,24 @@
-"""A judging on a terminal: the sentence first, then the table, then what must be known beside it."""
+"""A judging on a terminal, sentence first, then the table and what must be known beside it; and as bars."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from openrlhf_rad.judging.intervals import Share
 from openrlhf_rad.judging.results import Result
 from openrlhf_rad.judging.tally import RESULTS, Tally
+from openrlhf_rad.judging.tally import Result as Kind
+from openrlhf_rad.statistics.shares import Share
+from openrlhf_rad.style import AFTER, BEFORE, new_figure
+from openrlhf_rad.words import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _CHARACTERS = 240
 
@@ -114,7 +122,7 @@ def examples(malformed: dict[str, Any]) -> list[Text]:
     reasons = "; ".join(f"{reason}: {count}" for reason, count in malformed["reasons"].items())
     lines = [Text(f"Malformed: {malformed['count']} of {malformed['calls']} calls ({reasons})")]
     for example in malformed["examples"]:
-        reply = "no reply" if example["reply"] is None else f"» {_clip(example['reply'])}"
+        reply = "no reply" if example["reply"] is None else f"» {one_line(example['reply'], _CHARACTERS)}"
         lines.append(Text(f"  {reply}", style="dim"))
     return lines
 
@@ -133,7 +141,54 @@ def _percent(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.1f} %"
 
 
-def _clip(content: str) -> str:
-    """One line, shortened, without the control characters that could steer a terminal."""
-    plain = " ".join("".join(char if char.isprintable() else " " for char in content).split()) or "(empty)"
-    return plain if len(plain) <= _CHARACTERS else f"{plain[: _CHARACTERS - 1]}…"
+_COLOURS: dict[Kind, str] = {"win": BEFORE["color"], "tie": "#d0d0d0", "lose": AFTER["color"]}
+_TEXT: dict[Kind, str] = {"win": "white", "tie": "black", "lose": "black"}
+#: Narrower parts have no room for their number.
+_ROOM = 6.0
+
+
+def draw(counted: Tally, red: str, blue: str) -> Figure:
+    """Stacked bars; on the bar of all seeds, the 95 % intervals of wins and of losses."""
+    rows: dict[str, Mapping[Kind, float | None]] = {}
+    if len(counted.seeds) > 1:
+        rows = {f"seed {seed.seed}": {name: seed.share(name) for name in RESULTS} for seed in counted.seeds}
+    rows["all"] = {name: counted.share[name].value for name in RESULTS}
+    figure = new_figure(7.2, 1.7 + 0.42 * len(rows))
+    axes = figure.subplots()
+    for place, shares in enumerate(rows.values()):
+        _bar(axes, place, {name: 100 * (shares[name] or 0.0) for name in RESULTS})
+    _intervals(axes, len(rows) - 1, counted)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("pairs of answers, %; lines: 95 % intervals of wins and of losses")
+    axes.grid(visible=False, axis="y")
+    axes.set_title(f"harmlessness of {blue} (blue) against {red} (red), as judged")
+    handles = [axes.patches[index] for index in range(len(RESULTS))]
+    labels = ["blue less harmful", "tie", "red less harmful"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _bar(axes: Axes, place: int, shares: Mapping[Kind, float]) -> None:
+    left = 0.0
+    for name in RESULTS:
+        axes.barh(place, shares[name], left=left, height=0.62, color=_COLOURS[name])
+        if shares[name] >= _ROOM:
+            # Above the line of the interval, which runs through the middle of the bar.
+            axes.text(
+                left + 1.0, place - 0.12, f"{shares[name]:.1f}", color=_TEXT[name], fontsize=9, va="center"
+            )
+        left += shares[name]
+
+
+def _intervals(axes: Axes, place: int, counted: Tally) -> None:
+    """Whiskers at the ends of win and lose; those of lose are measured from the right."""
+    for name, offset in (("win", 0.14), ("lose", 0.22)):
+        held = counted.share[name]  # type: ignore[index]
+        if held.low is None or held.high is None:
+            continue
+        ends = [100 * held.low, 100 * held.high]
+        if name == "lose":
+            ends = [100 - end for end in ends]
+        axes.plot(ends, [place + offset] * 2, color="black", linewidth=1.4, marker="|", markersize=7)

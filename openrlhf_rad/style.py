@@ -1,4 +1,4 @@
-"""The look of the plots: colours that colour-blind readers and grey printers tell apart, and saving."""
+"""The look of all pictures: a palette that colour-blind readers and grey printers tell apart, and saving."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ REFERENCE: dict[str, Any] = {"color": "#555555", "linestyle": ":", "linewidth": 
 BEFORE: dict[str, Any] = {"color": "#0072B2", "linestyle": "--", "linewidth": 1.8}
 AFTER: dict[str, Any] = {"color": "#D55E00", "linestyle": "-", "linewidth": 1.8}
 WEIGHT = "#F0E442"
-
 _RC: Any = {
     "font.size": 10,
     "axes.titlesize": 11,

@@ -1,0 +1,365 @@
+"""The pictures of runs and evaluations, as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.evaluation.folder import PLOTS
+from openrlhf_rad.files import explained
+from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
+from openrlhf_rad.profile import Constraint, RiskProfile
+from openrlhf_rad.profile.several import ONLY
+from openrlhf_rad.runs.bootstrap import Sampling
+from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, RunFolder
+from openrlhf_rad.runs.records import Answer
+from openrlhf_rad.style import AFTER, BEFORE, WEIGHT, new_figure, save, styled
+from openrlhf_rad.style import REFERENCE as REFERENCE_STYLE
+from openrlhf_rad.words import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+_COST = "cost (own unit; higher is more harmful)"
+_LEVELS = (np.arange(400) + 0.5) / 400
+_CVAR = make_spectrum("cvar", alpha=0.9)
+
+
+def plot_run(folder: RunFolder) -> list[Path]:
+    """Draw what the files of a run allow, into plots/, each as PNG and SVG; returns the paths.
+
+    Raises:
+        ConfigError: the run has neither steps nor held-out answers. RadError: a broken file.
+    """
+    profile, metrics = folder.read_profile(), folder.read_metrics()
+    answered = all((folder.path / name).exists() for name in HELD_OUT.values())
+    if not metrics and not answered:
+        raise ConfigError(f"{folder.path}: it has neither steps nor held-out answers to draw; train first")
+    with explained(folder.plots, "the run's records are intact"):
+        folder.plots.mkdir(exist_ok=True)
+    written: list[Path] = []
+    with styled():
+        if metrics:
+            for place, one in enumerate(profile.constraints):
+                name = f"training-{one.name}" if place else "training"
+                figure = draw_training(_columns_of(metrics, one.name if place else None), profile.name, one)
+                written += save(figure, folder.plots / name)
+        if answered:
+            before, after = folder.read_answers("before"), folder.read_answers("after")
+            reference = folder.read_reference().cost_r if (folder.path / REFERENCE).exists() else None
+            written += save(draw_run_quantiles(before, after, reference, profile), folder.plots / "quantiles")
+            written += save(draw_costs(before, after, profile), folder.plots / "costs")
+    return written
+
+
+def draw_run_quantiles(
+    before: Sequence[Answer], after: Sequence[Answer], reference_r: ArrayLike | None, profile: RiskProfile
+) -> Figure:
+    """Quantile curves with 95 % bands, whole and upper fifth; what the risk weighs is shaded."""
+    figure = new_figure(8.0, 3.9)
+    whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
+    for axes, low in ((whole, 0.0), (tail, 0.8)):
+        shown = low <= _LEVELS
+        _shade(axes, profile.risk, low)
+        if reference_r is not None:
+            cost_n = np.quantile(np.asarray(reference_r, dtype=np.float64), _LEVELS, method="inverted_cdf")
+            axes.plot(_LEVELS[shown], cost_n[shown], label="reference, training prompts", **REFERENCE_STYLE)
+        for rows, style, label in ((before, BEFORE, "before training"), (after, AFTER, "after training")):
+            value_n, low_n, high_n = _quantile_band(rows)
+            axes.fill_between(
+                _LEVELS[shown], low_n[shown], high_n[shown], color=style["color"], alpha=0.16, linewidth=0
+            )
+            axes.plot(_LEVELS[shown], value_n[shown], label=label, **style)
+        axes.set_xlim(low, 1.0)
+        axes.set_xlabel("share of answers that cost less")
+    whole.set_ylabel(_COST)
+    whole.set_title(f"{profile.name}: cost by quantile, held out")
+    tail.set_title("the upper fifth")
+    whole.legend(loc="upper left")
+    return figure
+
+
+def draw_costs(before: Sequence[Answer], after: Sequence[Answer], profile: RiskProfile) -> Figure:
+    """Histograms of the costs with a line at each CVaR 0.90."""
+    figure = new_figure(6.4, 3.9)
+    axes = figure.subplots()
+    costs = [np.array([row["cost"] for row in rows]) for rows in (before, after)]
+    edges = _edges(np.concatenate(costs))
+    for cost_b, style, label in ((costs[0], BEFORE, "before"), (costs[1], AFTER, "after")):
+        share = np.full(cost_b.size, 100 / cost_b.size)
+        tail = _CVAR.risk(cost_b)
+        text = f"{label} training; line: CVaR 0.90 = {number(tail)}"
+        axes.hist(cost_b, edges, weights=share, histtype="stepfilled", color=style["color"], alpha=0.22)
+        axes.hist(cost_b, edges, weights=share, histtype="step", label=text, **style)
+        axes.axvline(tail, ymax=0.74, **{**style, "linewidth": 1.4})
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.3)
+    axes.set_xlabel(_COST)
+    axes.set_ylabel("answers in the bin, %")
+    axes.set_title(f"{profile.name}: costs of held-out answers")
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _columns_of(metrics: Sequence[Mapping[str, Any]], constraint: str | None) -> list[dict[str, Any]]:
+    """The metrics of one of several constraints under plain names; None: the first, which has them so."""
+    if constraint is None:
+        return [dict(row) for row in metrics]
+    prefix = f"{constraint}/"
+    return [
+        {"step": row["step"]}
+        | {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+        for row in metrics
+    ]
+
+
+def draw_training(metrics: Sequence[Mapping[str, Any]], name: str, part: Constraint) -> Figure:
+    """λ, the constraint against its level, and the risk against the reference's, by step."""
+    figure = new_figure(6.4, 6.2)
+    price, constraint, risk = figure.subplots(3, 1, sharex=True)
+    step_n = _column(metrics, "step")
+    marker = {"marker": "o", "markersize": 3.5} if len(metrics) <= 60 else {}
+    price.plot(step_n, _column(metrics, "lambda"), **AFTER, **marker)
+    price.set_ylim(0, 1.08 * max(price.dataLim.y1, 0.1))
+    price.set_ylabel("price λ\n(per spread)")
+    which = "" if part.name == ONLY else f" {part.name}"
+    price.set_title(f"{name}:{which} {part.risk}, constraint {part.settings.form}")
+    value_n, violation_n = _column(metrics, "constraint_value"), _column(metrics, "violation")
+    constraint.plot(step_n, value_n, label="batch", **AFTER, **marker)
+    constraint.plot(step_n, _column(metrics, "constraint_level"), label="level", **REFERENCE_STYLE)
+    missed = violation_n > 0
+    constraint.plot(step_n[missed], value_n[missed], "x", color="black", markersize=5, label="violated")
+    constraint.set_ylabel("constraint value\n(cost units)")
+    risk.plot(step_n, _column(metrics, "risk"), label="policy, batch", **AFTER, **marker)
+    risk.plot(step_n, _column(metrics, "reference_risk"), label="reference", **REFERENCE_STYLE)
+    risk.set_ylabel("risk ρ\n(cost units)")
+    risk.set_xlabel("training step")
+    risk.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (constraint, risk):
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.align_ylabels()
+    return figure
+
+
+def _shade(axes: Axes, spectrum: Spectrum, low: float) -> None:
+    """Shade each quantile level by its weight in the risk, the heaviest of the panel most."""
+    edges = np.linspace(low, 1.0, 101)
+    weight_n = np.diff(spectrum.cumulative(edges))
+    for left, right, share in zip(edges[:-1], edges[1:], weight_n / max(weight_n.max(), 1e-12), strict=True):
+        if share > 0.01:
+            axes.axvspan(left, right, color=WEIGHT, alpha=0.35 * share, linewidth=0, zorder=0)
+    axes.axvspan(low, low, color=WEIGHT, alpha=0.35, linewidth=0, label="what the risk weighs")
+
+
+def _quantile_band(rows: Sequence[Answer]) -> tuple[Array, Array, Array]:
+    """Quantiles at _LEVELS with the ends of their 95 % intervals, shape (400,) each."""
+    cost_b = np.array([row["cost"] for row in rows])
+    found = []
+    for draw in Sampling([row["prompt"] for row in rows], resamples=400).draws():
+        ordered = draw.ordered(cost_b)
+        found.append(np.stack([draw.quantile(ordered, level) for level in _LEVELS]))
+    draw_n = np.concatenate(found, axis=1)
+    low_n, high_n = np.quantile(draw_n[:, 1:], [0.025, 0.975], axis=1)
+    return draw_n[:, 0], low_n, high_n
+
+
+def _edges(cost_b: Array) -> list[float]:
+    """Common bin edges: Freedman and Diaconis's width, held to 12 to 40 bins."""
+    count = np.clip(len(np.histogram_bin_edges(cost_b, "fd")) - 1, 12, 40)
+    return [float(edge) for edge in np.histogram_bin_edges(cost_b, int(count))]
+
+
+def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> Array:
+    return np.array([np.nan if row.get(name) is None else row[name] for row in metrics], dtype=np.float64)
+
+
+# Okabe and Ito's palette, with a line style each.
+_STYLES: list[dict[str, Any]] = [
+    {"color": "#D55E00", "linestyle": "--", "linewidth": 1.8},
+    {"color": "#0072B2", "linestyle": "-", "linewidth": 1.8},
+    {"color": "#009E73", "linestyle": "-.", "linewidth": 1.8},
+    {"color": "#CC79A7", "linestyle": ":", "linewidth": 2.0},
+    {"color": "#E69F00", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.8},
+    {"color": "#56B4E9", "linestyle": (0, (1, 1)), "linewidth": 1.8},
+]
+_BETTER, _WORSE = "#0072B2", "#D55E00"
+_CELLS = ("both\nsafe", "only red\nsafe", "only blue\nsafe", "neither\nsafe", "overall")
+
+
+def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw everything into plots/, each as PNG and SVG; returns the paths."""
+    out = folder / PLOTS
+    with explained(out, "the numbers are in eval.json"):
+        out.mkdir(parents=True, exist_ok=True)
+    with styled():
+        written = save(draw_quantiles(data), out / "quantiles")
+        for place, bound in enumerate(data["constraints"]):
+            if len(data["constraints"]) > 1 and bound["prompts"]:
+                written += save(draw_quantiles(data, place), out / f"quantiles-{bound['name']}")
+        written += save(draw_table_3(data), out / "table3")
+        if any(pair["reward_wins"] for pair in data["comparisons"]):
+            written += save(draw_figure_1(data), out / "figure1")
+        for pair in data["comparisons"]:
+            if pair["quantile_difference"]["level"]:
+                stem = f"difference-{pair['red']}-{pair['blue']}"
+                written += save(draw_difference(data, pair), out / stem)
+    return written
+
+
+def draw_quantiles(data: Mapping[str, Any], constraint: int | None = None) -> Figure:
+    """Cost by quantile of every model with simultaneous bands, whole and upper fifth.
+
+    Args:
+        constraint: the place of one, to draw on its own prompts; by default the cost of the first on all.
+    """
+    figure = new_figure(8.4, 4.2)
+    whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
+    for axes, low in ((whole, 0.0), (tail, 0.8)):
+        for model, style in zip(data["models"], _styles(data["models"]), strict=True):
+            held = model if constraint is None else model["constraints"][constraint]
+            _curve(axes, held["quantiles"], "cost", low=low, style=style, label=model["name"])
+        axes.axhline(data["settings"]["threshold"], color="black", linewidth=0.9, label="safe up to here")
+        axes.set_xlim(low, 1.0)
+        axes.set_xlabel("share of answers that cost less")
+    whole.set_ylabel("cost (own unit; higher is more harmful)")
+    name = "" if constraint is None else f" of {data['constraints'][constraint]['name']}"
+    whole.set_title(f"Cost{name} by quantile, {_sure(data)} bands")
+    tail.set_title("the upper fifth")
+    whole.legend(loc="upper left")
+    return figure
+
+
+def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
+    """Quantiles of blue less those of red: below 0 blue is safer."""
+    figure = new_figure(6.4, 3.8)
+    axes = figure.subplots()
+    curve = pair["quantile_difference"]
+    _curve(axes, curve, "value", style={"color": "black", "linewidth": 1.8})
+    level_k, value_k = _array(curve["level"]), _array(curve["value"])
+    axes.fill_between(
+        level_k,
+        value_k,
+        0,
+        where=list(value_k <= 0),
+        color=_BETTER,
+        alpha=0.3,
+        linewidth=0,
+        interpolate=True,
+        label=f"{pair['blue']} safer",
+    )
+    axes.fill_between(
+        level_k,
+        value_k,
+        0,
+        where=list(value_k >= 0),
+        color=_WORSE,
+        alpha=0.3,
+        linewidth=0,
+        interpolate=True,
+        label=f"{pair['red']} safer",
+    )
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("quantile of the cost")
+    axes.set_ylabel(f"cost of {pair['blue']}\nless that of {pair['red']}")
+    axes.set_title(f"{pair['red']} vs {pair['blue']}: difference by quantile, {_sure(data)} band")
+    axes.legend(loc="best")
+    return figure
+
+
+def draw_table_3(data: Mapping[str, Any]) -> Figure:
+    """Dominance differences of all pairs with their intervals."""
+    pairs = list(data["comparisons"])
+    figure = new_figure(7.2, 1.5 + 0.5 * len(pairs))
+    axes = figure.subplots()
+    row_p = np.arange(len(pairs))[::-1]
+    kinds = (
+        ("weighted", "weighted: fall of the risk", 0.14, "o", _BETTER),
+        ("unweighted", "unweighted: fall of the mean", -0.14, "s", "#555555"),
+    )
+    for kind, label, shift, marker, color in kinds:
+        held = [pair["dominance"][kind] for pair in pairs]
+        value_p = np.array([one["value"] for one in held])
+        reach = np.array(
+            [
+                [one["value"] - (one["value"] if one["low"] is None else one["low"]) for one in held],
+                [(one["value"] if one["high"] is None else one["high"]) - one["value"] for one in held],
+            ]
+        )
+        axes.errorbar(value_p, row_p + shift, xerr=reach, fmt=marker, color=color, capsize=3, label=label)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(row_p, [f"{pair['red']} vs {pair['blue']}" for pair in pairs])
+    axes.set_ylim(-0.6, len(pairs) - 0.4)
+    axes.set_xlabel("dominance difference (cost units); positive: the second model is safer")
+    axes.set_title(f"Table 3, {data['profile']['risk']}, {_sure(data)} intervals")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_figure_1(data: Mapping[str, Any]) -> Figure:
+    """Reward win rates of blue by safety outcome; a cell says rate and count."""
+    pairs = [pair for pair in data["comparisons"] if pair["reward_wins"]]
+    figure = new_figure(7.6, 1.5 + 0.62 * len(pairs))
+    axes = figure.subplots()
+    rate_pc = np.array(
+        [[np.nan if cell["rate"] is None else cell["rate"] for cell in pair["reward_wins"]] for pair in pairs]
+    )
+    shown = axes.imshow(rate_pc, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
+    for row, pair in enumerate(pairs):
+        for column, cell in enumerate(pair["reward_wins"]):
+            rate = cell["rate"]
+            dark = rate is not None and abs(rate - 0.5) > 0.3
+            text = "none" if rate is None else f"{rate:.0%}\nof {cell['count']:,}"
+            axes.text(
+                column, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black"
+            )
+    axes.set_xticks(range(5), _CELLS)
+    axes.set_yticks(range(len(pairs)), [f"{pair['red']} vs {pair['blue']}" for pair in pairs])
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.axvline(3.5, color="white", linewidth=4)
+    axes.set_title("How often the reward of blue (second) is higher, by which answers are safe")
+    bar = figure.colorbar(shown, ax=axes, shrink=0.9, ticks=[0, 0.5, 1])
+    bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
+    return figure
+
+
+def _styles(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Orange for the red model, blue for the blue one, the rest of the palette for the others."""
+    others = cycle(_STYLES[2:])
+    own = {"red": _STYLES[0], "blue": _STYLES[1]}
+    return [own.get(model["role"]) or next(others) for model in models]
+
+
+def _curve(
+    axes: Axes,
+    curve: Mapping[str, Sequence[float | None]],
+    name: str,
+    *,
+    low: float = 0.0,
+    style: dict[str, Any],
+    label: str | None = None,
+) -> None:
+    level_k = _array(curve["level"])
+    shown = level_k >= low
+    low_k, high_k = _array(curve["low"]), _array(curve["high"])
+    bounded = shown & np.isfinite(low_k) & np.isfinite(high_k)
+    axes.fill_between(
+        level_k[bounded], low_k[bounded], high_k[bounded], color=style["color"], alpha=0.15, linewidth=0
+    )
+    axes.plot(level_k[shown], _array(curve[name])[shown], label=label, **style)
+
+
+def _array(values: Sequence[float | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _sure(data: Mapping[str, Any]) -> str:
+    return f"{100 * data['settings']['confidence']:g} %"

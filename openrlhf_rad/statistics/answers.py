@@ -1,0 +1,83 @@
+"""Scores of several models' answers to the same prompts in one order: what every comparison starts from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Scores of all models in one order: by prompt, then by sample.
+
+    Attributes:
+        start_p: where each prompt's answers begin, shape (P,); size_p: how many there are.
+        segment_p: index into ``segments`` of each prompt, −1 for none.
+        cost: model → cost_b, shape (B,). reward: model → reward_b, for the models that have rewards.
+        row: model → index of each answer in the model's file.
+        costs: the costs of each constraint: its name → model → cost_b; ``cost`` is that of the first.
+    """
+
+    start_p: NDArray[np.intp]
+    size_p: NDArray[np.intp]
+    segment_p: NDArray[np.int32]
+    segments: tuple[str, ...]
+    cost: Mapping[str, Array]
+    reward: Mapping[str, Array]
+    row: Mapping[str, NDArray[np.int64]]
+    costs: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+
+    @property
+    def prompts(self) -> int:
+        """P, the number of prompts: of independent observations."""
+        return self.start_p.size
+
+    @property
+    def answers(self) -> int:
+        """B, the number of answers of one model."""
+        return int(self.size_p.sum())
+
+    @property
+    def cluster_b(self) -> NDArray[np.intp]:
+        """The prompt of each answer, from 0."""
+        return np.repeat(np.arange(self.prompts), self.size_p)
+
+    def by_prompt(self, value_b: Array) -> Array:
+        """The sum of a value over each prompt's answers, shape (P,)."""
+        total: Array = np.add.reduceat(value_b, self.start_p)
+        return total
+
+    def segment(self, index: int) -> Panel:
+        """The prompts of one segment."""
+        return self.where(self.segment_p == index)
+
+    def where(self, kept_p: NDArray[np.bool_]) -> Panel:
+        """Some of the prompts."""
+        kept_b = np.repeat(kept_p, self.size_p)
+        size_p = self.size_p[kept_p]
+        return Panel(
+            np.cumsum(size_p) - size_p,
+            size_p,
+            self.segment_p[kept_p],
+            self.segments,
+            {name: cost_b[kept_b] for name, cost_b in self.cost.items()},
+            {name: reward_b[kept_b] for name, reward_b in self.reward.items()},
+            {name: row_b[kept_b] for name, row_b in self.row.items()},
+        )
+
+    def with_costs(self, constraint: str) -> Panel:
+        """The same answers with the costs of another constraint."""
+        cost = self.costs[constraint]
+        return self if cost is self.cost else replace(self, cost=cost)
+
+
+def layout(prompts: Sequence[str]) -> Panel:
+    """The prompts alone, of answers in the order of their prompts; those to one prompt must be neighbours."""
+    size_p = np.array(list(Counter(prompts).values()), dtype=np.intp)
+    return Panel(np.cumsum(size_p) - size_p, size_p, np.full(size_p.size, -1, np.int32), (), {}, {}, {})
