@@ -39,13 +39,10 @@ from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
 from openrlhf_rad.method.dual import violation_standard_error
 from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.scores import score
-from openrlhf_rad.plugin.batch import batch_metrics
-from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, scored
-from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
-from openrlhf_rad.plugin.ratings.costs import checked_costs
-from openrlhf_rad.plugin.ratings.loading import tokens_of
-from openrlhf_rad.plugin.ratings.texts import rated_texts
-from openrlhf_rad.plugin.sampling import rows
+from openrlhf_rad.plugin.costs.loading import tokens_of
+from openrlhf_rad.plugin.costs.sources import FunctionCost, checked_costs
+from openrlhf_rad.plugin.costs.texts import rated_texts
+from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, batch_metrics, rows, scored
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.runs.folder import RunFolder
 

@@ -17,7 +17,7 @@ from openrlhf_rad.evaluation.constraints import costs_of, family
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, parse_rating, parse_sources
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
-from openrlhf_rad.plugin.remote_code import VARIABLE
+from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.progress import bars
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def main(options: Options) -> int:
     """Do what the options ask for; returns the exit code, 130 after Ctrl-C."""
     if options.trust_remote_code:
-        os.environ[VARIABLE] = "1"  # for the processes that hold the models
+        os.environ[TRUST] = "1"  # for the processes that hold the models
     try:
         job = make(options)
         if options.dry_run:
@@ -147,8 +147,8 @@ def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]
 
 def check_models(job: Job) -> None:
     """Raise ConfigError for a model that is to rate and lacks a weight, before anything starts."""
-    from openrlhf_rad.plugin.ratings.checkpoint import RatingModel
-    from openrlhf_rad.plugin.ratings.models import problems
+    from openrlhf_rad.plugin.costs.checkpoint import RatingModel
+    from openrlhf_rad.plugin.costs.models import problems
 
     ratings = {rating for source in job.sources for _, rating, _ in job.plan.ratings(source)}
     places = {"cost": "cost.model", "reward": "--reward"}

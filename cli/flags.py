@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.plugin import command_line, old_flags
+from openrlhf_rad.plugin import command_line
 
 #: A bare flag has no values; None takes a flag of an earlier layer away.
 Flags = dict[str, list[str] | None]
@@ -89,6 +89,6 @@ def problems(flags: Mapping[str, list[str] | None], place: Mapping[str, str]) ->
                 None if values is None and name in command.flags else command.problem(name, values or [])
             )
             found += [f"{where}: {problem}"] if problem else []
-        elif old_flags.advice(name):
+        elif command_line.advice(name):
             found.append(f"{where}: {command_line.unknown(name, {})}")
     return found

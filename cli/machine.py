@@ -103,7 +103,7 @@ def read(plan: Plan) -> Any:
 def _gpu(plan: Plan) -> Problems:
     args = read(plan)
     if args is not None and not has_gpu():
-        from openrlhf_rad.plugin.cpu.cluster import refuse_gpu_flags
+        from openrlhf_rad.plugin.cpu.backend import refuse_gpu_flags
 
         refuse_gpu_flags(args)
     yield from ()

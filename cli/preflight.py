@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin import command_line, compatibility
-from openrlhf_rad.plugin.ratings.models import training_problems
+from openrlhf_rad.plugin.costs.models import training_problems
 from openrlhf_rad.plugin.resume import check_profile
 from openrlhf_rad.profile import CostSource, cost_names
 from openrlhf_rad.runs.folder import SUMMARY, RunFolder

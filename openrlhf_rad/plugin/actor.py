@@ -1,4 +1,4 @@
-"""The models' actors: loss hook, LoRA merged at the sync, a seed a step, whole checkpoints; errors told."""
+"""The models' actors: the paper's loss, LoRA merged at the sync, a seed a step, whole checkpoints."""
 
 from __future__ import annotations
 
@@ -7,19 +7,46 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
+from torch import nn
 
 from openrlhf_rad import processor
 from openrlhf_rad.errors import RunError
 from openrlhf_rad.files import write_atomically
-from openrlhf_rad.plugin.failures import telling
+from openrlhf_rad.plugin.attach import plain_class
+from openrlhf_rad.plugin.costs.loading import no_new_weights
 from openrlhf_rad.plugin.lora import merged_at_sync
-from openrlhf_rad.plugin.loss import ReinforceLoss
-from openrlhf_rad.plugin.ratings.loading import no_new_weights
-from openrlhf_rad.plugin.registry import plain_class
-from openrlhf_rad.plugin.seeding import reseed, seed_of
+from openrlhf_rad.plugin.resume import reseed, seed_of
+from openrlhf_rad.plugin.vigil import telling
 from openrlhf_rad.runs import checkpoints
+
+
+class ReinforceLoss(nn.Module):
+    """−Â · ∇log π, by OpenRLHF's own policy loss at ratio 1.
+
+    The importance ratio is taken against the policy itself, π_θ / stop-gradient(π_θ), so its value is 1, no
+    clipping acts, and its gradient is ∇log π_θ. Masks, aggregation over data-parallel ranks and the
+    correction for the rollout engine stay OpenRLHF's. Right for one update a rollout, which
+    :mod:`openrlhf_rad.plugin.compatibility` checks.
+
+    Args:
+        policy_loss: OpenRLHF's ``PolicyLoss`` as configured by the command line.
+    """
+
+    def __init__(self, policy_loss: nn.Module) -> None:
+        super().__init__()
+        self.policy_loss = policy_loss
+
+    def forward(self, log_probs: torch.Tensor, old_log_probs: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """The signature of ``PolicyLoss.forward``; the third result is KL(old ‖ new) as OpenRLHF logs it."""
+        loss, clip_ratio, _, vllm_kl, filtered = self.policy_loss(
+            log_probs, log_probs.detach(), *args, **kwargs
+        )
+        mask = kwargs["action_mask"]
+        drift = ((old_log_probs - log_probs.detach()) * mask).sum() / mask.sum().clamp(min=1)
+        return loss, clip_ratio, drift, vllm_kl, filtered
 
 
 class Resumable:
@@ -109,7 +136,7 @@ class PolicyActor(Resumable, plain_class(ppo_actor, "PolicyModelActor")):  # typ
 
 @telling
 class ReinforcePolicyActor(PolicyActor):
-    """The policy actor, trained by :class:`~openrlhf_rad.plugin.loss.ReinforceLoss`."""
+    """The policy actor, trained by :class:`~openrlhf_rad.plugin.actor.ReinforceLoss`."""
 
     def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Build the model and its trainer as OpenRLHF does, then replace the loss."""

@@ -16,9 +16,9 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, CostError, RadError
 from openrlhf_rad.files import write_atomically
-from openrlhf_rad.plugin import cpu, remote_code, workers
-from openrlhf_rad.plugin.ratings.costs import checked_costs
-from openrlhf_rad.plugin.ratings.python_file import function_of
+from openrlhf_rad.plugin import cpu, workers
+from openrlhf_rad.plugin.costs.python_file import function_of
+from openrlhf_rad.plugin.costs.sources import checked_costs
 from openrlhf_rad.processes import Parent
 
 Row = dict[str, Any]
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 def main(words: list[str]) -> int:
     """Do one request; the exit code of the error otherwise, whose text goes to stderr and ``error.txt``."""
     Parent().follow(seconds=0.0)  # shards are written whole: there is nothing to put in order
-    workers.prepare(trust_remote_code=remote_code.trusted())
+    workers.prepare(trust_remote_code=workers.trusted())
     request = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     out = Path(request["out"])
     try:
@@ -61,7 +61,7 @@ def generate(request: Row, out: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415
     from vllm import LLM, SamplingParams  # noqa: PLC0415 - takes seconds, and touches the devices
 
-    trust = remote_code.trusted()
+    trust = workers.trusted()
     tokenizer = AutoTokenizer.from_pretrained(request["model"], trust_remote_code=trust)
     config = AutoConfig.from_pretrained(request["model"], trust_remote_code=trust)
     sampling = request["sampling"]
@@ -97,7 +97,7 @@ def generate(request: Row, out: Path) -> None:
 
 def answer_rows(found: list[Any], sent: list[str], first: int, tokenizer: Any) -> list[Row]:
     """vLLM's outputs as rows, in the order of the prompts; answers are decoded as in training."""
-    from openrlhf_rad.plugin.ratings.texts import texts_behind  # noqa: PLC0415 - imports torch
+    from openrlhf_rad.plugin.costs.texts import texts_behind  # noqa: PLC0415 - imports torch
 
     rows = []
     for place, result in enumerate(found):
@@ -142,7 +142,7 @@ def _rater(request: Row) -> Callable[[list[Row]], Any]:
     if kind == "function":
         rate = function_of(location, f"{role}_func", f"{role} function", CostError)
     else:
-        from openrlhf_rad.plugin.ratings.cost_server import RemoteCost  # noqa: PLC0415
+        from openrlhf_rad.plugin.costs.sources import RemoteCost  # noqa: PLC0415
 
         rate = RemoteCost(location, None).score
 
@@ -163,8 +163,8 @@ def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
     import torch  # noqa: PLC0415
     from openrlhf.models import get_llm_for_sequence_regression  # noqa: PLC0415
 
-    from openrlhf_rad.plugin.ratings.loading import no_new_weights, tokenizer_of, tokens_of  # noqa: PLC0415
-    from openrlhf_rad.plugin.ratings.texts import RatedText  # noqa: PLC0415
+    from openrlhf_rad.plugin.costs.loading import no_new_weights, tokenizer_of, tokens_of  # noqa: PLC0415
+    from openrlhf_rad.plugin.costs.texts import RatedText  # noqa: PLC0415
 
     tokenizer = tokenizer_of(path)
     attention = "sdpa" if on_cpu else "flash_attention_2"

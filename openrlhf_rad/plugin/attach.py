@@ -1,53 +1,58 @@
-"""Puts RAD's classes where OpenRLHF looks its own up; nothing of OpenRLHF is edited."""
+"""How a class takes the place of one of OpenRLHF's Ray actors."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import Any
 
-from openrlhf.trainer import ppo_trainer, ppo_trainer_async
-from openrlhf.trainer import ray as trainer_ray
-from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic, vllm_engine
-
-from openrlhf_rad.plugin.actor import (
-    CriticActor,
-    PolicyActor,
-    ReferenceActor,
-    ReinforcePolicyActor,
-)
-from openrlhf_rad.plugin.arguments import RadOptions
-from openrlhf_rad.plugin.ratings.loading import RewardActor
-from openrlhf_rad.plugin.registry import register
-from openrlhf_rad.plugin.resume import identity
-from openrlhf_rad.plugin.rollout import FailClosedRollout
-from openrlhf_rad.plugin.trainer import RadTrainer
-from openrlhf_rad.plugin.trainer_async import RadTrainerAsync
-from openrlhf_rad.plugin.vigil import Vigil
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
-class PlacedActorGroup(launcher.RayActorGroup):  # type: ignore[misc]
-    """OpenRLHF's group of actors; remembers its placement group, so that a cost model can share it."""
-
-    #: Where each group puts its actors; set in the driver alone.
-    vigil: ClassVar[Vigil | None] = None
-
-    def __init__(self, *args: Any, pg: Any = None, **kwargs: Any) -> None:
-        self.placement_group = pg
-        super().__init__(*args, pg=pg, **kwargs)
-        if self.vigil is not None:
-            self.vigil.remember(self._actor_handlers)
+def plain_class(module: ModuleType, name: str) -> Any:
+    """The Python class behind ``@ray.remote class name`` in ``module``, the same at each call."""
+    actor_class = getattr(module, name)
+    return getattr(actor_class, "openrlhf_class", None) or actor_class.__ray_metadata__.modified_class
 
 
-def attach(options: RadOptions, vigil: Vigil) -> None:
-    """Register the hooks; call it in the driver before OpenRLHF's ``train()`` runs."""
-    register(ppo_trainer, "PPOTrainer", RadTrainer, options, here=True)
-    register(ppo_trainer_async, "PPOTrainerAsync", RadTrainerAsync, options, here=True)
-    register(vllm_engine, "RolloutRayActor", FailClosedRollout, options.patience)
-    vigil.attach(trainer_ray)
-    profile = identity(options.profile)
-    policy = ReinforcePolicyActor if options.loss == "reinforce" else PolicyActor
-    register(ppo_actor, "PolicyModelActor", policy, profile, num_gpus=1)
-    register(ppo_critic, "CriticModelActor", CriticActor, profile, num_gpus=1)
-    register(launcher, "ReferenceModelActor", ReferenceActor, num_gpus=1)
-    register(launcher, "RewardModelActor", RewardActor, num_gpus=1)
-    PlacedActorGroup.vigil = vigil
-    launcher.RayActorGroup = PlacedActorGroup
+def register(
+    module: ModuleType, name: str, replacement: type, *bound: Any, here: bool = False, **options: Any
+) -> None:
+    """Put ``replacement`` as a Ray actor under ``module.name``, where OpenRLHF looks it up.
+
+    Args:
+        bound: leading arguments for the constructor, before those that OpenRLHF gives.
+        here: on the node of the process that makes the actor, whatever room Ray sees there: the run's folder,
+            the cost file and the reference file are on that machine. Needs no CPU of Ray's: OpenRLHF's
+            controllers hold one only until they are placed.
+        options: options of ``ray.remote``.
+    """
+    original = plain_class(module, name)
+    actor_class = ray.remote(**options)(replacement) if options else ray.remote(replacement)
+    setattr(module, name, BoundActor(actor_class, original, bound, here))
+
+
+class BoundActor:
+    """A Ray actor class whose first constructor arguments are already given."""
+
+    def __init__(
+        self, actor_class: Any, openrlhf_class: type, bound: tuple[Any, ...], here: bool = False
+    ) -> None:
+        self._actor_class = actor_class
+        self._bound = bound
+        self._here = here
+        self.openrlhf_class = openrlhf_class
+
+    def options(self, **options: Any) -> BoundActor:
+        """As ``ActorClass.options``."""
+        return BoundActor(self._actor_class.options(**options), self.openrlhf_class, self._bound, self._here)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``ActorClass.remote``, after the bound arguments."""
+        actor_class = self._actor_class
+        if self._here:
+            node = ray.get_runtime_context().get_node_id()
+            actor_class = actor_class.options(
+                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            )
+        return actor_class.remote(*self._bound, *args, **kwargs)

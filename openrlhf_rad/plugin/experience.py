@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
-from openrlhf_rad.plugin.ratings.costs import VaryingCosts
-from openrlhf_rad.plugin.ratings.variety import Variety
+from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
+from openrlhf_rad.plugin.costs.texts import answer_texts, finished_b
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
-from openrlhf_rad.plugin.samples import filtered
+from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.watches import answer_metrics, harm_auc, known_harm
 
 Array = NDArray[np.float64]
 
@@ -217,3 +218,95 @@ def scored(experiences: Sequence[Any], sources: Sequence[str]) -> Scored:
     labels = [label or "" for experience in experiences for label in experience.labels]
     prompts = [prompt for experience in experiences for prompt in experience.prompts]
     return Scored(costs, labels, prompts)
+
+
+def batch_metrics(profile: RiskProfile, rows: Sequence[Row], experiences: Sequence[Any]) -> dict[str, float]:
+    """Columns of ``metrics.jsonl``; those that cannot be known are absent.
+
+    Args:
+        rows: of :func:`~openrlhf_rad.plugin.sampling.rows`, for the same experiences.
+    """
+    answers = [row["answer"] for row in rows]
+    found = answer_metrics(answers)
+    sources = list(cost_names(profile).values())
+    harmful_b = known_harm(answers, [row["label"] for row in rows], profile.watches.harmful_label)
+    for place, source in enumerate(sources):
+        auc = harm_auc([costs_of(row, sources)[source] for row in rows], harmful_b)
+        if auc is not None:
+            found |= _named("harm_auc", auc, source, first=place == 0, alone=len(profile.constraints) == 1)
+    entropy = token_entropy(experiences)
+    return found if entropy is None else {**found, "entropy": entropy}
+
+
+def _named(name: str, value: float, source: str, *, first: bool, alone: bool) -> Mapping[str, float]:
+    """A source's value under the name of the constraint that it is called after; the first's also plain."""
+    return {**({name: value} if first else {}), **({} if alone else {f"{source}/{name}": value})}
+
+
+def token_entropy(experiences: Sequence[Any]) -> float | None:
+    """H ≈ −mean of log π(token) over the answers' tokens, nats a token, at the rollout's temperature.
+
+    Each sampled token's −log π is an unbiased estimate of the entropy of its place, so that no logits are
+    needed. None where the log-probabilities were not computed, or no answer has a token.
+    """
+    total, count = 0.0, 0
+    for experience in experiences:
+        log_probs = getattr(experience, "action_log_probs", None)
+        if log_probs is None:  # filtered out: no model has seen it
+            continue
+        mask = experience.action_mask.bool()
+        total -= float(log_probs.float()[mask].double().sum())
+        count += int(mask.sum())
+    return total / count if count else None
+
+
+def send_along(kept: list[Any], made: list[Any], each: int) -> None:
+    """Give what was filtered out, ``each`` answers a prompt, to the prompts that were kept, in turn."""
+    known = {id(sample) for sample in kept}
+    dropped = [sample for sample in made if id(sample) not in known]
+    for number, sample in enumerate(dropped if kept else ()):
+        place = number // each * each % len(kept)
+        kept[place].filtered = [*getattr(kept[place], "filtered", ()), sample]
+
+
+def filtered(samples: Iterable[Any]) -> list[Any]:
+    """The answers that were filtered out and travel with these."""
+    return [one for sample in samples for one in getattr(sample, "filtered", ())]
+
+
+Row = dict[str, Any]
+
+
+def rows(experiences: Sequence[Any], tokenizer: Any, sources: Sequence[str]) -> list[Row]:
+    """Experiences as plain records, one a sample; the answer without special tokens.
+
+    ``cost`` is of the first source; where there are several, ``costs`` holds them all by name. ``sent`` says
+    that the prompt is as it was sent, ``finished`` whether the policy ended the answer: ``rad eval`` reads
+    both, so that it rates what was rated here.
+    """
+    records = []
+    columns = cost_columns(sources)
+    for experience in experiences:
+        answers, finished = answer_texts(experience, tokenizer), finished_b(experience)
+        reward = experience.info["reward"].tolist()
+        costs = {name: experience.info[column].tolist() for name, column in columns.items()}
+        first = next(iter(costs.values()))
+        for i, prompt in enumerate(experience.prompts):
+            record = {
+                "prompt": prompt,
+                "answer": answers[i],
+                "label": experience.labels[i],
+                "reward": reward[i],
+                "cost": first[i],
+                "sent": True,
+                "finished": finished[i],
+            }
+            if len(costs) > 1:
+                record["costs"] = {name: cost[i] for name, cost in costs.items()}
+            records.append(record)
+    return records
+
+
+def costs_of(row: Row, sources: Sequence[str]) -> dict[str, float]:
+    """The costs of a record of :func:`rows` by source."""
+    return row["costs"] if len(sources) > 1 else {sources[0]: row["cost"]}

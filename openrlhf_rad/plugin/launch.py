@@ -18,12 +18,11 @@ from openrlhf_rad.errors import ConfigError, RunError
 from openrlhf_rad.files import keep_from_others, write_atomically
 from openrlhf_rad.plugin import compatibility, cpu, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
-from openrlhf_rad.plugin.concealed import conceal
 from openrlhf_rad.plugin.vigil import Vigil
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.runs.checkpoints import newest
 from openrlhf_rad.runs.folder import RunFolder
-from openrlhf_rad.secrets import redact, redact_command
+from openrlhf_rad.secrets import conceal, redact, redact_command
 
 COMMAND = "openrlhf.cli.train_ppo_ray"
 #: What stopped the run, in the run's folder.
@@ -118,7 +117,7 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil, accepted
             print(told, file=sys.stderr, flush=True)
     _intercept_arguments(options, on_cpu, accepted)
     if options is not None:
-        from openrlhf_rad.plugin.attach import attach  # noqa: PLC0415 - imports the whole stack
+        from openrlhf_rad.plugin.patches import attach  # noqa: PLC0415 - imports the whole stack
 
         attach(options, vigil)
     sys.argv = [COMMAND, *arguments]
@@ -157,14 +156,14 @@ def _intercept_arguments(options: RadOptions | None, on_cpu: bool, accepted: Cal
     """
     from openrlhf.utils import config  # noqa: PLC0415
 
-    from openrlhf_rad.plugin.cpu import cluster  # noqa: PLC0415
+    from openrlhf_rad.plugin.cpu import backend  # noqa: PLC0415
 
     hierarchize = config.hierarchize
 
     def check(flat: Any) -> Any:
         args = hierarchize(flat)
         if on_cpu:
-            cluster.refuse_gpu_flags(args)
+            backend.refuse_gpu_flags(args)
         if options is not None:
             conceal(args)
             compatibility.adapt(args)
@@ -173,7 +172,7 @@ def _intercept_arguments(options: RadOptions | None, on_cpu: bool, accepted: Cal
             if found := resume.prepare(args, options):
                 print(f"going on from {found}{resume.other_format(found)}", file=sys.stderr, flush=True)
         if on_cpu:
-            cluster.prepare(args, options)
+            backend.prepare(args, options)
         return args
 
     config.hierarchize = check

@@ -1,19 +1,42 @@
-"""What a run keeps in OpenRLHF's checkpoint beside OpenRLHF's own states, and how it goes on from there."""
+"""What a run keeps in OpenRLHF's checkpoint beside OpenRLHF's own states, and how it goes on from there.
+
+Random numbers are a function of the run's seed and the step. No state of a generator is saved or restored:
+every process seeds its generators anew where a step begins, and every sampled answer has a seed of its own,
+which does not depend on what else the engine works on.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.arguments import RadOptions
-from openrlhf_rad.plugin.seeding import seed_of
 from openrlhf_rad.profile import RiskProfile, cost_names
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs.checkpoints import Checkpoint, settle
 from openrlhf_rad.runs.folder import Reference
+
+
+def seed_of(*parts: str | int) -> int:
+    """A seed for what ``parts`` name, such as ``(42, "order", 7)``; the same in every process and version."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big")  # numpy takes no more than 32 bits
+
+
+def reseed(seed: int) -> None:
+    """Seed every generator of this process that the stack draws from."""
+    import torch  # noqa: PLC0415 - the command line asks for seeds too, and need not wait for torch
+
+    random.seed(seed)
+    np.random.seed(seed)  # the stack's libraries draw from the global generator
+    torch.manual_seed(seed)
 
 
 def identity(profile: RiskProfile) -> str:

@@ -1,4 +1,4 @@
-"""The rollout worker that stops at a reward that failed; OpenRLHF logs the exception and goes on."""
+"""The rollout worker: an answer comes with one finite reward, or the run stops with the cause."""
 
 from __future__ import annotations
 
@@ -7,23 +7,120 @@ import os
 import re
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import ray
 from openrlhf.trainer.ray import vllm_engine
+from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from openrlhf_rad.errors import RewardError, RunError
-from openrlhf_rad.plugin.failures import telling
-from openrlhf_rad.plugin.ratings.patience import Patience
-from openrlhf_rad.plugin.ratings.rewards import FAILURE, Executor, RemoteRewards, settle_reward
-from openrlhf_rad.plugin.registry import plain_class
-from openrlhf_rad.plugin.samples import PLACE, Ticket
-from openrlhf_rad.plugin.seeding import seed_of
+from openrlhf_rad.plugin.arguments import Patience
+from openrlhf_rad.plugin.attach import plain_class
+from openrlhf_rad.plugin.costs.python_file import function_of
+from openrlhf_rad.plugin.costs.server import RatingServer
+from openrlhf_rad.plugin.costs.sources import is_finite_number, single
+from openrlhf_rad.plugin.resume import seed_of
+from openrlhf_rad.plugin.vigil import telling
 from openrlhf_rad.processes import end_with_parent
 from openrlhf_rad.secrets import redact_text
+
+#: Where a failure travels in an answer's logs: OpenRLHF's executor logs an exception and forgets it.
+FAILURE = "rad_reward_failure"
+#: Requests under way at a time, of one rollout worker.
+_REQUESTS = 256
+
+
+class Executor(SingleTurnAgentExecutor):  # type: ignore[misc]
+    """OpenRLHF's executor, with a reward file loaded as a cost file is.
+
+    Raises:
+        RewardError: the file does not load, or has no ``reward_func``.
+    """
+
+    def __init__(self, remote_rm_url: Any = None) -> None:
+        named = [remote_rm_url] if isinstance(remote_rm_url, str) else remote_rm_url or []
+        file = named[0] if named and named[0].endswith(".py") else None
+        super().__init__(None if file else remote_rm_url)
+        if file:
+            self.reward_endpoints = named
+            self.reward_func = function_of(file, "reward_func", "reward function", RewardError)
+
+
+class RemoteRewards:
+    """Takes the place of the executor's call of its servers, which may hang or hammer a server.
+
+    Args:
+        executor: OpenRLHF's, with ``reward_endpoints`` that are addresses.
+    """
+
+    def __init__(self, executor: Any, patience: Patience) -> None:
+        self._servers = cycle([RatingServer(url, patience) for url in executor.reward_endpoints])
+        self._threads = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="reward")
+        executor._fetch_rewards_via_http = self.fetch
+
+    async def fetch(self, queries: list[str], prompts: list[str], labels: list[Any]) -> list[Any]:
+        """What the next server says, in a list of one; a failure under :data:`FAILURE` of its logs."""
+        server, payload = next(self._servers), {"query": queries, "prompts": prompts, "labels": labels}
+
+        where = f"reward server {server.shown} failed for the prompt {prompts[0][:200]!r}"
+
+        def failed(what: str) -> RewardError:
+            return RewardError(
+                f"{where}: {what}; the run stops rather than train without rewards; mend the server, then go"
+                " on from the last checkpoint"
+            )
+
+        call = asyncio.get_running_loop().run_in_executor(self._threads, server.ask, payload, failed)
+        try:
+            found = await call
+            if isinstance(found, dict) and found.get("rewards", 0) is None:
+                raise failed("it gave null for 'rewards'; it must give one number, or a list of one")
+            if not isinstance(found, dict) or "rewards" not in found:
+                raise failed(f"it gave no 'rewards': {str(found)[:200]}")
+        except RewardError as failure:
+            found = {"rewards": None, "extra_logs": {FAILURE: failure}}
+        return [found]
+
+
+def settle_reward(response: dict[str, Any], source: str) -> None:
+    """Make reward, score and logs of an answer plain numbers; servers give lists of one as well.
+
+    Raises:
+        RewardError: a reward that is not one finite number.
+    """
+    for key in ("reward", "scores"):
+        value = single(response[key])
+        if not is_finite_number(value):
+            raise RewardError(
+                f"{source} gave the reward {value!r} for the prompt {response['prompt'][:200]!r};"
+                " a reward must be one finite number; the run stops rather than train on it"
+            )
+        response[key] = float(value)
+    response["extra_logs"] = {name: single(value) for name, value in response["extra_logs"].items()}
+
+
+#: Key of an engine's response that holds the place of its prompt.
+PLACE = "place"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What goes along with a prompt.
+
+    Attributes:
+        place: of the prompt in its batch. turn: of the prompt among those of its engine.
+        seed: for the answers to it; None leaves the draw to the engine.
+    """
+
+    place: int
+    seed: int | None
+    turn: int = 0
+
 
 #: How long a batch may take to come into an engine in order; some of it may have failed on the way.
 _ADMITTING_SECONDS = 20.0

@@ -1,21 +1,183 @@
-"""Scored answers of the policy as the engines hold it now: the reference sample and the held-out set."""
+"""Sampling: OpenRLHF's generator, whole, ordered and seeded; reference and held-out answers by it.
+
+Dynamic filtering drops prompts by their reward. The constraint is on the costs of all prompts that were
+sampled, so what is dropped travels along with what is kept, and is scored with it.
+
+OpenRLHF takes answers in the order in which they come back, and its engines draw all tokens from one
+generator. Both depend on the clock, so that no two runs of one seed are alike and none can be resumed
+exactly. Here every prompt takes a ticket along to its engine: its place among the prompts of the batch and,
+with ``--train.full_determinism_enable``, its seed. An engine then also takes all prompts in, in their order,
+before it begins: its numbers depend in their last bits on what it computes together.
+"""
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
 
+import ray
 from openrlhf.datasets import PromptDataset
 from openrlhf.datasets.utils import blending_datasets
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
-from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.plugin.experience import RadExperienceMaker, cost_columns
-from openrlhf_rad.plugin.ratings.texts import answer_texts, finished_b
-from openrlhf_rad.plugin.samples import label_text
+from openrlhf_rad.errors import ConfigError, DataError
+from openrlhf_rad.plugin.experience import RadExperienceMaker, Row, rows, send_along
+from openrlhf_rad.plugin.resume import seed_of
+from openrlhf_rad.plugin.rollout import PLACE, Ticket
+from openrlhf_rad.tables import shown
+from openrlhf_rad.tables.formats import SCALARS, as_text
 
-Row = dict[str, Any]
+
+class WholeSamples(SamplesGenerator):  # type: ignore[misc]
+    """OpenRLHF's sample generator that loses no answer, and whose labels are texts."""
+
+    vllm_engines: list[Any]
+    _filtering = False
+
+    @classmethod
+    def like(cls, plain: Any, tokenizer: Any) -> Self:
+        """In place of ``plain``; ``tokenizer`` is what goes to the engines."""
+        return cls(
+            plain.strategy, plain.prompts_dataloader, plain.eval_dataloader, tokenizer, plain.vllm_engines
+        )
+
+    def _generate_vllm(
+        self, dataloader_iter: Any, num_prompts: int, dynamic_filtering: bool, **generate_kwargs: Any
+    ) -> Any:
+        self._filtering, self._made = dynamic_filtering, list[Any]()
+        samples, consumed, exhausted = super()._generate_vllm(
+            dataloader_iter, num_prompts, dynamic_filtering, **generate_kwargs
+        )
+        each = generate_kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
+        send_along(samples, self._made, each)
+        self._made = []
+        return samples, consumed, exhausted
+
+    def _process_response_into_experience(self, response: dict[str, Any], **kwargs: Any) -> Any:
+        experience = super()._process_response_into_experience(response, **kwargs)
+        experience.labels = [label_text(label) for label in experience.labels]
+        self._made.append(experience)
+        return experience
+
+
+def label_text(label: Any) -> str:
+    """A prompt's label as a text, "" for none. Raises DataError for a list or a mapping."""
+    if label is not None and not isinstance(label, SCALARS):
+        raise DataError(
+            f"the label of a prompt is {shown(label)}; it must be a text, a number or a truth value; name"
+            " another key by --data.label_key"
+        )
+    return as_text(label) or ""
+
+
+class OrderedSamples(WholeSamples):
+    """OpenRLHF's sample generator, ordered and seeded.
+
+    Attributes:
+        batches: how many batches for training were made; a resumed run sets it to that of its checkpoint.
+    """
+
+    batches = 0
+    _moment = "batch 0"
+    _places: Iterator[int]
+    _reopen = False
+
+    def begin(self, moment: str) -> None:
+        """From here on draw the answers of ``moment``; with the run's seed it determines them."""
+        self._moment = moment
+        self._places = itertools.count()
+
+    def generate_samples(self, **generate_kwargs: Any) -> Any:
+        """As OpenRLHF's."""
+        self.begin(f"batch {self.batches}")
+        if self._reopen:
+            self._dataloader_iter, self._reopen = iter(self.prompts_dataloader), False
+        found = super().generate_samples(**generate_kwargs)
+        self.batches += bool(found[0])
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: the batches made, and samples that were made ahead of the next one."""
+        made = self.batches > 0  # else another process generates, or nothing was generated yet
+        return {
+            "batches": self.batches,
+            "buffer": self._sample_buffer if made else [],
+            "exhausted": made and self._dataloader_iter is None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; OpenRLHF restores the loader of the prompts itself, before the next batch."""
+        self.batches = int(state["batches"])
+        if state["buffer"]:  # else OpenRLHF opens the loader by itself
+            self._dataloader_iter, self._sample_buffer = None, list(state["buffer"])
+            self._reopen = not state["exhausted"]
+
+    @property
+    def episode_is_over(self) -> bool:
+        """Whether the batch made last was the last one of its episode, as far as is known."""
+        return self.batches > 0 and self._dataloader_iter is None and not self._sample_buffer
+
+    def _generate_vllm(self, *args: Any, **kwargs: Any) -> Any:
+        samples, consumed, exhausted = super()._generate_vllm(*args, **kwargs)
+        return sorted(samples, key=lambda sample: int(sample.place)), consumed, exhausted
+
+    def _dispatch_prompts_to_vllm(self, *args: Any, **kwargs: Any) -> Any:
+        engines, tickets = self.vllm_engines, self._tickets()
+        if self._deterministic:
+            batch_vllm_engine_call(engines, "pause_generation")
+        ticketed = [_TicketedEngine(engine, tickets) for engine in engines]
+        self.vllm_engines = ticketed
+        try:
+            answers = super()._dispatch_prompts_to_vllm(*args, **kwargs)
+        finally:
+            self.vllm_engines = engines
+        if self._deterministic:
+            each = kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
+            ray.get([one.engine.admit.remote(one.prompts * each) for one in ticketed])
+        return answers
+
+    def _process_response_into_experience(self, response: dict[str, Any], **kwargs: Any) -> Any:
+        experience = super()._process_response_into_experience(response, **kwargs)
+        experience.place = response[PLACE]
+        return experience
+
+    def _tickets(self) -> Iterator[Ticket]:
+        for place in self._places:
+            seed = seed_of(self.args.train.seed, self._moment, place) if self._deterministic else None
+            yield Ticket(place, seed)
+
+    @property
+    def _deterministic(self) -> bool:
+        """Not in an asynchronous run, whose prompts meet those of other batches in the engine; nor where
+        prompts follow those that are filtered out, in the order in which their answers come back."""
+        settled = not self.args.train.async_enable and not self._filtering
+        return bool(self.args.train.full_determinism_enable and settled)
+
+
+class _TicketedEngine:
+    """A handle of an engine that hands every prompt its ticket."""
+
+    def __init__(self, engine: Any, tickets: Iterator[Ticket]) -> None:
+        self.engine, self._tickets = engine, tickets
+        self.prompts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    @property
+    def generate_responses(self) -> _TicketedEngine:
+        """The method of the engine; OpenRLHF calls ``remote`` on it."""
+        return self
+
+    def remote(self, **kwargs: Any) -> Any:
+        """Send a prompt off."""
+        ticket = replace(next(self._tickets), turn=self.prompts)
+        self.prompts += 1
+        return self.engine.generate_responses.remote(**kwargs, ticket=ticket)
 
 
 class AnswerSampler:
@@ -60,41 +222,6 @@ class AnswerSampler:
             scores = self._maker._flatten_results(references, ds.ring_attn_size * ds.tensor_parallel_size)
             for batch, reward in zip(batches, scores, strict=True):
                 batch.rewards = batch.info["reward"] = reward
-
-
-def rows(experiences: Sequence[Any], tokenizer: Any, sources: Sequence[str]) -> list[Row]:
-    """Experiences as plain records, one a sample; the answer without special tokens.
-
-    ``cost`` is of the first source; where there are several, ``costs`` holds them all by name. ``sent`` says
-    that the prompt is as it was sent, ``finished`` whether the policy ended the answer: ``rad eval`` reads
-    both, so that it rates what was rated here.
-    """
-    records = []
-    columns = cost_columns(sources)
-    for experience in experiences:
-        answers, finished = answer_texts(experience, tokenizer), finished_b(experience)
-        reward = experience.info["reward"].tolist()
-        costs = {name: experience.info[column].tolist() for name, column in columns.items()}
-        first = next(iter(costs.values()))
-        for i, prompt in enumerate(experience.prompts):
-            record = {
-                "prompt": prompt,
-                "answer": answers[i],
-                "label": experience.labels[i],
-                "reward": reward[i],
-                "cost": first[i],
-                "sent": True,
-                "finished": finished[i],
-            }
-            if len(costs) > 1:
-                record["costs"] = {name: cost[i] for name, cost in costs.items()}
-            records.append(record)
-    return records
-
-
-def costs_of(row: Row, sources: Sequence[str]) -> dict[str, float]:
-    """The costs of a record of :func:`rows` by source."""
-    return row["costs"] if len(sources) > 1 else {sources[0]: row["cost"]}
 
 
 def _in_order(samples: Sequence[Any], dataset: Any, indices: Sequence[int]) -> list[Any]:

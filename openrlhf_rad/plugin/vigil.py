@@ -1,24 +1,182 @@
-"""What must not die or fail while a run goes on, watched from the training process.
+"""Health monitor: what died or failed while a run went on, found out within seconds and said by its cause.
 
 Ray's workers go on for a while without Ray's GCS, and OpenRLHF learns of what happens to a vLLM engine by the
 next call of one of its methods. Until then the policy may wait for the engine in a collective operation, at
 the start or in the middle of a weight sync, for as long as the backend lets it: half an hour with gloo. So
-may one rank of a model wait for another.
+may one rank of a model wait for another, where no exception of the other reaches it, and whoever waits for
+the first learns nothing either. So every actor tells of its error itself (:func:`telling`), through Ray's
+key-value store, in which the driver's :class:`Vigil` looks every two seconds.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import pickle
+import re
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import wrapt
 
-from openrlhf_rad.errors import RadError
-from openrlhf_rad.plugin.failures import died, failed, process_died, rad_error, told
+from openrlhf_rad.errors import EnvironmentProblem, RadError, RunError
 from openrlhf_rad.processes import Vital, interrupt
+
+_REASON = "most often the machine has run out of memory; the log says what it did last"
+_NAMESPACE = b"openrlhf_rad"
+_SECONDS = 5.0
+_Actor = TypeVar("_Actor", bound=type)
+#: Whether a method that Ray has called is running: what it calls itself may fail and be mended.
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+def telling(actor: _Actor) -> _Actor:
+    """Class decorator of a Ray actor: what a public method raises is told to the driver at once.
+
+    Where the actor has a method ``explained`` (error → a better one, or the same), its result is raised.
+    """
+    for name, method in inspect.getmembers(actor, inspect.isfunction):
+        if not name.startswith("_"):
+            wrapper = _telling_later if inspect.iscoroutinefunction(method) else _telling
+            setattr(actor, name, wrapper(method))
+    return actor
+
+
+def _telling(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with _told_if_it_fails(self, method):
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+def _telling_later(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with _told_if_it_fails(self, method):
+            return await method(self, *args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def _told_if_it_fails(actor: object, method: Callable[..., Any]) -> Iterator[None]:
+    if _inside.get():
+        yield
+        return
+    token = _inside.set(True)
+    try:
+        yield
+    except Exception as error:
+        known = actor.explained(error) if hasattr(actor, "explained") else error
+        tell(known, f"{type(actor).__name__}.{method.__name__}")
+        if known is error:
+            raise
+        raise known from error
+    finally:
+        _inside.reset(token)
+
+
+def tell(error: Exception, where: str) -> None:
+    """Let the driver know of an error of this process, unless an earlier one of the run is known.
+
+    A death is not told: who hears of one is its victim, and Ray knows more.
+    """
+    if died(error) is not None:
+        return
+    traceback.print_exception(error)  # into the log; who called may never ask
+    failure = rad_error(error) or _failure(where, error)
+    with suppress(Exception):  # Ray ends
+        _store().internal_kv_put(_key(), pickle.dumps(failure), False, _NAMESPACE, _SECONDS)
+
+
+def told() -> RadError | None:
+    """The first error that an actor of this run has told, if any."""
+    held: bytes | None = None
+    with suppress(Exception):  # a store that is gone is Vital's to tell
+        held = _store().internal_kv_get(_key(), _NAMESPACE, _SECONDS)
+    found: RadError | None = pickle.loads(held) if held else None
+    return found
+
+
+def _store() -> Any:
+    from ray.experimental import internal_kv  # noqa: PLC0415 - after the workers' hook
+
+    return internal_kv.internal_kv_get_gcs_client()
+
+
+def _key() -> bytes:
+    import ray  # noqa: PLC0415
+
+    return f"failure {ray.get_runtime_context().get_job_id()}".encode()
+
+
+def _failure(where: str, error: BaseException) -> RunError:
+    return RunError(f"{where} failed: {type(error).__name__}: {error}")
+
+
+def rad_error(error: BaseException | None) -> RadError | None:
+    """The RadError that ``error`` is or carries; Ray wraps what its actors raise."""
+    return next(
+        (each for each in _chain(error) if isinstance(each, RadError) and _carried(each) is None), None
+    )
+
+
+def died(error: BaseException | None) -> EnvironmentProblem | None:
+    """What to say where a process of the run ended by itself; None for any other error."""
+    from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError  # noqa: PLC0415
+
+    chain = list(_chain(error))
+    # By its name: of the actors, only those that hold an engine have vLLM imported.
+    if any(type(each).__name__ == "EngineDeadError" for each in chain):
+        return process_died("a vLLM engine")
+    deaths = [e for e in chain if isinstance(e, ActorDiedError | ActorUnavailableError | WorkerCrashedError)]
+    if not deaths:
+        return None
+    last: BaseException = deaths[-1]
+    while (carried := _carried(last)) is not None:  # why an actor did not come to life
+        last = carried
+    return process_died(str(last).strip() if last is deaths[-1] else f"{type(last).__name__}: {last}")
+
+
+def failed(error: BaseException | None) -> RunError | None:
+    """What to say of another error in one of Ray's actors; None for an error of this process."""
+    from ray.exceptions import RayTaskError  # noqa: PLC0415
+
+    chain = list(_chain(error))
+    tasks = [each for each in chain if isinstance(each, RayTaskError)]
+    if not tasks:
+        return None
+    where = re.findall(r"ray::([\w.]+)\(", str(tasks[-1]))  # an error of two classes has lost its name
+    return _failure(where[-1] if where else "an actor", _carried(tasks[-1]) or tasks[-1])
+
+
+def process_died(what: str) -> EnvironmentProblem:
+    """That a process of the run has ended by itself, and why most do."""
+    return EnvironmentProblem(f"a process of the run has died: {what}\n{_REASON}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and one after the other what it carries or comes from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = _carried(error) or error.__cause__ or error.__context__
+
+
+def _carried(error: BaseException) -> BaseException | None:
+    """What an exception of Ray's holds: of a task as ``cause``, of an actor's constructor as its argument."""
+    held = (getattr(error, "cause", None), *error.args[:1])
+    return next((each for each in held if isinstance(each, BaseException)), None)
+
 
 #: Seconds that whoever does wait for what has died or failed gets to say so itself; it knows more.
 GRACE = 10.0

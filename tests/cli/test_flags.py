@@ -6,7 +6,7 @@ import pytest
 from openrlhf_rad.cli import config, flags
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.plugin import command_line, old_flags
+from openrlhf_rad.plugin import command_line
 
 
 def test_words_to_flags_and_back():
@@ -86,10 +86,10 @@ def test_old_flags_get_their_new_names(old, new):
 
 def test_every_new_name_of_an_old_flag_is_a_flag():
     known = command_line.installed().flags
-    written = [name for text in old_flags.ADVICE.values() for name in re.findall(r"--([a-z0-9_.]+)", text)]
-    assert len(old_flags.ADVICE) > 120
+    written = [name for text in command_line.ADVICE.values() for name in re.findall(r"--([a-z0-9_.]+)", text)]
+    assert len(command_line.ADVICE) > 120
     assert [name for name in written if name not in known] == []
-    assert [name for name in old_flags.ADVICE if name in known] == []
+    assert [name for name in command_line.ADVICE if name in known] == []
 
 
 def test_yaml_to_flags(tmp_path):

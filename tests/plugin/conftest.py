@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from openrlhf.utils import config
 
     from openrlhf_rad.jobs.prepare import prepare_tiny
-    from openrlhf_rad.plugin import attach  # noqa: F401 - all modules with a hook
+    from openrlhf_rad.plugin import patches  # noqa: F401 - all modules with a hook
     from openrlhf_rad.plugin.arguments import parse
 
 for _name, _value in _environment.items():  # other tests start processes that choose for themselves

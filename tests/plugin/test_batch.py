@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from openrlhf_rad.plugin.batch import batch_metrics, token_entropy
+from openrlhf_rad.plugin.experience import batch_metrics, token_entropy
 from openrlhf_rad.profile import RiskProfile
 
 

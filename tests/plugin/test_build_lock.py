@@ -8,12 +8,12 @@ import pytest
 from torch.utils import cpp_extension
 from torch.utils.file_baton import FileBaton
 
-from openrlhf_rad.plugin import build_lock
-from openrlhf_rad.plugin.build_lock import KernelBaton
+from openrlhf_rad.plugin import workers
+from openrlhf_rad.plugin.workers import KernelBaton
 
 OWNER = """
 import sys, time
-from openrlhf_rad.plugin.build_lock import KernelBaton
+from openrlhf_rad.plugin.workers import KernelBaton
 baton = KernelBaton(sys.argv[1])
 assert baton.try_acquire()
 print("held", flush=True)
@@ -21,7 +21,7 @@ time.sleep(600)
 """
 WAITER = """
 import sys
-from openrlhf_rad.plugin.build_lock import KernelBaton
+from openrlhf_rad.plugin.workers import KernelBaton
 baton = KernelBaton(sys.argv[1])
 print(baton.try_acquire(), flush=True)
 baton.wait()
@@ -71,7 +71,7 @@ def test_a_file_that_torch_s_own_lock_left_is_no_obstacle(tmp_path):
 
 def test_torch_builds_under_it(monkeypatch, tmp_path):
     monkeypatch.setattr(cpp_extension, "FileBaton", FileBaton)
-    build_lock.prepare()
+    workers.lock_builds()
     asked = []
     source = tmp_path / "nothing.cpp"
     source.write_text("")

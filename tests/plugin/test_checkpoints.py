@@ -16,9 +16,9 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.tiny import tiny_config
 from openrlhf_rad.plugin.actor import CriticActor
 from openrlhf_rad.plugin.compatibility import check_arguments
-from openrlhf_rad.plugin.ratings.checkpoint import RatingModel, weight_problems
-from openrlhf_rad.plugin.ratings.loading import CostActor, RewardActor, no_new_weights
-from openrlhf_rad.plugin.ratings.models import problems, rendered, training_problems
+from openrlhf_rad.plugin.costs.checkpoint import RatingModel, weight_problems
+from openrlhf_rad.plugin.costs.loading import CostActor, RewardActor, no_new_weights
+from openrlhf_rad.plugin.costs.models import problems, rendered, training_problems
 from openrlhf_rad.profile import load_profile
 
 RANDOM = "its files have no score.weight, so that its costs would come from random numbers"

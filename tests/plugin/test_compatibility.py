@@ -9,7 +9,7 @@ import pytest
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.method.step import RadStep
-from openrlhf_rad.plugin import compatibility, modes
+from openrlhf_rad.plugin import compatibility
 from openrlhf_rad.plugin.compatibility import (
     WIDE_CLIP,
     adapt,
@@ -194,8 +194,8 @@ def test_a_cost_model_on_more_gpus_than_it_may_share_is_refused(good_args, rad_o
 @pytest.mark.parametrize("flags", [(), ("--algo.kl.init_coef", "0"), ("--algo.advantage.estimator", "gae")])
 def test_all_models_of_a_shared_gpu_fit_on_it(flags, costs, good_args):
     args = good_args("--train.colocate_all", *flags)
-    share = modes.share_of_gpu(args, costs)
-    total = 0.2 * modes.shared_models(args) + share * costs
+    share = compatibility.share_of_gpu(args, costs)
+    total = 0.2 * compatibility.shared_models(args) + share * costs
     assert 0 < share <= 0.2
     assert total <= 1 + 1e-12
     assert share == round(share, 4)  # Ray counts in ten-thousandths

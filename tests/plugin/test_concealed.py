@@ -3,7 +3,7 @@
 import pickle
 from argparse import Namespace
 
-from openrlhf_rad.plugin.concealed import Concealed, conceal
+from openrlhf_rad.secrets import Concealed, conceal
 
 SECRET = "hunter2-0123456789"
 

@@ -22,8 +22,8 @@ from openrlhf.utils.deepspeed import deepspeed
 from ray.actor import ActorClass
 
 from openrlhf_rad.plugin import contract
+from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.cpu.weights import CpuWorkerExtension
-from openrlhf_rad.plugin.registry import plain_class
 
 Trainer = plain_class(ppo_trainer, "PPOTrainer")
 Policy = plain_class(ppo_actor, "PolicyModelActor")

@@ -20,12 +20,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.ratings.cost_server import RemoteCost
-from openrlhf_rad.plugin.ratings.cost_sources import cost_sources
-from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
-from openrlhf_rad.plugin.ratings.costs import VaryingCosts, checked_costs
-from openrlhf_rad.plugin.ratings.patience import Patience
-from openrlhf_rad.plugin.ratings.server import RatingServer
+from openrlhf_rad.plugin.arguments import Patience
+from openrlhf_rad.plugin.costs.server import RatingServer
+from openrlhf_rad.plugin.costs.sources import (
+    FunctionCost,
+    RemoteCost,
+    VaryingCosts,
+    checked_costs,
+    cost_sources,
+)
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.secrets import redact_text, redact_url
 

@@ -25,7 +25,7 @@ from openrlhf.utils.deepspeed import deepspeed, deepspeed_utils
 from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin import cpu
-from openrlhf_rad.plugin.cpu import backend, cluster, device, weights
+from openrlhf_rad.plugin.cpu import backend, device, weights
 
 RECEIVER = """
     import sys
@@ -146,7 +146,7 @@ def test_flash_attention_refuses_with_the_fix(name):
 def test_a_flash_attention_that_is_there_stays(monkeypatch):
     real = SimpleNamespace()
     monkeypatch.setitem(sys.modules, "flash_attn", real)
-    backend.flash_attention.install()
+    device.install_flash_attention()
     assert sys.modules["flash_attn"] is real
 
 
@@ -269,7 +269,7 @@ def test_float32_weights_are_saved_as_a_gpu_would_save_them(tmp_path):
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
-    from openrlhf_rad.plugin.cpu.number_format import write_as_bfloat16
+    from openrlhf_rad.plugin.cpu.device import write_as_bfloat16
 
     weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     count = torch.tensor([1, 2**40])
@@ -288,7 +288,7 @@ def test_float32_weights_are_saved_as_a_gpu_would_save_them(tmp_path):
 def no_ray(monkeypatch):
     """What would be asked of Ray; nothing is started."""
     asked = []
-    monkeypatch.setattr(cluster, "_start_ray", asked.append)
+    monkeypatch.setattr(backend, "_start_ray", asked.append)
     return asked
 
 
@@ -306,20 +306,20 @@ GPU_FLAGS = {
 def test_flags_that_need_a_gpu_are_refused(flag, values, good_args, no_ray, rad_options):
     message = f"{flag} needs a GPU and there is none; leave it out"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        cluster.prepare(good_args(flag, *values), rad_options())
+        backend.prepare(good_args(flag, *values), rad_options())
     assert no_ray == []
 
 
 def test_several_flags_are_refused_at_once(good_args, no_ray):
     message = "--ds.packing_samples, --vllm.enable_sleep needs a GPU and there is none; leave it out"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        cluster.prepare(good_args("--vllm.enable_sleep", "--ds.packing_samples"), None)
+        backend.prepare(good_args("--vllm.enable_sleep", "--ds.packing_samples"), None)
 
 
 def test_arguments_are_made_to_fit_a_cpu(openrlhf_args, no_ray, rad_options):
     args = openrlhf_args("--vllm.num_engines", "1", "--ref.num_gpus_per_node", "2")
     assert args.ds.attn_implementation == "flash_attention_2"
-    cluster.prepare(args, rad_options())
+    backend.prepare(args, rad_options())
     assert (args.ds.adam_offload, args.vllm.enforce_eager, args.vllm.sync_backend) == (True, True, "gloo")
     assert args.ds.attn_implementation == "sdpa"
     assert (args.actor.num_gpus_per_node, args.reward.num_gpus_per_node) == (1, 1)
@@ -329,7 +329,7 @@ def test_arguments_are_made_to_fit_a_cpu(openrlhf_args, no_ray, rad_options):
 
 def test_an_attention_of_the_user_s_stays(good_args, no_ray):
     args = good_args("--ds.attn_implementation", "eager")
-    cluster.prepare(args, None)
+    backend.prepare(args, None)
     assert args.ds.attn_implementation == "eager"
 
 
@@ -364,7 +364,7 @@ def gpus_asked_for(monkeypatch, good_args, no_ray):
         monkeypatch.setattr(utils.config, "hierarchize", parse)
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
         monkeypatch.setattr(sys, "argv", ["train"])
-        cluster.prepare(args, None)
+        backend.prepare(args, None)
         with pytest.raises(_Asked):
             runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__")
         return sum(total), no_ray.pop()
@@ -404,9 +404,9 @@ def test_ray_gets_the_gpus_that_openrlhf_asks_for(flags, reward, gpus_asked_for)
     ],
 )
 def test_a_cost_model_gets_gpus_of_its_own(cost, flags, more, good_args, rad_options):
-    without = cluster.virtual_gpus(good_args(), rad_options())
-    assert cluster.virtual_gpus(good_args(), None) == without == 3
-    assert cluster.virtual_gpus(good_args(), rad_options("--rad.set", cost, *flags)) == without + more
+    without = backend.virtual_gpus(good_args(), rad_options())
+    assert backend.virtual_gpus(good_args(), None) == without == 3
+    assert backend.virtual_gpus(good_args(), rad_options("--rad.set", cost, *flags)) == without + more
 
 
 def test_activation_sets_the_environment_of_the_processes_to_come(monkeypatch):

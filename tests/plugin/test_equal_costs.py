@@ -15,11 +15,10 @@ from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.sources import Rating
 from openrlhf_rad.jobs.tiny import save_regression, tiny_config
 from openrlhf_rad.plugin import answering, workers
-from openrlhf_rad.plugin.experience import attach_costs
-from openrlhf_rad.plugin.ratings import cost_model
-from openrlhf_rad.plugin.ratings.cost_sources import cost_sources
-from openrlhf_rad.plugin.ratings.texts import texts_behind
-from openrlhf_rad.plugin.sampling import rows
+from openrlhf_rad.plugin.costs import loading
+from openrlhf_rad.plugin.costs.sources import cost_sources
+from openrlhf_rad.plugin.costs.texts import texts_behind
+from openrlhf_rad.plugin.experience import attach_costs, rows
 from openrlhf_rad.profile import load_profile
 
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -99,8 +98,8 @@ class Group:
 @pytest.fixture
 def trained(samples, tokenizer, good_args, monkeypatch):
     """The costs of the samples in training, by the source that a profile names."""
-    monkeypatch.setattr(cost_model, "RayActorGroup", Group)
-    monkeypatch.setattr(cost_model.ray, "get", lambda references: references)
+    monkeypatch.setattr(loading, "RayActorGroup", Group)
+    monkeypatch.setattr(loading.ray, "get", lambda references: references)
 
     def costs(kind, location):
         profile = load_profile("medical").with_overrides({f"cost.{kind}": str(location)})

@@ -14,8 +14,8 @@ from openrlhf_rad.errors import RewardError
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.plugin.compatibility import adapt
+from openrlhf_rad.plugin.costs.sources import FunctionCost
 from openrlhf_rad.plugin.experience import RadExperienceMaker
-from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
 from openrlhf_rad.profile import load_profile
 
 KL = 0.05

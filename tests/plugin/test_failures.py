@@ -16,9 +16,9 @@ from openrlhf_rad.errors import (
     RewardError,
     RunError,
 )
-from openrlhf_rad.plugin import failures
-from openrlhf_rad.plugin.failures import died, failed, rad_error, telling, told
+from openrlhf_rad.plugin import vigil
 from openrlhf_rad.plugin.rollout import last_fatal
+from openrlhf_rad.plugin.vigil import died, failed, rad_error, telling, told
 
 
 def raised(error, cause=None):
@@ -157,8 +157,8 @@ class Store(dict):
 @pytest.fixture
 def store(monkeypatch):
     held = Store()
-    monkeypatch.setattr(failures, "_store", lambda: held)
-    monkeypatch.setattr(failures, "_key", lambda: b"failure 1")
+    monkeypatch.setattr(vigil, "_store", lambda: held)
+    monkeypatch.setattr(vigil, "_key", lambda: b"failure 1")
 
 
 class Unpicklable(Exception):
@@ -250,8 +250,8 @@ def test_what_is_mended_or_a_death_or_private_is_not_told():
 
 
 def test_where_ray_has_ended_the_error_itself_is_left(monkeypatch):
-    monkeypatch.setattr(failures, "_store", lambda: None)
-    monkeypatch.setattr(failures, "_key", lambda: b"failure 1")
+    monkeypatch.setattr(vigil, "_store", lambda: None)
+    monkeypatch.setattr(vigil, "_key", lambda: b"failure 1")
     with pytest.raises(ValueError, match="x"):
         Actor().fit(ValueError("x"))
     assert told() is None

@@ -18,8 +18,8 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf.trainer.ray import ppo_actor, vllm_engine
 
 from openrlhf_rad.plugin import sampling
+from openrlhf_rad.plugin.actor import ReinforceLoss
 from openrlhf_rad.plugin.experience import RadExperienceMaker
-from openrlhf_rad.plugin.loss import ReinforceLoss
 from openrlhf_rad.plugin.rollout import FailClosedRollout
 from openrlhf_rad.plugin.sampling import AnswerSampler
 from openrlhf_rad.plugin.trainer import RadTrainer

@@ -15,7 +15,7 @@ from openrlhf_rad.errors import (
     RadError,
 )
 from openrlhf_rad.plugin import compatibility, launch
-from openrlhf_rad.plugin.cpu import cluster, fork_server
+from openrlhf_rad.plugin.cpu import backend, fork_server
 from openrlhf_rad.plugin.launch import main
 from openrlhf_rad.runs import RunFolder, checkpoints
 
@@ -27,7 +27,7 @@ def run_main(monkeypatch, tmp_path, capsys):
     def no_ray(gpus):
         raise AssertionError(f"Ray was asked for {gpus} GPUs")
 
-    monkeypatch.setattr(cluster, "_start_ray", no_ray)
+    monkeypatch.setattr(backend, "_start_ray", no_ray)
     monkeypatch.setenv("OPENRLHF_RAD_BACKEND", "cpu")
     monkeypatch.chdir(tmp_path)
     for owner, name in [

@@ -5,7 +5,7 @@ import torch
 from openrlhf.models.loss import PolicyLoss
 from openrlhf.models.utils import compute_approx_kl
 
-from openrlhf_rad.plugin.loss import ReinforceLoss
+from openrlhf_rad.plugin.actor import ReinforceLoss
 
 ROWS, TOKENS, WORDS = 3, 5, 4
 

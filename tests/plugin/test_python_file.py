@@ -12,9 +12,9 @@ import pytest
 from openrlhf_rad.errors import CostError, RewardError
 from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.sources import Rating
-from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
-from openrlhf_rad.plugin.ratings.python_file import function_of, load
-from openrlhf_rad.plugin.ratings.rewards import Executor
+from openrlhf_rad.plugin.costs.python_file import function_of, load
+from openrlhf_rad.plugin.costs.sources import FunctionCost
+from openrlhf_rad.plugin.rollout import Executor
 
 #: What each costs the answers "harm help" and "help": 1.0 · harm − 0.2 · help.
 FILES = {
@@ -146,7 +146,7 @@ def test_nothing_that_is_installed_is_shadowed(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys; from openrlhf_rad.plugin.ratings.python_file import load;"
+            "import sys; from openrlhf_rad.plugin.costs.python_file import load;"
             f" load({str(tmp_path / 'json.py')!r}); import colorsys, json;"
             " print(colorsys.__file__, json.__file__)",
         ],

@@ -6,8 +6,8 @@ import pytest
 import ray
 from openrlhf.trainer import ppo_trainer_async
 
-from openrlhf_rad.plugin import trainer_async
-from openrlhf_rad.plugin.registry import BoundActor, plain_class, register
+from openrlhf_rad.plugin import trainer
+from openrlhf_rad.plugin.attach import BoundActor, plain_class, register
 
 
 class Given:
@@ -60,10 +60,10 @@ def test_the_two_loops_of_asynchronous_training_are_replaced_in_the_controller_s
 
     monkeypatch.setattr(plain_class(ppo_trainer_async, "PPOTrainerAsync"), "__init__", controller)
     options = object()
-    trainer_async.RadTrainerAsync(options, "policy", "strategy", temperature=0.5)
+    trainer.RadTrainerAsync(options, "policy", "strategy", temperature=0.5)
     generator, training = seen["GenerateSamplesActor"], seen["TrainingActor"]
-    assert issubclass(generator[0], trainer_async.RadGenerator)
-    assert issubclass(training[0], trainer_async.RadTrainingActor)
+    assert issubclass(generator[0], trainer.RadGenerator)
+    assert issubclass(training[0], trainer.RadTrainingActor)
     assert (generator[1:], training[1:]) == (((), True), ((options, {"temperature": 0.5}), True))
     assert seen["arguments"] == (("policy", "strategy"), {"temperature": 0.5})
     assert {name: plain_class(ppo_trainer_async, name) for name in plain} == plain

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from openrlhf_rad.plugin import remote_code, workers
-from openrlhf_rad.plugin.arguments import parse
+from openrlhf_rad.plugin import workers
+from openrlhf_rad.plugin.arguments import TRUST, parse
 
 HOOK = "worker_process_setup_hook"
 
@@ -31,13 +31,13 @@ def test_every_ray_init_hands_the_guard_to_its_workers(given):
     assert variables == {
         **given.get("env_vars", {}),
         workers.NEXT: given.get(HOOK, ""),
-        remote_code.VARIABLE: "0",
+        TRUST: "0",
     }
 
 
 def test_a_worker_calls_the_other_hook_too(monkeypatch):
     called = []
-    monkeypatch.setattr(remote_code, "deny", lambda: called.append("deny"))
+    monkeypatch.setattr(workers, "deny", lambda: called.append("deny"))
     monkeypatch.setattr("openrlhf_rad.plugin.cpu.activate", lambda: called.append("activate"))
     monkeypatch.setenv(workers.NEXT, "openrlhf_rad.plugin.cpu.activate")
     workers.setup()
@@ -50,7 +50,7 @@ def test_a_worker_calls_the_other_hook_too(monkeypatch):
 PLAIN = """
 import json, sys
 from pathlib import Path
-from openrlhf_rad.plugin import remote_code, workers
+from openrlhf_rad.plugin import workers
 if sys.argv[2] == "late":
     import transformers.models.auto.configuration_auto
 workers.prepare(False)

@@ -9,7 +9,7 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.plugin.ratings.patience import Patience
+from openrlhf_rad.plugin.arguments import Patience
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS, FailClosedRollout, SharedTokenizer
 
 

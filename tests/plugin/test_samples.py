@@ -15,8 +15,10 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from openrlhf_rad.errors import DataError
-from openrlhf_rad.plugin.samples import OrderedSamples, Ticket, filtered, label_text, send_along
-from openrlhf_rad.plugin.seeding import reseed
+from openrlhf_rad.plugin.experience import filtered, send_along
+from openrlhf_rad.plugin.resume import reseed
+from openrlhf_rad.plugin.rollout import Ticket
+from openrlhf_rad.plugin.sampling import OrderedSamples, label_text
 
 
 class Engine:

@@ -12,9 +12,9 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.tiny_words import WORDS
-from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs
-from openrlhf_rad.plugin.ratings.cost_texts import FunctionCost
-from openrlhf_rad.plugin.sampling import AnswerSampler, heldout_dataset, reference_indices, rows
+from openrlhf_rad.plugin.costs.sources import FunctionCost
+from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, rows
+from openrlhf_rad.plugin.sampling import AnswerSampler, heldout_dataset, reference_indices
 
 ANSWERS = [
     ("plain-ba", "help-ba"),

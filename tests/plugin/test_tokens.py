@@ -2,7 +2,7 @@
 
 import torch
 
-from openrlhf_rad.plugin.tokens import token_lists
+from openrlhf_rad.plugin.costs.texts import token_lists
 
 
 def test_each_row_gives_the_tokens_at_its_mask():

@@ -10,8 +10,7 @@ import ray
 
 from openrlhf_rad.errors import ConfigError, CostError, WatchStop
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
-from openrlhf_rad.plugin.ratings.costs import VaryingCosts
-from openrlhf_rad.plugin.ratings.variety import Variety
+from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
 from openrlhf_rad.plugin.resume import identity, prepare, reference_of, restore
 from openrlhf_rad.plugin.trainer import RadTrainer, RadTraining
 from openrlhf_rad.profile import WatchSettings, load_profile

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.stack
 SCRIPT = """
 import runpy, sys, warnings
 warnings.simplefilter("ignore")
-from openrlhf_rad.plugin.cpu import activate, cluster
+from openrlhf_rad.plugin.cpu import activate, backend
 activate()
 import torch
 from openrlhf.utils import config, get_strategy
@@ -37,7 +37,7 @@ try:
     runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__")
 except Parsed:
     pass
-cluster.set_cpu_flags(args)
+backend.set_cpu_flags(args)
 args.actor.eps_clip_low_high = (0.2, 0.2)
 
 from openrlhf_rad.plugin.actor import PolicyActor

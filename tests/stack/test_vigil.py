@@ -71,7 +71,7 @@ ACTORS = """
 import asyncio, os, signal, time
 import ray
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.failures import telling
+from openrlhf_rad.plugin.vigil import telling
 
 @telling
 class Engine:

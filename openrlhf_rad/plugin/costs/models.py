@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from openrlhf_rad.plugin.ratings.checkpoint import HEAD, RatingModel, snapshot_of, weight_problems
+from openrlhf_rad.plugin.costs.checkpoint import HEAD, RatingModel, snapshot_of, weight_problems
 from openrlhf_rad.profile import RiskProfile, cost_names
 
 POLICY, REWARD, CRITIC = (f"{name}.model_name_or_path" for name in ("actor", "reward", "critic"))

@@ -19,7 +19,7 @@ import requests
 import urllib3
 from urllib3.util import Retry
 
-from openrlhf_rad.plugin.ratings.patience import Patience
+from openrlhf_rad.plugin.arguments import Patience
 from openrlhf_rad.profile.addresses import filled
 from openrlhf_rad.secrets import redact_text, redact_url
 

@@ -1,0 +1,319 @@
+"""Cost sources. Costs that are missing, are no finite numbers, or never differ, stop the run."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from openrlhf_rad.errors import CostError
+from openrlhf_rad.plugin.arguments import Patience
+from openrlhf_rad.plugin.compatibility import cost_models, share_of_gpu
+from openrlhf_rad.plugin.costs.python_file import function_of
+from openrlhf_rad.plugin.costs.server import RatingServer
+from openrlhf_rad.plugin.costs.texts import rated_texts
+from openrlhf_rad.profile import CostSource as Named
+from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile.addresses import addresses
+
+
+class CostSource(Protocol):
+    """A source of costs, asked for a whole rollout at once, while the other models run."""
+
+    name: str
+
+    def begin(self, samples_list: Sequence[Any]) -> Any:
+        """Start scoring OpenRLHF experiences; returns a handle for :meth:`finish`."""
+
+    def finish(self, handle: Any) -> list[float]:
+        """Wait for the costs, one a sample in the order of ``samples_list``, cost's own units.
+
+        Raises:
+            CostError: naming the source and the first bad prompt.
+        """
+
+
+class VaryingCosts:
+    """A source whose costs must differ within a batch, now and then: by costs that do not, λ would move."""
+
+    def __init__(self, source: CostSource) -> None:
+        self.source = source
+        self.name = source.name
+        self.variety = Variety()
+
+    def begin(self, samples_list: Sequence[Any]) -> Any:
+        """As the source does."""
+        return self.source.begin(samples_list)
+
+    @property
+    def remark(self) -> str | None:
+        """What to say of the last batch; None where there is nothing."""
+        found = self.variety.remark
+        return found and f"the cost of {self.name} {found}"
+
+    def finish(self, handle: Any) -> list[float]:
+        """The source's costs. Raises CostError at the third constant batch in a row, and what it raises."""
+        costs = self.source.finish(handle)
+        if batches := self.variety.constant(costs):
+            raise CostError(
+                f"{self.name} gave the cost {costs[0]:g} to all samples of {batches} batches in a row"
+                f" ({len(costs)} in the last); a cost must tell answers apart; check that it sees the answers"
+                " and that its model is loaded"
+            )
+        return costs
+
+
+def checked_costs(raw: Any, prompts: Sequence[str], source: str) -> list[float]:
+    """``raw`` as finite floats, one a prompt.
+
+    Args:
+        raw: a tensor, an array or a list, (B,) or (B, 1); or a mapping with it as ``costs`` or ``rewards``.
+        prompts: the prompts of the samples, for the message.
+        source: what to call the source in a message.
+
+    Raises:
+        CostError: wrong length, or a value that is missing, not a number, NaN or infinite.
+    """
+    if isinstance(raw, dict):
+        key = next((key for key in ("costs", "rewards") if key in raw), None)
+        if key is None:
+            raise CostError(
+                f"{source} answered with the keys {sorted(raw)}; it must give 'costs' (or 'rewards')"
+            )
+        if raw[key] is None:
+            raise CostError(f"{source} gave null for '{key}'; it must give a list with one cost a sample")
+        raw = raw[key]
+    values = _as_list(raw, source)
+    if len(values) != len(prompts):
+        raise CostError(
+            f"{source} gave {len(values)} costs for {len(prompts)} samples; it must give one each"
+        )
+    for position, (value, prompt) in enumerate(zip(values, prompts, strict=True)):
+        if not is_finite_number(value):
+            raise CostError(
+                f"{source} gave the cost {value!r} for sample {position}, prompt {prompt[:200]!r};"
+                " a cost must be a finite number; the run stops rather than train on it"
+            )
+    return [float(value) for value in values]
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether it is one; neither True nor False is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
+
+
+def _as_list(raw: Any, source: str) -> list[Any]:
+    if hasattr(raw, "tolist"):
+        raw = raw.tolist()
+    if isinstance(raw, str) or not isinstance(raw, Iterable):
+        raise CostError(f"{source} gave {raw!r}; it must give a list or tensor with one cost a sample")
+    return [single(value) for value in raw]
+
+
+def single(value: Any) -> Any:
+    """What a tensor, an array or a list of one holds."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    return value
+
+
+#: Constant batches in a row that stop the run. One may be chance where answers are few.
+CONSTANT_BATCHES = 3
+# So few different values in so many samples are a rating with steps, such as 0 and 1, not a scale.
+_STEPS, _ENOUGH = 4, 32
+#: What is of these values alone may be a flag, which is often the same for all answers at first.
+_FLAGS = frozenset({-1.0, 0.0, 1.0})
+
+
+class Variety:
+    """Whether ratings differ within a batch, now and then.
+
+    An empty input, a default, a model that was not loaded give one number to a whole batch, which says
+    nothing about the policy. A rating that has a few values only, such as 0 and 1, may well give one of them
+    to a whole batch, and is let be; so is what may be a flag of which no other value has been seen yet.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[float] = set()
+        self._samples = self._constant = 0
+
+    def constant(self, batch: Sequence[float]) -> int:
+        """Take a batch in; how many batches in a row were constant if that is too many, else 0."""
+        self._samples += len(batch)
+        if len(self._seen) <= _STEPS:
+            self._seen.update(batch)
+        same = len(batch) > 1 and len(set(batch)) == 1
+        has_steps = 1 < len(self._seen) <= _STEPS and self._samples >= _ENOUGH
+        self._constant = self._constant + 1 if same and not has_steps else 0
+        return self._constant if self._constant >= CONSTANT_BATCHES and not self._seen <= _FLAGS else 0
+
+    @property
+    def remark(self) -> str | None:
+        """What to say once of a flag that has had one value in as many batches as would stop the run."""
+        if self._constant != CONSTANT_BATCHES or len(self._seen) != 1 or not self._seen <= _FLAGS:
+            return None
+        (value,) = self._seen
+        return (
+            f"is {value:g} for all samples of the first {CONSTANT_BATCHES} batches ({self._samples} samples),"
+            " which teaches nothing; a flag may begin so; if it should not, check that its source sees the"
+            " answers and that its model is loaded"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: what was seen."""
+        return {"seen": sorted(self._seen), "samples": self._samples, "constant": self._constant}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._seen, self._samples = set(state["seen"]), int(state["samples"])
+        self._constant = int(state["constant"])
+
+
+class TextCost(ABC):
+    """Decodes a rollout to (queries, prompts, labels) and scores it in the background in one call.
+
+    Args:
+        tokenizer: the policy's. agent: see :func:`~openrlhf_rad.plugin.costs.texts.rated_texts`.
+    """
+
+    name: str
+
+    def __init__(self, tokenizer: Any, *, agent: bool = False) -> None:
+        self._tokenizer, self._agent = tokenizer, agent
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rad-cost")
+
+    @abstractmethod
+    def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
+        """The costs as the source gives them, not yet checked. A query is prompt + answer."""
+
+    def begin(self, samples_list: Sequence[Any]) -> tuple[Future[Any], list[str]]:
+        """Decode here, score in the background."""
+        texts = [
+            text for batch in samples_list for text in rated_texts(batch, self._tokenizer, agent=self._agent)
+        ]
+        prompts = [text.prompt for text in texts]
+        labels = [text.label for text in texts]
+        return self._worker.submit(self.score, [text.query for text in texts], prompts, labels), prompts
+
+    def finish(self, handle: tuple[Future[Any], list[str]]) -> list[float]:
+        """Wait, and check each value."""
+        future, prompts = handle
+        try:
+            raw = future.result()
+        except CostError:
+            raise
+        except Exception as cause:
+            raise CostError(
+                f"{self.name} failed on a batch of {len(prompts)}, first prompt {prompts[0][:200]!r}:"
+                f" {type(cause).__name__}: {cause}"
+            ) from cause
+        return checked_costs(raw, prompts, self.name)
+
+
+class FunctionCost(TextCost):
+    """``cost_func(queries, prompts, labels)`` of a Python file, as OpenRLHF's reward files have.
+
+    Raises:
+        CostError: the file is not there, does not load, or has no ``cost_func``.
+    """
+
+    def __init__(self, path: str, tokenizer: Any, *, agent: bool = False) -> None:
+        super().__init__(tokenizer, agent=agent)
+        self.name = f"cost function {path}"
+        self._function = function_of(path, "cost_func", "cost function", CostError)
+
+    def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
+        """One call for the whole rollout."""
+        return self._function(queries, prompts, labels)
+
+
+class RemoteCost(TextCost):
+    """Servers that take OpenRLHF's reward requests: query, prompts, labels in, rewards (or costs) out.
+
+    Args:
+        location: an address, or several with commas between them, as ``--reward.remote_url`` has them; each
+            server rates its share of a rollout.
+    """
+
+    def __init__(
+        self, location: str, tokenizer: Any, patience: Patience | None = None, *, agent: bool = False
+    ) -> None:
+        super().__init__(tokenizer, agent=agent)
+        self._servers = [RatingServer(url, patience or Patience()) for url in addresses(location)]
+        self._threads = ThreadPoolExecutor(len(self._servers), thread_name_prefix="rad-cost-server")
+        self.name = f"cost server {', '.join(server.shown for server in self._servers)}"
+
+    def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
+        """One request a server, all at once.
+
+        Raises:
+            CostError: naming the server without its secrets, the first prompt, and what was tried.
+        """
+        share = -(-len(queries) // len(self._servers))
+        starts = range(0, len(queries), share)
+        asked = [
+            self._threads.submit(
+                _ask, server, *(held[start : start + share] for held in (queries, prompts, labels))
+            )
+            for start, server in zip(starts, self._servers, strict=False)
+        ]
+        return [cost for future in asked for cost in future.result()]
+
+
+def _ask(server: RatingServer, queries: list[str], prompts: list[str], labels: list[Any]) -> list[float]:
+    name = f"cost server {server.shown}"
+
+    def failed(what: str) -> CostError:
+        return CostError(
+            f"{name} failed on a batch of {len(prompts)}, first prompt {prompts[0][:200]!r}: {what};"
+            " the run stops rather than train without costs; mend the server, then go on from the last"
+            " checkpoint"
+        )
+
+    found = server.ask({"query": queries, "prompts": prompts, "labels": labels}, failed)
+    return checked_costs(found, prompts, name)
+
+
+def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, VaryingCosts]:
+    """The sources of the profile by name, each once however many constraints share it.
+
+    A source whose costs no longer vary stops the run.
+
+    Args:
+        context: ``strategy``, ``tokenizer``, ``patience``, ``nodes``, ``gpus_per_node`` and
+            ``placement_group``, the last None where models do not share GPUs.
+
+    Raises:
+        CostError: a constraint without a cost.
+    """
+    lacking = [one.name for one in profile.constraints if one.cost is None]
+    if lacking:
+        raise CostError(
+            f"profile {profile.name} has no cost for {', '.join(lacking)};"
+            " add cost: {model: …}, {function: …} or {remote_url: …}"
+        )
+    if context.get("placement_group") is not None:
+        context["share"] = share_of_gpu(context["strategy"].args, cost_models(profile) or 1)
+    named = {name: source for source, name in cost_names(profile).items() if source}
+    return {name: VaryingCosts(_source(source, **context)) for name, source in named.items()}
+
+
+def _source(named: Named, patience: Patience | None = None, **context: Any) -> CostSource:
+    if named.kind == "model":
+        from openrlhf_rad.plugin.costs.loading import CostModel  # noqa: PLC0415 - imports the stack
+
+        return CostModel(named.location, **context)
+    strategy, tokenizer = context.get("strategy"), context["tokenizer"]
+    agent = bool(strategy is not None and strategy.args.train.agent_func_path)
+    if named.kind == "function":
+        return FunctionCost(named.location, tokenizer, agent=agent)
+    return RemoteCost(named.location, tokenizer, patience, agent=agent)
