@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def token_lists(tokens_bt: torch.Tensor, mask_bt: torch.Tensor) -> list[list[int]]:
@@ -22,7 +23,7 @@ def token_lists(tokens_bt: torch.Tensor, mask_bt: torch.Tensor) -> list[list[int
         tokens_bt, mask_bt: of one shape (B, T); a mask of any type, set where it is not 0.
     """
     set_bt = mask_bt.bool()
-    rows = torch.split(tokens_bt[set_bt], set_bt.sum(dim=1).tolist())
+    rows = tokens_bt[set_bt].split(set_bt.sum(dim=1).tolist())
     return [row.tolist() for row in rows]
 
 
@@ -70,6 +71,8 @@ def rated_texts(samples: Any, tokenizer: Any, *, agent: bool = False) -> list[Ra
 
 def answer_texts(samples: Any, tokenizer: Any) -> list[str]:
     """The answers of an OpenRLHF experience, without special tokens."""
+    import torch  # noqa: PLC0415 - whoever scores texts alone need not wait for it
+
     # action_mask[t] marks token t + 1 of the sequence.
     action_bt = torch.nn.functional.pad(samples.action_mask.bool(), (1, 0))
     before_bt = samples.attention_mask.bool() & (action_bt.cumsum(dim=1) == 0)
