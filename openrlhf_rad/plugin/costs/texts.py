@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 
-def token_lists(tokens_bt: torch.Tensor, mask_bt: torch.Tensor) -> list[list[int]]:
+def token_lists(tokens_bt: Any, mask_bt: Any) -> list[list[int]]:
     """The tokens of each row at which its mask is set.
 
     One indexing a micro-batch: one a row costs as much as decoding a short answer does.
