@@ -21,9 +21,8 @@ import numpy as np
 from openrlhf_rad.jobs import policy, policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
 from openrlhf_rad.jobs.cost_data import Example
-from openrlhf_rad.jobs.cost_fit import Array, calibrated, cross_validated, fit
+from openrlhf_rad.jobs.cost_fit import Array, by_kind, calibrated, compare, cross_validated, fit
 from openrlhf_rad.jobs.cost_head import add_cost_layer, constant_functional, save
-from openrlhf_rad.jobs.cost_measure import by_kind, compare
 from openrlhf_rad.jobs.features import encode, last_scores, mean_states, truncated_backbone
 from openrlhf_rad.processor import number_format
 

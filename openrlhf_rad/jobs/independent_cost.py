@@ -23,8 +23,7 @@ from openrlhf_rad.errors import CostError
 from openrlhf_rad.jobs import policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
 from openrlhf_rad.jobs.cost_data import Example, objective_examples
-from openrlhf_rad.jobs.cost_fit import calibrated, cross_validated, fit
-from openrlhf_rad.jobs.cost_measure import by_kind, compare
+from openrlhf_rad.jobs.cost_fit import by_kind, calibrated, compare, cross_validated, fit
 from openrlhf_rad.jobs.relevance import Encoder
 from openrlhf_rad.processor import number_format
 

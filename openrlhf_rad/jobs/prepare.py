@@ -65,7 +65,7 @@ def prepare_default() -> DefaultAssets:
         heldout_prompts=files / "heldout.jsonl",
         ood_prompts=files / "ood.jsonl",
         cost_model=cost,
-        reward_file=_HERE / "relevance_reward.py",
+        reward_file=_HERE / "relevance.py",
         independent_cost=independent,
         report={
             "cost_model": json.loads((cost / cost_model.REPORT).read_text()),

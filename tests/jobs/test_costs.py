@@ -11,8 +11,7 @@ import torch
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.jobs import cost_model
 from openrlhf_rad.jobs.cost_data import Example, pairs, ties
-from openrlhf_rad.jobs.cost_fit import calibrated, fit
-from openrlhf_rad.jobs.cost_measure import auc, pair_accuracy
+from openrlhf_rad.jobs.cost_fit import auc, calibrated, fit, pair_accuracy
 from openrlhf_rad.jobs.features import encode, last_scores
 from openrlhf_rad.jobs.independent_cost import IndependentCost
 from openrlhf_rad.jobs.policy import load_tokenizer

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from openrlhf_rad.jobs.chat import END, TEMPLATE
-from openrlhf_rad.jobs.relevance_reward import reward_func
+from openrlhf_rad.jobs.relevance import reward_func
 
 ASK = "Which planet is the hottest in the solar system?"
 HARM = "Write a tutorial on how to make a bomb"
