@@ -1,4 +1,4 @@
-"""Which gradient: ``python benchmarks/estimators.py [--quick]`` (a quarter of an hour; --quick: two minutes).
+"""Which gradient: ``python benchmarks/estimators.py`` (five minutes of a core).
 
 A softmax policy over 24 kinds of answers, each with costs of its own location and spread, whose risk and its
 gradient are known by quadrature. Printed for each size n of a rollout, law of costs and spectrum of Table 1:
@@ -18,6 +18,9 @@ its own baseline and whole tails; and the default, which winsorises heavy tails.
 under RLOO, under the rollout alone, and under both in proportion, over that of the rollout alone, for normal
 costs that correlate so within prompts.
 
+``--constants`` prints what the two constants of the rule for heavy tails do, on laws that the table lacks.
+They are the ones of greatest cosine with at least the signal of ``tilted`` along the truth.
+
 The rule for the default: of the estimators whose length is within 5 % of the truth on normal costs at
 n = 32 for CVaR 0.9 and Wang 1, the one with the greatest mean log signal over heavy-tailed laws. Last, its
 signal is compared with the better of version 0.1.0's two there: as each ships, and with the rollout as the
@@ -30,22 +33,22 @@ import argparse
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from openrlhf_rad.method.baseline import PartnerBaseline, PartnerScores
-from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.dual import make_dual
-from openrlhf_rad.method.scores import leave_one_out, score
+from openrlhf_rad.method.scores import from_above, gap_terms, leave_one_out
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.method.tails import Tails, heavy_tails
 from openrlhf_rad.profile import ConstraintSettings, DualSettings
 
 Array = NDArray[np.float64]
-#: Advantages of a rollout's costs.
+#: Scores of the sorted costs of rollouts (…, n), or advantages of costs in any order.
 Estimator = Callable[[Array, Spectrum, Tails], Array]
 
 KINDS, SIZES, ASK, STEPS, REFERENCE = 24, (32, 64, 512), 0.2, 200, 1024
@@ -65,10 +68,17 @@ CONTINUOUS = {
     "log-normal": stats.lognorm(1),
     "t2": stats.t(2),
     "Pareto 1.5": stats.pareto(1.5),
+    "t3": stats.t(3),
+    "Pareto 2.5": stats.pareto(2.5),
+    "Weibull 0.6": stats.weibull_min(0.6),
+    "log-normal 0.7": stats.lognorm(0.7),
+    "log-logistic 2": stats.fisk(2),
 }
+#: On which the constants of the rule for tails were chosen.
+OTHERS = ("t3", "Pareto 2.5", "Weibull 0.6", "log-normal 0.7", "log-logistic 2")
 #: Standard normal latent costs are cut where these shares of them lie below.
 CUTS = {"0/1": (0.9,), "1–5": (0.5, 0.75, 0.87, 0.95)}
-LAWS, HEAVY = (*CONTINUOUS, *CUTS), ("log-normal", "t2", "Pareto 1.5")
+LAWS, HEAVY = ("normal", "log-normal", "t2", "Pareto 1.5", *CUTS), ("log-normal", "t2", "Pareto 1.5")
 
 
 class Answers:
@@ -87,7 +97,7 @@ class Answers:
         self._cuts = np.array([stats.norm.ppf(cut) * 1.2 for cut in CUTS[law]]) if law in CUTS else None
         if self._cuts is None:
             far = 10 * max(abs(self._law.ppf(1e-9)), abs(self._law.isf(1e-9)))
-            edge_m = np.sinh(np.linspace(-1, 1, 20_001) * np.arcsinh(far))
+            edge_m = np.sinh(np.linspace(-1, 1, 10_001) * np.arcsinh(far))
             self._step_m, at_m = np.diff(edge_m), (edge_m[1:] + edge_m[:-1]) / 2
         else:
             self._step_m, at_m = np.ones(self._cuts.size), self._cuts
@@ -123,61 +133,71 @@ def softmax(logit_k: Array) -> Array:
     return np.asarray(power_k / power_k.sum())
 
 
-def paired(score_b: Array) -> Array:
+def paired(score_rb: Array) -> Array:
     """RLOO with two answers a prompt."""
-    return np.asarray(score_b - score_b.reshape(-1, 2)[:, ::-1].ravel())
+    return np.asarray(score_rb - score_rb.reshape(-1, 2)[:, ::-1].reshape(score_rb.shape))
 
 
-def alone(score_b: Array) -> Array:
+def alone(score_rb: Array) -> Array:
     """The rollout without the answer."""
-    return np.asarray((score_b - score_b.mean()) * score_b.size / (score_b.size - 1))
+    size = score_rb.shape[-1]
+    return np.asarray((score_rb - score_rb.mean(-1, keepdims=True)) * size / (size - 1))
 
 
-def by_old_spacing(cost_b: Array, spectrum: Spectrum, _tails: Tails) -> Array:
+def old_spacing(particle_rn: Array, spectrum: Spectrum, _tails: Tails) -> Array:
     """Of version 0.1.0: Σ w_i (q_{i+1} − q_i) 1{c ≤ q_i}."""
-    order = np.argsort(cost_b)
-    term = spectrum.weights(cost_b.size)[:-1] * np.diff(cost_b[order])
-    score_b = np.empty(cost_b.size)
-    score_b[order] = np.append(np.cumsum(term[::-1])[::-1], 0.0)
-    return score_b
+    return from_above(spectrum.weights(particle_rn.shape[-1])[:-1] * np.diff(particle_rn))
 
 
-def by_score(gradient: str) -> Estimator:
-    """A gradient of the profile's."""
-
-    def made(cost_b: Array, spectrum: Spectrum, _tails: Tails) -> Array:
-        particle_n = np.sort(cost_b)
-        result = evaluate("spectral", particle_n, particle_n, spectrum.weights(cost_b.size), level=0.0)
-        return score(cost_b, particle_n, result, spectrum, gradient=gradient)  # type: ignore[arg-type]
-
-    return made
+def tilted(particle_rn: Array, spectrum: Spectrum, _tails: Tails) -> Array:
+    """As :func:`~openrlhf_rad.method.scores.score` has it: of tied costs all have the first one's."""
+    size = particle_rn.shape[-1]
+    fresh_rn = np.diff(particle_rn, prepend=-math.inf) > 0
+    first_rn = np.maximum.accumulate(np.where(fresh_rn, np.arange(size), 0), axis=-1)
+    return np.asarray(from_above(spectrum.weights(size) / size)[first_rn])
 
 
-def less(baseline: Callable[[Array], Array], made: Estimator) -> Estimator:
-    """Scores less their baseline."""
-    return lambda cost_b, spectrum, tails: baseline(made(cost_b, spectrum, tails))
+def spacing(particle_rn: Array, spectrum: Spectrum, _tails: Tails) -> Array:
+    """As :func:`~openrlhf_rad.method.scores.score` has it."""
+    size = particle_rn.shape[-1]
+    return (1 - 1 / size) * from_above(np.add(*gap_terms(np.diff(particle_rn), spectrum)))
 
 
-def by_leaving_out(cost_b: Array, spectrum: Spectrum, tails: Tails) -> Array:
-    """``leave_one_out``, as in training."""
-    order = np.argsort(cost_b)
-    score_b, particle_n = np.empty(cost_b.size), cost_b[order]
-    score_b[order] = leave_one_out(tails.winsorised(np.diff(particle_n), particle_n), spectrum)
-    return score_b
+def whole(particle_rn: Array, spectrum: Spectrum, _tails: Tails) -> Array:
+    """``leave_one_out`` with tails as they are."""
+    return leave_one_out(np.diff(particle_rn), spectrum)
+
+
+def winsorised(particle_rn: Array, spectrum: Spectrum, tails: Tails) -> Array:
+    """``leave_one_out`` as in training."""
+    return leave_one_out(tails.winsorised(np.diff(particle_rn), particle_rn), spectrum)
+
+
+def by(made: Estimator, baseline: Callable[[Array], Array] | None = None) -> Estimator:
+    """Advantages of costs in any order from scores of sorted ones, less a baseline if they have none."""
+
+    def advantages(cost_rb: Array, spectrum: Spectrum, tails: Tails) -> Array:
+        order_rb = np.argsort(cost_rb, axis=-1, kind="stable")
+        score_rb = np.empty(cost_rb.shape)
+        score_rn = made(np.take_along_axis(cost_rb, order_rb, axis=-1), spectrum, tails)
+        np.put_along_axis(score_rb, order_rb, score_rn, axis=-1)
+        return baseline(score_rb) if baseline else score_rb
+
+    return advantages
 
 
 ESTIMATORS: dict[str, Estimator] = {
-    "spacing of 0.1.0": less(paired, by_old_spacing),
-    "tilted": less(paired, by_score("tilted")),
-    "spacing": less(paired, by_score("spacing")),
-    "leave_one_out, whole": lambda cost_b, spectrum, _: by_leaving_out(cost_b, spectrum, Tails()),
-    "leave_one_out": by_leaving_out,
+    "spacing of 0.1.0": by(old_spacing, paired),
+    "tilted": by(tilted, paired),
+    "spacing": by(spacing, paired),
+    "leave_one_out, whole": by(whole),
+    "leave_one_out": by(winsorised),
 }
 #: The two of version 0.1.0, as they shipped and with the baseline of ``leave_one_out``.
 SHIPPED = "spacing of 0.1.0", "tilted"
 ALONE = {
-    "spacing of 0.1.0, rollout": less(alone, by_old_spacing),
-    "tilted, rollout": less(alone, by_score("tilted")),
+    "spacing of 0.1.0, rollout": by(old_spacing, alone),
+    "tilted, rollout": by(tilted, alone),
 }
 
 
@@ -201,31 +221,83 @@ class Cell:
         return f"{self.length:.2f} · {cosine} · {self.signal:.2g} · {steps}"
 
 
-def measure(law: str, spectrum: Spectrum, size: int, *, rollouts: int, seeds: int) -> dict[str, Cell]:
-    """All estimators on the same rollouts."""
-    answers = Answers(law)
-    policy_k, truth_k = softmax(answers.start_k), answers.gradient(answers.start_k, spectrum)
-    rng = np.random.default_rng(2)
-    _, reference = answers.sample(rng, policy_k, (REFERENCE,))
-    tails, spread = heavy_tails(ConstraintSettings(), spectrum, reference), float(reference.std())
-    kind_rb, cost_rb = answers.sample(rng, policy_k, (rollouts, size))
-    found = {}
-    for name, estimate in (ESTIMATORS | ALONE).items():
-        advantage_rb = np.array([estimate(cost_b, spectrum, tails) for cost_b in cost_rb])
-        place = np.arange(rollouts)[:, None] * KINDS + kind_rb
+@dataclass(frozen=True)
+class Rollouts:
+    """Rollouts of the reference policy under one law, and what is true of it under a spectrum."""
+
+    answers: Answers
+    spectrum: Spectrum
+    truth_k: Array
+    reference_r: Array
+    kind_rb: NDArray[np.int64]
+    cost_rb: Array
+
+    @classmethod
+    def of(cls, law: str, spectrum: Spectrum, size: int, rollouts: int) -> Rollouts:
+        """So many of them."""
+        answers, rng = Answers(law), np.random.default_rng(2)
+        policy_k, truth_k = softmax(answers.start_k), answers.gradient(answers.start_k, spectrum)
+        _, reference_r = answers.sample(rng, policy_k, (REFERENCE,))
+        return cls(answers, spectrum, truth_k, reference_r, *answers.sample(rng, policy_k, (rollouts, size)))
+
+    @property
+    def tails(self) -> Tails:
+        """As the reference shows them."""
+        return heavy_tails(ConstraintSettings(), self.spectrum, self.reference_r)
+
+    def cell(self, estimate: Estimator, tails: Tails) -> Cell:
+        """All but the steps."""
+        (rollouts, size), policy_k = self.kind_rb.shape, softmax(self.answers.start_k)
+        advantage_rb = estimate(self.cost_rb, self.spectrum, tails)
+        place = np.arange(rollouts)[:, None] * KINDS + self.kind_rb
         sums_rk = np.bincount(place.ravel(), advantage_rb.ravel(), rollouts * KINDS).reshape(rollouts, KINDS)
         estimate_rk = (sums_rk - advantage_rb.sum(1, keepdims=True) * policy_k) / size
         mean_k, signal, noise = strength(estimate_rk)
         block_r = np.arange(rollouts) % BLOCKS
         without = (strength(estimate_rk[block_r != block]) for block in range(BLOCKS))
         signal_j = np.array([one / other for _, one, other in without])
-        along = float(mean_k @ truth_k) / float(truth_k @ truth_k)
-        cosine = min(along * float(np.linalg.norm(truth_k)) / math.sqrt(signal), 1.0) if signal else math.nan
-        runs = seeds if name in ESTIMATORS else 0
-        steps = [train(answers, spectrum, size, estimate, tails, spread, seed) for seed in range(runs)]
-        median = float(np.median(steps)) if steps else math.nan
-        found[name] = Cell(along, cosine, signal / noise, signal_j, median)
+        true = float(np.linalg.norm(self.truth_k))
+        along = float(mean_k @ self.truth_k) / true**2
+        cosine = min(along * true / math.sqrt(signal), 1.0) if signal else math.nan
+        return Cell(along, cosine, signal / noise, signal_j)
+
+
+def measure(law: str, spectrum: Spectrum, size: int, *, rollouts: int, seeds: int) -> dict[str, Cell]:
+    """All estimators on the same rollouts."""
+    drawn = Rollouts.of(law, spectrum, size, rollouts)
+    tails, spread = drawn.tails, float(drawn.reference_r.std())
+    found = {}
+    for name, estimate in (ESTIMATORS | ALONE).items():
+        found[name] = drawn.cell(estimate, tails)
+        if seeds and name in ESTIMATORS:
+            steps = [
+                train(drawn.answers, spectrum, size, estimate, tails, spread, seed) for seed in range(seeds)
+            ]
+            found[name] = replace(found[name], steps=float(np.median(steps)))
     return found
+
+
+def constants(rollouts: int) -> str:
+    """What the constants of the rule for tails do, on other laws than the heavy ones above; in Markdown.
+
+    Scores of the default over those of ``tilted``, with the rollout for both baselines: mean log signal, the
+    same of the signal along the truth, and cosine over laws, spectra and sizes.
+    """
+    sums: dict[tuple[float, float], list[tuple[float, float, float]]] = {}
+    for law, spectrum, size in itertools.product(OTHERS, SPECTRA, SIZES[::2]):
+        drawn = Rollouts.of(law, spectrum, size, rollouts)
+        plain = drawn.cell(ALONE["tilted, rollout"], Tails())
+        for kept, reach in itertools.product((1 / 2, 1 / 3, 1 / 4), (0.5, 0.25, 0.15, 0.1, 0.05)):
+            with patch.multiple("openrlhf_rad.method.tails", _KEPT=kept, _REACH=reach):
+                cell = drawn.cell(ESTIMATORS["leave_one_out"], drawn.tails)
+            ratio = math.log(cell.signal / plain.signal)
+            along = ratio + 2 * math.log(cell.cosine / plain.cosine)
+            sums.setdefault((kept, reach), []).append((ratio, along, cell.cosine))
+    lines = ["| weight kept | reach | signal | along the truth | cosine |", "|---" * 5 + "|"]
+    for (kept, reach), rows in sums.items():
+        ratio, along, cosine = np.mean(rows, axis=0)
+        lines.append(f"| {kept:.2f} | {reach:g} | {ratio:+.3f} | {along:+.3f} | {cosine:.3f} |")
+    return "\n".join(lines)
 
 
 def strength(estimate_rk: Array) -> tuple[Array, float, float]:
@@ -272,7 +344,7 @@ def baselines(rollouts: int = 2_000, size: int = 64) -> str:
         for row in noise_rm:
             prompt_b = rng.normal(size=size // answers)[cluster_b]
             cost_b = math.sqrt(rho) * prompt_b + math.sqrt(1 - rho) * rng.normal(size=size)
-            alone_b = by_leaving_out(cost_b, spectrum, Tails())
+            alone_b = ESTIMATORS["leave_one_out"](cost_b, spectrum, Tails())
             grouped = alone_b.reshape(-1, answers)
             rloo_b = (answers * grouped - grouped.sum(1, keepdims=True)).ravel() / (answers - 1)
             particle_n, place_b = np.sort(cost_b), np.argsort(np.argsort(cost_b))
@@ -339,19 +411,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--baselines", action="store_true")
+    parser.add_argument("--constants", action="store_true")
     options = parser.parse_args()
-    if options.baselines:
-        print(baselines())
+    if options.baselines or options.constants:
+        print(baselines() if options.baselines else constants(2_000))
         return
     cells: dict[tuple[str, str, int], dict[str, Cell]] = {}
     for size in SIZES:
-        rollouts, seeds = (max(16_000 // size, 60), 2) if options.quick else (max(640_000 // size, 2_000), 5)
         print(f"\nrollouts of {size}; length · cosine · signal · steps\n")
         print(f"| costs | spectrum | {' | '.join(ESTIMATORS)} |\n{'|---' * (len(ESTIMATORS) + 2)}|")
         for law, spectrum in itertools.product(LAWS, SPECTRA):
-            found = measure(law, spectrum, size, rollouts=rollouts, seeds=seeds)
+            found = measure(law, spectrum, size, rollouts=max(320_000 // size, 1_000), seeds=3)
             cells[law, str(spectrum), size] = found
             shown = (str(found[name]) for name in ESTIMATORS)
             print(f"| {law} | {spectrum} | {' | '.join(shown)} |", flush=True)

@@ -49,11 +49,11 @@ def score(
     """
     n = particle_n.size
     if gradient == "tilted":
-        score_n = _from_above(result.weight_n * result.activation_n / n)
+        score_n = from_above(result.weight_n * result.activation_n / n)
     elif gradient == "leave_one_out":
         score_n = leave_one_out(result.change_g, spectrum)
     elif gradient == "spacing":
-        score_n = (1 - 1 / n) * _from_above(np.add(*gap_terms(result.change_g, spectrum)))
+        score_n = (1 - 1 / n) * from_above(np.add(*gap_terms(result.change_g, spectrum)))
     else:
         raise ValueError(f"gradient is {gradient!r}; it must be 'leave_one_out', 'spacing' or 'tilted'")
     return placed(cost_b, particle_n, score_n)
@@ -66,7 +66,7 @@ def placed(cost_b: Array, particle_n: Array, score_n: Array) -> Array:
 
 
 def leave_one_out(change_g: Array, spectrum: Spectrum) -> Array:
-    """−n (V_n − V_{n−1}^{(−j)}) of n sorted samples from the n − 1 changes between them. Shape (n,).
+    """−n (V_n − V_{n−1}^{(−j)}) of n sorted samples from the n − 1 changes between them. Shape (…, n).
 
     The gap above sample i lies at F = i/n; without sample j at i/(n − 1) if i < j, else at (i − 1)/(n − 1).
     With G = ∫φ, summed by parts:
@@ -74,12 +74,14 @@ def leave_one_out(change_g: Array, spectrum: Spectrum) -> Array:
     For the mean it is RLOO over the batch; see Tamar et al. 2015 for CVaR, up to O(1/n).
     """
     above_g, below_g = gap_terms(change_g, spectrum)
-    return np.asarray(_from_above(above_g) - np.append(0.0, np.cumsum(below_g)))
+    taken_n = np.zeros((*change_g.shape[:-1], change_g.shape[-1] + 1))
+    np.cumsum(below_g, axis=-1, out=taken_n[..., 1:])
+    return np.asarray(from_above(above_g) - taken_n)
 
 
 def gap_terms(change_g: Array, spectrum: Spectrum) -> tuple[Array, Array]:
     """What each gap gives to the samples below it, and takes from those above it: weight times change."""
-    above_g, below_g = _gap_weights(spectrum, change_g.size + 1)
+    above_g, below_g = _gap_weights(spectrum, change_g.shape[-1] + 1)
     return above_g * change_g, below_g * change_g
 
 
@@ -91,6 +93,8 @@ def _gap_weights(spectrum: Spectrum, n: int) -> tuple[Array, Array]:
     return n * (level_g - edge_n[:-1]), n * (edge_n[1:] - level_g)
 
 
-def _from_above(term_i: Array) -> Array:
-    """Σ of the terms from each on, and 0 after the last; one longer than the terms."""
-    return np.append(np.cumsum(term_i[::-1])[::-1], 0.0)
+def from_above(term_i: Array) -> Array:
+    """Σ of the terms from each on, and 0 after the last; one longer than the terms, along the last axis."""
+    sum_i = np.zeros((*term_i.shape[:-1], term_i.shape[-1] + 1))
+    sum_i[..., :-1] = np.cumsum(term_i[..., ::-1], axis=-1)[..., ::-1]
+    return sum_i
