@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, ProfileError
-from openrlhf_rad.profile.document import Document, parse
+from openrlhf_rad.errors import ConfigError, Problem, ProfileError
+from openrlhf_rad.profile.yaml import Node, parse
 
 from .flags import Flags
 
@@ -32,54 +32,49 @@ def load(path: Path) -> Config:
         ConfigError: with every problem, one a line.
     """
     try:
-        document = parse(path.read_text(encoding="utf-8-sig"), str(path))
+        root, problems = parse(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError:
         raise ConfigError(f"--config {path}: there is no such file; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: it cannot be read ({error}); check the path") from None
     except ProfileError as error:
         raise ConfigError(str(error)) from None
-    if document.data is None:
+    if root.value is None:
         return Config({}, {})
-    if not isinstance(document.data, dict):
-        kind = "a list" if isinstance(document.data, list) else "one value"
-        raise ConfigError(
-            f"{document.place('')}: the file holds {kind}; it must be a mapping of OpenRLHF's flags;"
-            " write for instance rollout.batch_size: 16"
-        )
-    return _flags(document)
+    if not isinstance(root.value, dict):
+        kind = "a list" if isinstance(root.value, list) else "one value"
+        rule, fix = "it must be a mapping of OpenRLHF's flags", "write for instance rollout.batch_size: 16"
+        raise ConfigError(str(Problem(root.place, "the file", kind, rule, fix, "holds")))
+    return _flags(root, [str(problem) for problem in problems])
 
 
-def _flags(document: Document) -> Config:
-    problems = list(document.problems)
+def _flags(root: Node, problems: list[str]) -> Config:
     config = Config({}, {})
-    for name, path, raw in _leaves(document.data, "", ""):
-        place = document.place(path)
+    for name, node in _leaves(root, ""):
         if name in config.places:
             first = config.places[name]
             problems.append(
-                f"{place}: {name} is given twice; a flag may appear once; the first is at {first}"
+                f"{node.place}: {name} is given twice; a flag may appear once; the first is at {first}"
             )
             continue
-        config.places[name] = place
+        config.places[name] = str(node.place)
         try:
-            config.flags[name] = _values(raw)
+            config.flags[name] = _values(node.plain())
         except ValueError as error:
-            problems.append(f"{place}: {name} {error}")
+            problems.append(f"{node.place}: {name} {error}")
     if problems:
         raise ConfigError("\n".join(problems))
     return config
 
 
-def _leaves(data: dict[str, Any], name: str, path: str) -> Iterator[tuple[str, str, Any]]:
-    """(flag, key of its place, value); a leading ``--`` of a name is forgiven."""
-    for key, held in data.items():
+def _leaves(mapping: Node, name: str) -> Iterator[tuple[str, Node]]:
+    """Each flag and its value; a leading ``--`` of a name is forgiven."""
+    for key, held in mapping.keys.items():
         full = f"{name}.{key.removeprefix('--')}" if name else key.removeprefix("--")
-        where = f"{path}.{key}" if path else key
-        if isinstance(held, dict) and held:
-            yield from _leaves(held, full, where)
+        if held.keys:
+            yield from _leaves(held, full)
         else:
-            yield full, where, held
+            yield full, held
 
 
 def _values(raw: Any) -> list[str] | None:

@@ -9,7 +9,7 @@ from scipy import stats
 from openrlhf_rad.errors import ProfileError, WatchStop
 from openrlhf_rad.method.constraint_set import Scored
 from openrlhf_rad.profile import RiskProfile, WatchSettings
-from openrlhf_rad.profile.watch_settings import severities
+from openrlhf_rad.profile.language import severities
 from openrlhf_rad.watches import Watches, answer_metrics, at_start, harm_auc, known_harm
 
 STEPS = 100

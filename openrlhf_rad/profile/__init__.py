@@ -10,11 +10,10 @@ from openrlhf_rad.method.settings import (
     cost_name,
     cost_names,
 )
-from openrlhf_rad.profile.locate import load_profile, shipped_profiles
-from openrlhf_rad.profile.model import EvaluateSettings, ReferenceSettings
-from openrlhf_rad.profile.risk_profile import RiskProfile
+from openrlhf_rad.profile.files import shipped_profiles
+from openrlhf_rad.profile.language import EvaluateSettings, ReferenceSettings, Severity, WatchSettings
+from openrlhf_rad.profile.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.schema import profile_schema
-from openrlhf_rad.profile.watch_settings import Severity, WatchSettings
 
 __all__ = [
     "Constraint",

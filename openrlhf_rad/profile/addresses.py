@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.method.settings import CostSource
-from openrlhf_rad.profile.risk_profile import RiskProfile
+from openrlhf_rad.profile.profile import RiskProfile
 
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAMES_ONLY = re.compile(rf"(?:{_NAME.pattern})*")

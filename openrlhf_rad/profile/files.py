@@ -1,4 +1,4 @@
-"""The files of profiles: shipped ones by name, others by path, read in bounded time and memory."""
+"""The files of profiles, shipped ones by name, others by path, read in bounds; and the paths in them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from openrlhf_rad.errors import ProfileError, did_you_mean
-from openrlhf_rad.profile.document import MAX_CHARACTERS
+from openrlhf_rad.errors import Place, Problem, ProfileError, did_you_mean, shown
+from openrlhf_rad.profile.yaml import MAX_CHARACTERS, Node
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -53,55 +53,59 @@ def find(name: str, *, beside: Path | None = None, source: str = "") -> Found:
     """
     if is_path(name) or (beside is None and Path(name).is_file()):
         path = (beside or Path.cwd()) / name
-        shown = Path(source).parent / name if source else Path(name)
-        return Found(read_text(path, shown), str(shown), path.absolute().parent, os.path.realpath(path))
+        named = str(Path(source).parent / name if source else Path(name))
+        return Found(read_text(path, named), named, path.absolute().parent, os.path.realpath(path))
     shipped = shipped_profiles()
     if name not in shipped:
         hint = did_you_mean(name, shipped) or "or give the path of a .yaml file"
-        raise ProfileError(f"no risk profile is called {name}; shipped are {', '.join(shipped)}; {hint}")
+        said, rule = f"no risk profile is called {name}", f"shipped are {', '.join(shipped)}"
+        raise ProfileError(Problem(None, said, "", rule, hint))
     text = _shipped_folder().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return Found(text, f"{name}.yaml", Path.cwd(), f"shipped:{name}")
 
 
-def read_text(path: Path, shown: Path | None = None) -> str:
+def read_text(path: Path, named: str) -> str:
     """The text of a regular file of profile size; nothing else is read, nor waited for.
 
     Args:
-        shown: how messages name it.
+        named: the file as messages name it.
 
     Raises:
         ProfileError: a file that is missing, no regular file, too large, or not UTF-8.
     """
-    shown = shown or path
     try:
-        data = _read_bytes(path, shown)
-        return data.decode("utf-8-sig")
+        return _read_bytes(path).decode("utf-8-sig")
     except FileNotFoundError:
         shipped = shipped_profiles()
         hint = did_you_mean(path.stem, shipped) or f"shipped are {', '.join(shipped)}"
-        raise ProfileError(f"{shown}: there is no such file; give a path or a shipped name; {hint}") from None
+        said, rule, fix = "there is no such file", "give a path or a shipped name", hint
     except UnicodeDecodeError as error:
-        raise ProfileError(f"{shown}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        said, rule, fix = f"byte {error.start} is not UTF-8", "", "save the file as UTF-8"
+    except _WrongFileError as error:
+        said, rule, fix = *error.args, "check the path"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ProfileError(f"{shown}: it cannot be read ({reason}); check path and rights") from None
+        said, rule, fix = f"it cannot be read ({reason})", "", "check path and rights"
+    raise ProfileError(Problem(Place(named), said, "", rule, fix))
 
 
-def _read_bytes(path: Path, shown: Path) -> bytes:
+class _WrongFileError(Exception):
+    """A file that is no profile by its kind or size: what it is, and what a profile is."""
+
+
+def _read_bytes(path: Path) -> bytes:
     """The file's bytes, at most _MAX_BYTES; a FIFO without a writer does not hold up the opening."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise ProfileError(f"{shown}: it is no regular file; a profile is one; check the path")
+            raise _WrongFileError("it is no regular file", "a profile is one")
         data = b""
         while len(data) <= _MAX_BYTES and (piece := os.read(file, _MAX_BYTES + 1 - len(data))):
             data += piece
     finally:
         os.close(file)
     if len(data) > _MAX_BYTES:
-        raise ProfileError(
-            f"{shown}: the file has more than {_MAX_BYTES} bytes; a profile has far fewer; check the path"
-        )
+        raise _WrongFileError(f"the file has more than {_MAX_BYTES} bytes", "a profile has far fewer")
     return data
 
 
@@ -111,3 +115,29 @@ def _shipped_folder() -> Traversable:
     except (ModuleNotFoundError, NotADirectoryError):
         # A clone that runs uninstalled, or by an older editable install, has the folder beside the package.
         return Path(__file__).parents[2] / "risk_profiles"
+
+
+def resolve_paths(root: Node, folder: Path) -> list[Problem]:
+    """Make the paths of a profile absolute, in place, relative ones from a folder; what is no path at all.
+
+    Other types are left for the checks to refuse.
+    """
+    entries = root.keys["constraints"].keys.values() if "constraints" in root.keys else ()
+    costs = [owner.keys["cost"] for owner in (root, *entries) if "cost" in owner.keys]
+    paths = [(cost, name) for cost in costs for name in ("model", "function")]
+    paths += [(root.keys["reference"], "file")] if "reference" in root.keys else []
+    problems = []
+    for section, name in paths:
+        node = section.keys.get(name)
+        if node is None or not isinstance(node.value, str) or not node.value.strip():
+            continue
+        raw = node.value
+        try:
+            path = (folder / Path(raw).expanduser()).absolute()
+            # A model may also be the name of one on a hub, such as org/name.
+            if name != "model" or raw.startswith((".", "/", "~")) or path.exists():
+                node.value, node.column = str(path.resolve()), 0
+        except (OSError, ValueError, RuntimeError) as error:
+            rule = f"it must be a path on this machine ({error})"
+            problems.append(Problem(node.place, node.key, shown(raw), rule, "correct it"))
+    return problems

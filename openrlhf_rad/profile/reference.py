@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 
 from openrlhf_rad.method.measures import MEASURES, SYMBOLS
-from openrlhf_rad.method.settings import ConstraintSettings, DualSettings, TransportSettings
-from openrlhf_rad.profile.kinds import keys
-from openrlhf_rad.profile.model import COST_KEYS, UNITS, EvaluateSettings, ReferenceSettings
-from openrlhf_rad.profile.schema import default_text
-from openrlhf_rad.profile.watch_settings import WatchSettings
+from openrlhf_rad.profile.language import SECTIONS, Shared, fields_of, key_of, values
 
 _HEAD = ("key", "what it does", "values", "unit", "default", "where the default comes from")
-_RECORDS = {
-    "constraint": ConstraintSettings,
-    "dual": DualSettings,
-    "transport": TransportSettings,
-    "reference": ReferenceSettings,
-    "evaluate": EvaluateSettings,
-    "watches": WatchSettings,
-}
 
 
 def reference() -> str:
@@ -29,14 +16,11 @@ def reference() -> str:
 
 
 def _keys() -> Iterable[Sequence[str]]:
-    yield "`units`", UNITS.meaning, str(UNITS.kind), UNITS.unit, UNITS.default, UNITS.source
-    for section, record in _RECORDS.items():
-        defaults = {item.name: item.default for item in fields(record)}
-        for name, key in keys(record).items():
-            default = default_text(key, defaults[name])
-            yield f"`{section}.{name}`", key.meaning, str(key.kind), key.unit, default, key.source
-    for name, key in COST_KEYS.items():
-        yield f"`cost.{name}`", key.meaning, str(key.kind), key.unit, key.default, key.source
+    for section, model in {"": Shared, **SECTIONS}.items():
+        for name, field in fields_of(model).items():
+            key = key_of(field)
+            dotted = f"{section}.{name}".removeprefix(".")
+            yield f"`{dotted}`", key.text, values(field), key.unit, key.default, key.source
 
 
 _MEASURE_HEAD = ("measure", "φ(t)", "parameter", "range", "default", "coherent", "source")

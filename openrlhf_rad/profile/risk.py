@@ -1,13 +1,24 @@
-"""The risk section: an expression or a mapping, to a spectrum."""
+"""The risk of a profile: an expression or the long form, to a spectrum.
+
+    risk     = term { "+" term }
+    term     = [ number "*" ] measure ( "(" [ arguments ] ")" | [ arguments ] )
+    arguments = argument { [ "," ] argument }
+    argument = ( name | level ) "=" value
+
+`cvar α=0.9`, `0.8*cvar(alpha=0.9) + 0.2*mean`, `piecewise 0=0.2 0.9=1`: an expression is turned into the
+nodes of the long form, each at its token, so that one set of checks serves both and can point at the very
+token. There is no recursion and no look-back: the time is linear in the text. Names, ranges and defaults of
+the measures are those of :data:`~openrlhf_rad.method.measures.MEASURES`.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
-from openrlhf_rad.errors import ProfileError, did_you_mean
-from openrlhf_rad.errors import shown as show
+from openrlhf_rad.errors import Place, Problem, did_you_mean, shown
 from openrlhf_rad.method.measures import ALIASES, MEASURES, SYMBOLS
 from openrlhf_rad.method.spectrum import (
     MAX_MEMBERS,
@@ -21,30 +32,48 @@ from openrlhf_rad.method.spectrum import (
     step_flaws,
     weight_flaws,
 )
-from openrlhf_rad.profile.checks import Problems, is_number, number
-from openrlhf_rad.profile.document import Document
-from openrlhf_rad.profile.expression import FAULTY, MAX_CHARACTERS, parse_expression
+from openrlhf_rad.profile.language import is_number
+from openrlhf_rad.profile.yaml import Node, Problems, scalar
 
+#: Longer expressions are unreadable; the long form has no such limit.
+MAX_CHARACTERS = 2_000
+#: What the long form of a risk begins with; a mapping without one of them only changes a base's parameters.
+WHOLE = ("measure", "piecewise", "mixture")
 # What str() of the largest spectrum takes.
 _OWN_CHARACTERS = 100_000
+# Possessive (++): a long run of digits is never tried again in parts.
+_TOKEN = re.compile(
+    r"""
+        (?P<number>-?+(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?+)(?![^\s()*+=,])
+      | (?P<sign>[()*+=,])
+      | (?P<name>[^\W\d]\w*+)(?![^\s()*+=,])
+      | (?P<other>[^\s()*+=,]++)
+    """,
+    re.VERBOSE,
+)
 
 
-def build_risk(problems: Problems, raw: Any, key: str = "risk", limit: int = MAX_CHARACTERS) -> Spectrum:
+class Token(NamedTuple):
+    """A token: number, name, sign, other or end; its text; where it starts."""
+
+    kind: str
+    text: str
+    offset: int
+
+
+def read_risk(problems: Problems, node: Node, limit: int = MAX_CHARACTERS) -> Spectrum:
     """The spectrum of a risk as a profile writes it; the mean when it is not valid, with the problems noted.
 
     Args:
-        raw: `cvar α=0.9`, `{measure: cvar, alpha: 0.9}`, `{piecewise: …}` or `{mixture: …}`.
-        key: dotted path of raw in the document, for places and texts.
         limit: most characters of an expression.
     """
-    if isinstance(raw, str):
-        raw = _read_expression(problems, raw, key, limit)
-        if raw is None:
-            return MEAN
-    if not isinstance(raw, dict):
-        problems.add(key, raw, "it must be a measure with its parameters", "write cvar α=0.9")
+    held = expand(problems, node, limit) if isinstance(node.value, str) else node
+    if held is None:
         return MEAN
-    return _mixture(problems, raw, key) if "mixture" in raw else _member(problems, raw, key)
+    if not isinstance(held.value, dict):
+        problems.add(held, "it must be a measure with its parameters", "write cvar α=0.9")
+        return MEAN
+    return _mixture(problems, held) if "mixture" in held.value else _member(problems, held)
 
 
 def read_spectrum(text: str) -> Spectrum:
@@ -53,172 +82,318 @@ def read_spectrum(text: str) -> Spectrum:
     Raises:
         ProfileError: every problem of the text.
     """
-    document = Document("risk", text, {"risk": "risk:1:1"}, texts={"risk:1:1": 1})
-    problems = Problems(document)
-    spectrum = build_risk(problems, text, limit=_OWN_CHARACTERS)
-    if problems.lines:
-        raise ProfileError(problems.in_order())
+    problems, place = Problems(["risk"]), Place("risk", 1, 1)
+    spectrum = read_risk(problems, Node(text, "risk", place, place, 1), _OWN_CHARACTERS)
+    problems.refuse()
     return spectrum
 
 
-def _read_expression(problems: Problems, text: str, key: str, limit: int) -> dict[str, Any] | None:
-    """The long form of an expression, with the places of its tokens noted."""
-    document = problems.document
-    parsed = parse_expression(text, limit)
-    for path, offset in parsed.offsets.items():
-        document.places[f"{key}.{path}"] = document.inside(key, offset)
-    for fault in parsed.faults:
-        problems.add_text(
-            document.inside(key, fault.offset), f"{key} is {show(text)}; {fault.rule}", fault.fix
-        )
-    return parsed.data
+def expand(problems: Problems, node: Node, limit: int = MAX_CHARACTERS) -> Node | None:
+    """The long form of an expression, aliases (α, h, κ, γ, η) spelled out; None where it cannot be read.
+
+    In a mixture a term that cannot be read is a node without a key. What is wrong is noted.
+    """
+    text = node.value
+    if len(text) > limit:
+        rule = f"an expression has at most {limit} characters, this one has {len(text)}"
+        problems.add(node, rule, "write the long form")
+        return None
+    terms = _terms(_tokens(text))
+    if len(terms) == 1 and not any(token.text == "*" for token in terms[0]):
+        return _Term(terms[0], node, node.key, problems).read(weighted=False)
+    members = [
+        _Term(tokens, node, f"{node.key}.mixture.{index}", problems).read(weighted=True)
+        or Node(None, "", node.place, node.place)
+        for index, tokens in enumerate(terms)
+    ]
+    return _mapping(node, {"mixture": Node(members, f"{node.key}.mixture", node.place, node.place)})
 
 
-def _mixture(problems: Problems, raw: dict[str, Any], key: str) -> Spectrum:
-    _alone(problems, raw, key, "mixture")
-    members, path = raw["mixture"], f"{key}.mixture"
+def _mapping(node: Node, value: dict[str, Node]) -> Node:
+    return Node(value, node.key, node.place, node.key_place)
+
+
+def _tokens(text: str) -> list[Token]:
+    found = [
+        Token(str(match.lastgroup), match[str(match.lastgroup)], match.start(str(match.lastgroup)))
+        for match in _TOKEN.finditer(text)
+    ]
+    return [*found, Token("end", "", len(text))]
+
+
+def _terms(tokens: list[Token]) -> list[list[Token]]:
+    """The tokens of each term; each list ends with an end token where the term does."""
+    terms: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.text == "+":
+            terms[-1].append(Token("end", "", token.offset))
+            terms.append([])
+        else:
+            terms[-1].append(token)
+    return terms
+
+
+class _Broken(Exception):
+    def __init__(self, token: Token, rule: str, fix: str) -> None:
+        self.offset, self.rule, self.fix = token.offset, rule, fix
+
+
+class _Term:
+    """Reads one term by recursive descent; its nodes go below key."""
+
+    def __init__(self, tokens: list[Token], node: Node, key: str, problems: Problems) -> None:
+        self.tokens, self.node, self.key, self.problems = tokens, node, key, problems
+        self.position = 0
+
+    @property
+    def next(self) -> Token:
+        return self.tokens[self.position]
+
+    def take(self) -> Token:
+        token = self.next
+        self.position = min(self.position + 1, len(self.tokens) - 1)
+        return token
+
+    def read(self, *, weighted: bool) -> Node | None:
+        """The node of the term; None, with the problem noted, where the grammar is broken."""
+        place = self.node.inside(self.next.offset) if weighted else self.node.place
+        try:
+            return Node(self.term(weighted=weighted), self.key, place, place)
+        except _Broken as broken:
+            said, at = shown(self.node.value), self.node.inside(broken.offset)
+            self.problems.note(Problem(at, self.node.key, said, broken.rule, broken.fix))
+            return None
+
+    def term(self, *, weighted: bool) -> dict[str, Node]:
+        data: dict[str, Node] = {}
+        if self.next.kind == "number" and self.tokens[self.position + 1].text == "*":
+            data["weight"] = self.token("weight", self.take())
+            self.take()
+        name = self.take()
+        if name.kind != "name":
+            rule = f"{name.text or 'the end'} stands where a measure belongs"
+            raise _Broken(name, rule, "write for instance cvar α=0.9")
+        if weighted and not data:
+            rule, fix = f"{name.text} has no weight; in a mixture each measure has one", f"0.5*{name.text}"
+            raise _Broken(name, rule, f"write for instance {fix}")
+        pairs = self.arguments(name)
+        if name.text == "piecewise":
+            return {**data, "piecewise": self.steps(name, pairs)}
+        data["measure"] = self.token("measure", name)
+        return {**data, **self.parameters(name, pairs)}
+
+    def token(self, name: str, token: Token, key: Token | None = None) -> Node:
+        """The node of a token, and of the token that is its key."""
+        value = scalar(token.text) if token.kind == "number" else token.text
+        places = [self.node.inside(found.offset) for found in (token, key or token)]
+        return Node(value, f"{self.key}.{name}", places[0], places[1])
+
+    def arguments(self, measure: Token) -> list[tuple[Token, Token]]:
+        """Pairs of key and value up to the end of the term."""
+        opening = self.take() if self.next.text == "(" else None
+        pairs: list[tuple[Token, Token]] = []
+        while self.next.kind != "end" and not (opening and self.next.text == ")"):
+            if self.next.text == "," and pairs:
+                self.take()
+                continue
+            pairs.append(self.argument(measure))
+        if opening and self.take().text != ")":
+            raise _Broken(opening, "this bracket is not closed", "write ) after the last parameter")
+        if self.next.kind != "end":
+            raise _Broken(self.next, f"{self.next.text} stands after the closing bracket", "put + before it")
+        return pairs
+
+    def argument(self, measure: Token) -> tuple[Token, Token]:
+        key = self.take()
+        example = "0.9=1" if measure.text == "piecewise" else "α=0.9"
+        if key.text.startswith("-") and self.next.text != "=":
+            raise _Broken(key, "a mixture is a sum of weights ≥ 0", "write + and a weight ≥ 0")
+        if key.text in ("*", "(", ")"):
+            rule = f"{key.text} is not expected here"
+            raise _Broken(key, rule, f"write for instance 0.8*{measure.text} {example} + 0.2*mean")
+        if key.kind == "sign" or self.take().text != "=" or self.next.kind in ("sign", "end"):
+            rule = f"{key.text} is not of the form name=value"
+            raise _Broken(key, rule, f"write for instance {measure.text} {example}")
+        return key, self.take()
+
+    def parameters(self, measure: Token, pairs: list[tuple[Token, Token]]) -> dict[str, Node]:
+        data: dict[str, Node] = {}
+        for key, value in pairs:
+            name = ALIASES.get(key.text, key.text)
+            if name in data:
+                raise _Broken(key, f"{name} is given twice", "remove one")
+            if name in (*WHOLE, "weight") or key.kind == "other":
+                raise _Broken(key, f"{shown(name)} is not a parameter of {measure.text}", "remove it")
+            data[name] = self.token(name, value, key)
+        return data
+
+    def steps(self, measure: Token, pairs: list[tuple[Token, Token]]) -> Node:
+        steps = []
+        for index, (level, height) in enumerate(pairs):
+            path = f"piecewise.{index}"
+            step = self.token(path, level)
+            step.value = [self.token(f"{path}.0", level), self.token(f"{path}.1", height)]
+            steps.append(step)
+        found = self.token("piecewise", measure)
+        found.value = steps
+        return found
+
+
+def _mixture(problems: Problems, node: Node) -> Spectrum:
+    _alone(problems, node, "mixture")
+    mixture = node.value["mixture"]
+    members = mixture.value
     if not isinstance(members, list) or not 1 <= len(members) <= MAX_MEMBERS:
         rule = f"it must be a list of 1 to {MAX_MEMBERS} measures with their weights"
-        problems.add(path, _sized(members), rule, "write for instance [{weight: 1, measure: mean}]")
+        problems.add(mixture, rule, "write for instance [{weight: 1, measure: mean}]", _sized(members))
         return MEAN
-    before = len(problems.lines)
+    before = len(problems.found)
     built: list[tuple[float, Spectrum]] = []
-    for index, member in enumerate(members):
-        place = f"{path}.{index}"
-        if isinstance(member, dict) and "mixture" not in member:
-            built.append((_weight(problems, member, place), _member(problems, member, place, weighted=True)))
-        elif member is not FAULTY:
+    for member in members:
+        if isinstance(member.value, dict) and "mixture" not in member.value:
+            built.append((_weight(problems, member), _member(problems, member, weighted=True)))
+        elif member.key:  # a term with a fault has its line already
             rule = "it must be a measure or steps, with a weight"
-            problems.add(place, member, rule, "write for instance {weight: 0.8, measure: cvar, alpha: 0.9}")
+            problems.add(member, rule, "write for instance {weight: 0.8, measure: cvar, alpha: 0.9}")
     weights = [weight for weight, _ in built]
     if len(built) < len(members) or any(math.isnan(weight) for weight in weights):
         return MEAN
-    _note(problems, key, weight_flaws(weights))
-    return make_mixture(built) if len(problems.lines) == before else MEAN
+    _note(problems, node, weight_flaws(weights))
+    return make_mixture(built) if len(problems.found) == before else MEAN
 
 
-def _weight(problems: Problems, member: dict[str, Any], place: str) -> float:
+def _weight(problems: Problems, member: Node) -> float:
     """The weight of a member as given; NaN, with a problem noted, when it is no number."""
-    if "weight" not in member:
-        text = f"{place}.weight is missing; each measure of a mixture has one"
-        problems.add_text(problems.document.place(place), text, "write for instance weight: 0.5")
+    if "weight" not in member.value:
+        rule = "each measure of a mixture has one"
+        said = Problem(
+            member.place, member.below("weight"), "missing", rule, "write for instance weight: 0.5"
+        )
+        problems.note(said)
         return math.nan
-    value = _float(member["weight"])
+    value = _float(member.value["weight"].value)
     if math.isnan(value):
-        rule = "a weight must be a number ≥ 0"
-        problems.add(f"{place}.weight", member["weight"], rule, "write for instance 0.5")
+        problems.add(member.value["weight"], "a weight must be a number ≥ 0", "write for instance 0.5")
     return value
 
 
-def _member(problems: Problems, raw: dict[str, Any], key: str, *, weighted: bool = False) -> Spectrum:
+def _member(problems: Problems, node: Node, *, weighted: bool = False) -> Spectrum:
     """A measure or steps; weighted: beside a weight, which the caller reads."""
-    if "piecewise" in raw:
-        _alone(problems, raw, key, "piecewise", *(["weight"] if weighted else []))
-        return _piecewise(problems, raw["piecewise"], key)
-    return _measure(problems, {name: raw[name] for name in raw if not (weighted and name == "weight")}, key)
+    if "piecewise" in node.value:
+        _alone(problems, node, "piecewise", *(["weight"] if weighted else []))
+        return _piecewise(problems, node)
+    if weighted:
+        node = _mapping(node, {name: held for name, held in node.value.items() if name != "weight"})
+    return _measure(problems, node)
 
 
-def _piecewise(problems: Problems, steps: Any, key: str) -> Spectrum:
-    path, example = f"{key}.piecewise", "[[0, 0.2], [0.9, 1], [0.99, 5]]"
+def _piecewise(problems: Problems, node: Node) -> Spectrum:
+    held = node.value["piecewise"]
+    steps = held.value
     if not isinstance(steps, list) or not 1 <= len(steps) <= MAX_STEPS:
         rule = f"it must be a list of 1 to {MAX_STEPS} steps, each [level from which, relative height]"
-        problems.add(path, _sized(steps), rule, f"write for instance {example}")
+        problems.add(held, rule, "write for instance [[0, 0.2], [0.9, 1], [0.99, 5]]", _sized(steps))
         return MEAN
-    before, sound = len(problems.lines), True
-    for index, step in enumerate(steps):
-        if not isinstance(step, list) or len(step) != 2:
-            rule, fix = "a step must be [level from which, relative height]", "write for instance [0.9, 1]"
-            problems.add(f"{path}.{index}", step, rule, fix)
+    before, sound, example = len(problems.found), True, "write for instance [0.9, 1]"
+    for step in steps:
+        if not isinstance(step.value, list) or len(step.value) != 2:
+            problems.add(step, "a step must be [level from which, relative height]", example)
             sound = False
             continue
-        for side, value in enumerate(step):
-            if math.isnan(_float(value)):
-                what = "a level must be a number in [0, 1)" if side == 0 else "a height must be a number ≥ 0"
-                problems.add(f"{path}.{index}.{side}", value, what, "write for instance [0.9, 1]")
+        for value, what in zip(step.value, ("a level", "a height"), strict=True):
+            if math.isnan(_float(value.value)):
+                where = "in [0, 1)" if what == "a level" else "≥ 0"
+                problems.add(value, f"{what} must be a number {where}", example)
                 sound = False
     # What could not be read has its line already, so that the lines do not tell.
     if not sound:
         return MEAN
-    pairs = [(_float(level), _float(height)) for level, height in steps]
-    _note(problems, key, step_flaws(pairs))
-    return make_piecewise(pairs) if len(problems.lines) == before else MEAN
+    pairs = [(_float(level.value), _float(height.value)) for level, height in (step.value for step in steps)]
+    _note(problems, node, step_flaws(pairs))
+    return make_piecewise(pairs) if len(problems.found) == before else MEAN
 
 
-def _measure(problems: Problems, raw: dict[str, Any], key: str) -> Spectrum:
-    measure = raw.get("measure")
-    if "measure" not in raw:
-        text = f"{key}.measure is missing; a risk is a measure, piecewise or mixture"
-        meant = [did_you_mean(name, ("measure", "piecewise", "mixture")) for name in raw]
+def _measure(problems: Problems, node: Node) -> Spectrum:
+    if "measure" not in node.value:
+        meant = [did_you_mean(name, WHOLE) for name in node.value]
         fix = next(filter(None, meant), "write for instance measure: cvar")
-        problems.add_text(problems.document.place(key), text, fix)
+        rule = "a risk is a measure, piecewise or mixture"
+        problems.note(Problem(node.place, node.below("measure"), "missing", rule, fix))
         return MEAN
+    held = node.value["measure"]
+    measure = held.value
     if not isinstance(measure, str) or measure not in MEASURES:
-        rule = f"it must be one of {', '.join(MEASURES)}"
-        problems.add(f"{key}.measure", measure, rule, did_you_mean(measure, [*MEASURES, "piecewise"]))
+        hint = did_you_mean(measure, [*MEASURES, "piecewise"])
+        problems.add(held, f"it must be one of {', '.join(MEASURES)}", hint)
         return MEAN
-    given: dict[str, tuple[str, Any]] = {}
-    for written, value in raw.items():
-        name = ALIASES.get(str(written), str(written))
+    given: dict[str, tuple[str, Node]] = {}
+    for written, child in node.value.items():
+        name = ALIASES.get(written, written)
         if name in given:
             # The later of the two in the file is kept out, so the text names it first.
-            place = problems.document.place(f"{key}.{given[name][0]}", key=True)
-            text = f"{key}.{name} is given twice, as {given[name][0]} and as {written}"
-            problems.add_text(place, text, "remove one")
-        given[name] = (str(written), value)
+            first, other = given[name]
+            said = f"given twice, as {first} and as {written}"
+            problems.note(Problem(other.key_place, node.below(name), said, "", "remove one"))
+        given[name] = (written, child)
     del given["measure"]
     known = MEASURES[measure].parameters
-    for name, (written, _) in given.items():
+    for name, (_, child) in given.items():
         if name not in known:
-            takes = f"{measure} takes {', '.join(known) if known else 'no parameters'}"
-            place = problems.document.place(f"{key}.{written}", key=True)
-            text = f"{key}.{name} is not a parameter of {measure}; {takes}"
-            problems.add_text(place, text, did_you_mean(name, known))
-    return MeasureSpectrum(measure, _parameters(problems, measure, given, key))
+            rule = f"{measure} takes {', '.join(known) if known else 'no parameters'}"
+            said, hint = f"not a parameter of {measure}", did_you_mean(name, known)
+            problems.note(Problem(child.key_place, node.below(name), said, rule, hint))
+    return MeasureSpectrum(measure, _parameters(problems, measure, node, given))
 
 
 def _parameters(
-    problems: Problems, measure: str, given: dict[str, tuple[str, Any]], key: str
+    problems: Problems, measure: str, node: Node, given: dict[str, tuple[str, Node]]
 ) -> tuple[tuple[str, float], ...]:
     values: list[tuple[str, float]] = []
     for name, parameter in sorted(MEASURES[measure].parameters.items()):
-        written, value = given.get(name, (name, parameter.default))
-        if value is None and name not in given:
-            needs = f"{key}.{name} is missing; {measure} needs {SYMBOLS[name]} in {parameter.range}"
-            problems.add_text(problems.document.place(key), needs, f"write {MEASURES[measure].example}")
+        if name not in given:
+            if parameter.default is not None:
+                values.append((name, parameter.default))
+                continue
+            rule = f"{measure} needs {SYMBOLS[name]} in {parameter.range}"
+            fix = f"write {MEASURES[measure].example}"
+            problems.note(Problem(node.place, node.below(name), "missing", rule, fix))
             continue
+        child = given[name][1]
+        value = _float(child.value)
+        if value in parameter.range:
+            values.append((name, value))
+            continue
+        number = is_number(child.value)
+        quoted = isinstance(child.value, str) and is_number(scalar(child.value))
+        said = f'"{child.value}"' if quoted else shown(value if math.isinf(value) else child.value)
+        rule = f"it must {'lie' if number else 'be a number'} in {parameter.range}"
+        fix = "remove the quotes" if quoted else parameter.advice
         # The place belongs to the key as written (α), the message to the full name.
-        full = f"{key}.{name}"
-        problems.document.places[full] = problems.document.place(f"{key}.{written}")
-        checked = value if math.isfinite(_float(value)) or not is_number(value) else _float(value)
-        values.append((name, number(problems, full, checked, 0.5, parameter)))
+        problems.note(Problem(child.place, node.below(name), said, rule, fix))
+        values.append((name, 0.5))
     return tuple(values)
 
 
-def _alone(problems: Problems, raw: dict[str, Any], key: str, *allowed: str) -> None:
+def _alone(problems: Problems, node: Node, *allowed: str) -> None:
     """Note keys beside one that takes none."""
-    for name in raw:
+    for name, child in node.value.items():
         if name not in allowed:
-            place = problems.document.place(f"{key}.{name}", key=True)
-            problems.add_text(
-                place, f"{key}.{name} stands beside {allowed[0]}, which takes no more", "remove one"
-            )
+            said = f"{allowed[0]}, which takes no more"
+            problems.note(Problem(child.key_place, child.key, said, "", "remove one", "stands beside"))
 
 
-def _note(problems: Problems, key: str, flaws: Iterable[Flaw]) -> None:
+def _note(problems: Problems, node: Node, flaws: Iterable[Flaw]) -> None:
     for flaw in flaws:
-        path = f"{key}.{flaw.path}"
-        problems.add_text(problems.document.place(path), f"{path} is {flaw.value}; {flaw.rule}", flaw.fix)
+        at = node
+        for step in flaw.path.split("."):
+            at = at.value[int(step) if isinstance(at.value, list) else step]
+        problems.note(Problem(at.place, node.below(flaw.path), flaw.value, flaw.rule, flaw.fix))
 
 
-def _sized(value: Any) -> Any:
-    return f"a list of {len(value)}" if isinstance(value, list) else value
+def _sized(value: object) -> str:
+    return f"a list of {len(value)}" if isinstance(value, list) else shown(value)
 
 
-def _float(value: Any) -> float:
-    """A number as a float, whole ones too large for it as ±∞, all else as NaN."""
-    if not is_number(value):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+def _float(value: object) -> float:
+    """A number as a float; all else as NaN."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -7,17 +7,24 @@ weights that sum to 1 or a level that fits its form, is left to the checks.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+import math
 from typing import Any
 
-from openrlhf_rad.method.measures import MEASURES, SYMBOLS, Measure
-from openrlhf_rad.method.settings import NUMBER, ConstraintSettings, DualSettings, TransportSettings
+from pydantic import TypeAdapter
+
+from openrlhf_rad.method.measures import MEASURES, SYMBOLS, Interval, Measure
+from openrlhf_rad.method.settings import NUMBER
 from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS
-from openrlhf_rad.profile.build import KEYS
-from openrlhf_rad.profile.kinds import Key, Schema, bounds, keys
-from openrlhf_rad.profile.model import ADDRESS, COST_KEYS, UNITS, EvaluateSettings, ReferenceSettings
-from openrlhf_rad.profile.several import LABEL, NAME
-from openrlhf_rad.profile.watch_settings import WatchSettings
+from openrlhf_rad.profile.check import LABEL, NAME, PROFILE_NAME
+from openrlhf_rad.profile.inherit import KEYS
+from openrlhf_rad.profile.language import (
+    ADDRESS,
+    SECTIONS,
+    Schema,
+    Shared,
+    fields_of,
+    key_of,
+)
 
 _RISK: Schema = {"$ref": "#/$defs/risk"}
 
@@ -34,7 +41,7 @@ def profile_schema() -> Schema:
         "if": {"propertyNames": {"not": {"enum": list(KEYS)}}},
         "then": short,
         "else": long,
-        "$defs": {"risk": _risk(), "dual": _section(DualSettings), "cost": _cost(), **_entries()},
+        "$defs": {"risk": _risk(), "dual": _section(SECTIONS["dual"]), "cost": _cost(), **_entries()},
     }
 
 
@@ -49,7 +56,7 @@ _NAMES_A_RISK: list[Schema] = [{"required": [key]} for key in ("risk", "constrai
 def _properties() -> dict[str, Schema]:
     entry, segment = {"$ref": "#/$defs/entry"}, {"$ref": "#/$defs/segment"}
     found: dict[str, Schema] = {
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+        "name": {"type": "string", "pattern": PROFILE_NAME},
         "description": {"type": "string"},
         "extends": {
             "type": "string",
@@ -57,16 +64,16 @@ def _properties() -> dict[str, Schema]:
             "description": "a shipped profile, or a path relative to this file",
         },
         "risk": _RISK,
-        "units": _nullable(_key(UNITS, UNITS.default)),
-        "constraint": _nullable(_section(ConstraintSettings)),
+        "units": _nullable(_section(Shared)["properties"]["units"]),
+        "constraint": _nullable(_section(SECTIONS["constraint"])),
         "constraints": _nullable({**_mapping(entry), "minProperties": 1}),
         "segments": _nullable(_mapping(segment, LABEL)),
         "dual": _nullable({"$ref": "#/$defs/dual"}),
-        "transport": _nullable(_section(TransportSettings)),
+        "transport": _nullable(_section(SECTIONS["transport"])),
         "cost": _nullable({"$ref": "#/$defs/cost"}),
-        "reference": _nullable(_section(ReferenceSettings)),
-        "evaluate": _nullable(_section(EvaluateSettings)),
-        "watches": _nullable(_section(WatchSettings)),
+        "reference": _nullable(_section(SECTIONS["reference"])),
+        "evaluate": _nullable(_section(SECTIONS["evaluate"])),
+        "watches": _nullable(_section(SECTIONS["watches"])),
     }
     return {key: found[key] for key in KEYS}
 
@@ -78,7 +85,11 @@ def _nullable(schema: Schema) -> Schema:
 
 def _entries() -> dict[str, Schema]:
     """An entry of `constraints` and one of `segments`: a risk, or a mapping."""
-    shared = {"risk": _RISK, **_section(ConstraintSettings)["properties"], "dual": {"$ref": "#/$defs/dual"}}
+    shared = {
+        "risk": _RISK,
+        **_section(SECTIONS["constraint"])["properties"],
+        "dual": {"$ref": "#/$defs/dual"},
+    }
     segments = {"segments": _mapping({"$ref": "#/$defs/segment"}, LABEL)}
     entry = _closed({**shared, "cost": _nullable({"$ref": "#/$defs/cost"}), **segments})
     expression = {"$ref": "#/$defs/risk/anyOf/0"}
@@ -96,30 +107,20 @@ def _closed(properties: dict[str, Schema]) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _section(record: type[Any]) -> Schema:
-    """A record's section: every key with its kind's schema, meaning and default."""
-    defaults = {item.name: item.default for item in fields(record)}
-    return _closed({name: _key(key, defaults[name]) for name, key in keys(record).items()})
-
-
-def _key(key: Key, default: Any) -> Schema:
-    unit = "" if key.unit == "—" else f" Unit: {key.unit}."
-    text = f"{key.meaning[0].upper()}{key.meaning[1:]}.{unit} Default: {default_text(key, default)}."
-    return {**key.kind.schema(), "description": text}
-
-
-def default_text(key: Key, default: Any) -> str:
-    """The default of a key in words."""
-    return key.default or (f"{default:g}" if isinstance(default, float) else str(default))
+def _section(model: Any) -> Schema:
+    """A section: every key with its values, meaning and default."""
+    properties: dict[str, Schema] = TypeAdapter(model).json_schema()["properties"]
+    for one in properties.values():
+        del one["title"]
+    return _closed(properties)
 
 
 def _cost() -> Schema:
-    one = [{"required": [name]} for name in COST_KEYS]
-    properties: dict[str, Schema] = {
-        name: {**key.kind.schema(), "description": key.meaning} for name, key in COST_KEYS.items()
-    }
+    properties = _section(SECTIONS["cost"])["properties"]
+    for name, field in fields_of(SECTIONS["cost"]).items():
+        properties[name]["description"] = key_of(field).text
     properties["remote_url"] |= {"pattern": ADDRESS}
-    return {**_closed(properties), "oneOf": one}
+    return {**_closed(properties), "oneOf": [{"required": [name]} for name in properties]}
 
 
 def _risk() -> Schema:
@@ -169,3 +170,13 @@ def _weighted(member: Schema) -> Schema:
         "properties": {**member["properties"], "weight": weight},
         "required": [*member["required"], "weight"],
     }
+
+
+def bounds(interval: Interval) -> Schema:
+    """An interval as JSON Schema."""
+    found: Schema = {}
+    if math.isfinite(interval.low):
+        found["exclusiveMinimum" if interval.low_open else "minimum"] = interval.low
+    if math.isfinite(interval.high):
+        found["exclusiveMaximum" if interval.high_open else "maximum"] = interval.high
+    return found

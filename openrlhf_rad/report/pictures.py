@@ -15,7 +15,7 @@ from openrlhf_rad.evaluation.folder import PLOTS
 from openrlhf_rad.files import explained
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
-from openrlhf_rad.profile.several import ONLY
+from openrlhf_rad.profile.check import ONLY
 from openrlhf_rad.runs.bootstrap import Sampling
 from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, RunFolder
 from openrlhf_rad.runs.records import Answer

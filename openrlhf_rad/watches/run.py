@@ -8,7 +8,7 @@ from typing import Any
 
 from openrlhf_rad.errors import WatchStop
 from openrlhf_rad.profile import RiskProfile, Severity, WatchSettings
-from openrlhf_rad.profile.watch_settings import severities
+from openrlhf_rad.profile.language import severities
 from openrlhf_rad.watches.conditions import of_a_constraint, of_the_answers
 from openrlhf_rad.watches.kinds import Scoped, Watch
 

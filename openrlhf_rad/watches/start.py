@@ -10,7 +10,7 @@ from openrlhf_rad.harm import harm_order, known_harm
 from openrlhf_rad.method.constraint_set import Scored
 from openrlhf_rad.method.saturation import saturation
 from openrlhf_rad.profile import RiskProfile, cost_name
-from openrlhf_rad.profile.watch_settings import severities
+from openrlhf_rad.profile.language import severities
 from openrlhf_rad.watches.run import Alarm
 
 #: Standard errors below one half at which a cost is called inverted, as in the watch on the first steps.

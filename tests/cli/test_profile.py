@@ -295,11 +295,11 @@ class TestSchema:
     def test_what_init_writes_satisfies_it(self, rad, tmp_path):
         from jsonschema import Draft202012Validator
 
-        from openrlhf_rad.profile.document import parse
+        from openrlhf_rad.profile.yaml import parse
 
         assert rad("init", "--yes", "--out", "p.yaml").exit_code == 0
         validator = Draft202012Validator(json.loads(rad("schema").stdout))
-        data = parse((tmp_path / "p.yaml").read_text(), "p.yaml").data
+        data = parse((tmp_path / "p.yaml").read_text(), "p.yaml")[0].plain()
         assert list(validator.iter_errors(data)) == []
         assert list(validator.iter_errors({**data, "levle": 1})) != []
 

@@ -23,7 +23,7 @@ def test_there_are_thirty_at_least_and_each_has_its_messages():
 
 @pytest.mark.parametrize("name", FILES)
 def test_they_are_the_same_where_yaml_has_no_compiled_parser(name, monkeypatch):
-    monkeypatch.setattr("openrlhf_rad.profile.document._Loader", yaml.SafeLoader)
+    monkeypatch.setattr("openrlhf_rad.profile.yaml._Loader", yaml.SafeLoader)
     monkeypatch.chdir(FOLDER)
     with pytest.raises(ProfileError) as caught:
         load_profile(f"{name}.yaml")

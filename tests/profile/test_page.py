@@ -8,7 +8,7 @@ import pytest
 
 from openrlhf_rad.method.measures import ALIASES, MEASURES
 from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS
-from openrlhf_rad.profile import RiskProfile, document, expression, extends, several, shipped_profiles
+from openrlhf_rad.profile import RiskProfile, check, inherit, risk, shipped_profiles, yaml
 from openrlhf_rad.profile.reference import reference
 from openrlhf_rad.profile.schema import profile_schema
 
@@ -34,7 +34,7 @@ def test_an_example_resolves_to_what_it_says(number, text, tmp_path):
 
 @pytest.mark.parametrize(("number", "text"), EXAMPLES)
 def test_an_example_is_valid_by_the_schema(number, text):
-    data = document.parse(text, "example.yaml").data
+    data = yaml.parse(text, "example.yaml")[0].plain()
     jsonschema.Draft202012Validator(profile_schema()).validate(data)
 
 
@@ -54,15 +54,13 @@ def test_the_grammar_names_all_measures_and_parameters():
 
 def test_the_limits_are_those_of_the_code():
     plain = " ".join(PAGE.split())
-    assert f"{4 * document.MAX_CHARACTERS:,} bytes and {document.MAX_CHARACTERS:,} characters" in plain
-    assert f"{document.MAX_VALUES:,} values, {document.MAX_DEPTH} levels of nesting" in plain
-    assert f"keys of {document.MAX_KEY} characters" in plain
-    assert (
-        f"an expression at most {expression.MAX_CHARACTERS:,} characters, steps at most {MAX_STEPS}" in plain
-    )
+    assert f"{4 * yaml.MAX_CHARACTERS:,} bytes and {yaml.MAX_CHARACTERS:,} characters" in plain
+    assert f"{yaml.MAX_VALUES:,} values, {yaml.MAX_DEPTH} levels of nesting" in plain
+    assert f"keys of {yaml.MAX_KEY} characters" in plain
+    assert f"an expression at most {risk.MAX_CHARACTERS:,} characters, steps at most {MAX_STEPS}" in plain
     assert f"a mixture {MAX_MEMBERS} measures" in plain
-    assert f"at most {several.MAX_CONSTRAINTS} constraints" in plain
-    assert extends.MAX_DEPTH == 8
+    assert f"at most {check.MAX_CONSTRAINTS} constraints" in plain
+    assert inherit.MAX_DEPTH == 8
     assert "At most eight files extend one another" in plain
 
 

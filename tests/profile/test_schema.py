@@ -7,15 +7,15 @@ import jsonschema
 import pytest
 
 from openrlhf_rad.profile import load_profile, shipped_profiles
-from openrlhf_rad.profile.document import parse
 from openrlhf_rad.profile.schema import profile_schema, schema_text
+from openrlhf_rad.profile.yaml import parse
 
 ROOT = Path(__file__).parents[2]
 VALIDATOR = jsonschema.Draft202012Validator(profile_schema())
 
 
 def valid(text):
-    return VALIDATOR.is_valid(parse(text, "p.yaml").data)
+    return VALIDATOR.is_valid(parse(text, "p.yaml")[0].plain())
 
 
 def test_the_schema_is_one():

@@ -14,7 +14,7 @@ from openrlhf_rad.method.measures import MEASURES
 from openrlhf_rad.method.spectrum import make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.profile.risk import read_spectrum
-from openrlhf_rad.profile.scalars import dump
+from openrlhf_rad.profile.yaml import dump
 
 LEVEL = st.floats(0.001, 0.999)
 RANGES = {

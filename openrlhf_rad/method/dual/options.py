@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.errors import ConfigError, Place
 from openrlhf_rad.method.dual.estimate import Ema, Estimate, Last, Window
 from openrlhf_rad.method.dual.methods import AdamDual, LogDual, PidDual
 from openrlhf_rad.method.dual.variable import DualVariable
 from openrlhf_rad.method.settings import DualSettings
-from openrlhf_rad.profile.checks import Layers, Problems
-from openrlhf_rad.profile.document import Document
-from openrlhf_rad.profile.dual_settings import BELONGS, plain_dual
-from openrlhf_rad.profile.sections import dual as read_dual
+from openrlhf_rad.profile.check import check_dual
+from openrlhf_rad.profile.language import BELONGS, DualKeys, plain, read
+from openrlhf_rad.profile.yaml import Problems, from_plain
 
 METHODS: dict[str, Callable[..., DualVariable]] = {
     "ascent": DualVariable,
@@ -35,10 +34,10 @@ def make_dual(settings: DualSettings) -> DualVariable:
         ConfigError: with every value that a profile could not hold either, one a line.
     """
     # Settings made by hand have not been through a profile's checks.
-    problems = Problems(Document("dual", None, {"dual": "dual"}))
-    read_dual(problems, Layers(("dual", plain_dual(settings))), "spacing")
-    if problems.lines:
-        raise ConfigError("\n".join(line.removeprefix("dual: ") for line in problems.lines))
+    problems, node = Problems([""]), from_plain(plain(settings), "dual", Place("dual"))
+    check_dual(problems, node, read(problems, DualKeys, node, DualSettings()))
+    if problems.found:
+        raise ConfigError("\n".join(problem.message for problem in problems.found))
     stages: dict[str, Any] = {
         "estimate": ESTIMATES[settings.estimate](settings.memory),
         "confidence": settings.confidence,

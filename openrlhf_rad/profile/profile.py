@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.method.measures import ALIASES
-from openrlhf_rad.method.settings import Constraint
-from openrlhf_rad.method.spectrum import MEAN
-from openrlhf_rad.profile.build import build
-from openrlhf_rad.profile.document import Document
-from openrlhf_rad.profile.dual_settings import plain_dual
-from openrlhf_rad.profile.expression import parse_expression
-from openrlhf_rad.profile.files import Found
-from openrlhf_rad.profile.model import Sections
-from openrlhf_rad.profile.paths import path_keys, resolve_path
-from openrlhf_rad.profile.plain import plain_constraint, plain_constraints, plain_evaluate
-from openrlhf_rad.profile.reading import read_document
-from openrlhf_rad.profile.scalars import dump, scalar
-from openrlhf_rad.profile.several import ONLY
+from openrlhf_rad.errors import Place
+from openrlhf_rad.method.settings import (
+    Constraint,
+    ConstraintSettings,
+    CostSource,
+    DualSettings,
+    TransportSettings,
+    Units,
+)
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
+from openrlhf_rad.profile.check import ONLY, build
+from openrlhf_rad.profile.files import Found, find
+from openrlhf_rad.profile.inherit import override, read_file
+from openrlhf_rad.profile.language import EvaluateSettings, ReferenceSettings, WatchSettings, plain
+from openrlhf_rad.profile.yaml import Node, Problems, dump, from_plain, scalar
 
 #: Reference answers under `auto`, at least and at most; levels of the normal law that their number is from.
 _SAMPLES = (256, 4096)
@@ -39,25 +39,51 @@ _GRID = 4_000
 _USUAL_FALL = 0.4
 
 
-@dataclass(frozen=True)
-class RiskProfile(Sections):
-    """A risk profile. Two are equal when all their values are, wherever they were written."""
+class Written(NamedTuple):
+    """What a profile was read from: its nodes, bases merged in, its file and those that it extends."""
 
-    #: The document as written, for overrides.
-    document: Document = field(default_factory=lambda: Document("", {}), compare=False, repr=False)
+    root: Node = from_plain({}, "", Place(""))
+    sources: tuple[str, ...] = ("",)
+
+    @property
+    def source(self) -> str:
+        """The file as the user named it."""
+        return self.sources[0]
+
+
+@dataclass(frozen=True)
+class RiskProfile:
+    """A risk profile. Two are equal when all their values are, wherever they were written.
+
+    `risk`, `constraint`, `dual` and `cost` are those of the only constraint, or the defaults that the entries
+    of `constraints` take over.
+    """
+
+    name: str
+    description: str
+    risk: Spectrum
+    units: Units = "spread"
+    constraint: ConstraintSettings = field(default_factory=ConstraintSettings)
+    dual: DualSettings = field(default_factory=DualSettings)
+    transport: TransportSettings = field(default_factory=TransportSettings)
+    cost: CostSource | None = None
+    reference: ReferenceSettings = field(default_factory=ReferenceSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    watches: WatchSettings = field(default_factory=WatchSettings)
+    #: The constraints and their segments where the file has either; else the sections above are the only one.
+    several: tuple[Constraint, ...] = ()
+    #: As written, for overrides.
+    document: Written = field(default=Written(), compare=False, repr=False)
 
     @classmethod
     def from_text(cls, text: str, source: str = "<profile>", folder: Path | None = None) -> RiskProfile:
         """Read YAML text; relative paths in it start from folder. Raises ProfileError with all problems."""
-        return cls.from_document(read_document(Found(text, source, folder or Path.cwd(), source)))
+        return cls._from_file(Found(text, source, folder or Path.cwd(), source))
 
     @classmethod
-    def from_document(cls, document: Document) -> RiskProfile:
-        """The profile of a whole document. Raises ProfileError with all problems."""
-        sections = build(document)
-        return cls(
-            **{item.name: getattr(sections, item.name) for item in fields(sections)}, document=document
-        )
+    def _from_file(cls, found: Found) -> RiskProfile:
+        root, problems = read_file(found)
+        return cls(**build(root, problems), document=Written(root, tuple(problems.sources)))
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -80,20 +106,19 @@ class RiskProfile(Sections):
 
     def resolved(self) -> dict[str, Any]:
         """Every value of the profile as plain data, defaults included; it reads back as an equal profile."""
-        transport = self.transport
         return {
             "name": self.name,
             "description": self.description,
             "risk": self.risk.plain(),
             "units": self.units,
-            "constraint": plain_constraint(self.constraint),
-            **plain_constraints(self.several),
-            "dual": plain_dual(self.dual),
-            "transport": {**asdict(transport), "particles": transport.particles or "auto"},
+            "constraint": plain(self.constraint),
+            **_families(self.several),
+            "dual": plain(self.dual),
+            "transport": plain(self.transport),
             "cost": {self.cost.kind: self.cost.location} if self.cost else None,
-            "reference": {**asdict(self.reference), "samples": self.reference.samples or "auto"},
-            "evaluate": plain_evaluate(self.evaluate),
-            "watches": asdict(self.watches),
+            "reference": plain(self.reference),
+            "evaluate": plain(self.evaluate),
+            "watches": plain(self.watches),
         }
 
     def to_yaml(self) -> str:
@@ -124,17 +149,29 @@ class RiskProfile(Sections):
         Raises:
             ProfileError: all problems; those of an override are placed at `--set key`.
         """
-        document = replace(
-            self.document,
-            data=copy.deepcopy(self.document.data),
-            places=dict(self.document.places),
-            problems=list(self.document.problems),
-        )
+        root, sources = self.document
         for key, value in values.items():
-            _override(document, key, scalar(value) if isinstance(value, str) else value)
-            if key in path_keys(document.data):
-                resolve_path(document.data, key, Path.cwd())
-        return self.from_document(document)
+            root = override(root, key, scalar(value) if isinstance(value, str) else value)
+        problems = Problems(list(sources))
+        return type(self)(**build(root, problems), document=Written(root, sources))
+
+
+def load_profile(path_or_name: str | os.PathLike[str]) -> RiskProfile:
+    """Load a profile from a YAML file, or a shipped one by its name. Raises ProfileError."""
+    return RiskProfile._from_file(find(os.fspath(path_or_name)))
+
+
+def _families(several: Sequence[Constraint]) -> dict[str, Any]:
+    """The section `constraints` with its segments; none where the profile has neither."""
+    families: dict[str, dict[str, Any]] = {}
+    for one in several:
+        entry = {"risk": one.risk.plain(), **plain(one.settings), "dual": plain(one.dual)}
+        if one.segment is None:
+            cost = {"cost": {one.cost.kind: one.cost.location}} if one.cost else {}
+            families[one.name] = {**entry, **cost, "segments": {}}
+        else:
+            families[one.family]["segments"][one.segment] = entry
+    return {"constraints": families} if families else {}
 
 
 @cache
@@ -195,43 +232,3 @@ def _without_costs(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     return {key: _without_costs(value) for key, value in data.items() if key != "cost"}
-
-
-def _override(document: Document, key: str, value: Any) -> None:
-    *sections, name = key.split(".")
-    place = f"--set {key}"
-    if not all([*sections, name]):
-        raise ProfileError(f"{place}: it names no value; keys look like dual.step; write --set dual.step=0.1")
-    if key == "extends":
-        raise ProfileError(f"{place}: a profile's base is merged when it is read; write extends in the file")
-    target, path = document.data, ""
-    for section in sections:
-        outer, path = path.rpartition(".")[2], f"{path}.{section}" if path else section
-        held = target.get(section)
-        if outer in ("constraints", "segments") and isinstance(held, str):
-            # The short form of an entry is its risk.
-            document.places[f"{path}.risk"] = document.place(path)
-            held = {"risk": held}
-        if held is None:
-            document.places[f"{path}:"] = place
-        if section == "risk":
-            held = _without_parameter(held, name)
-        # A cost has one source: naming another replaces it.
-        target[section] = {} if section == "cost" or not isinstance(held, dict) else held
-        target = target[section]
-    target[name] = value
-    for known in [
-        known for known in document.places if known.rstrip(":") == key or known.startswith(f"{key}.")
-    ]:
-        del document.places[known]
-    document.places.update({key: place, f"{key}:": place})
-
-
-def _without_parameter(risk: Any, name: str) -> Any:
-    """A risk as a mapping that lacks one parameter, under its name and its alias."""
-    if isinstance(risk, str):
-        parsed = parse_expression(risk)
-        risk = risk if parsed.faults else parsed.data  # the checks will say what is wrong with it
-    if not isinstance(risk, dict):
-        return risk
-    return {key: value for key, value in risk.items() if ALIASES.get(key, key) != ALIASES.get(name, name)}

@@ -1,0 +1,358 @@
+"""Nodes to the records of a profile; every problem of a file is found in one go.
+
+An entry of `constraints` inherits what it does not say from the top level of the profile, and a segment from
+its constraint (:func:`~openrlhf_rad.profile.inherit.merge`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from openrlhf_rad.errors import Problem, did_you_mean, shown
+from openrlhf_rad.method.settings import (
+    Constraint,
+    ConstraintSettings,
+    CostSource,
+    DualSettings,
+    TransportSettings,
+)
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
+from openrlhf_rad.profile.inherit import KEYS, merge
+from openrlhf_rad.profile.language import (
+    ADDRESS,
+    BELONGS,
+    FORM_DEFAULTS,
+    SECTIONS,
+    ConstraintKeys,
+    DualKeys,
+    EvaluateSettings,
+    ReferenceSettings,
+    Shared,
+    TransportKeys,
+    WatchSettings,
+    dual_defaults,
+    fields_of,
+    read,
+    unused_keys,
+)
+from openrlhf_rad.profile.risk import read_risk
+from openrlhf_rad.profile.yaml import Node, Problems
+
+#: Each costs a sort and a Sinkhorn run a step, and needs answers of its own.
+MAX_CONSTRAINTS = 100
+#: The name of the only constraint of a profile.
+ONLY = "cost"
+# Names of profiles become names of folders; those of constraints parts of the names of metrics.
+PROFILE_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+#: A label as data sets have it: Malware/Hacking, hate_speech,offensive_language, Privacy Violation.
+LABEL = r"^\S([^\n\r]*\S)?$"
+SEGMENT_KEYS = ("risk", *fields_of(ConstraintKeys), "dual")
+ENTRY_KEYS = (*SEGMENT_KEYS, "cost", "segments")
+_GAP_FORMS = ("improvement", "no_worse")
+# A file with more short forms is no profile.
+_MAX_SHORT = 30
+
+
+@dataclass(frozen=True)
+class _Outer:
+    """What an entry inherits: the mappings `constraint` and `dual`, a risk and a cost."""
+
+    constraint: Node
+    dual: Node
+    risk: Spectrum
+    cost: CostSource | None
+
+
+def build(root: Node, problems: Problems) -> dict[str, Any]:
+    """The fields of a profile. Raises one ProfileError with all problems."""
+    if not isinstance(root.value, dict) or not (root.value or problems.incomplete):
+        held = shown(root.value) if root.value else "empty"
+        fix = "the shortest profile is one line, medical: cvar α=0.9"
+        problems.note(Problem(root.place, "the profile", held, "it must be a mapping", fix))
+        problems.refuse()
+    mixed = "risk" not in root.keys and _mixed_forms(problems, root)
+    if not mixed:
+        problems.unknown_keys(root, KEYS)
+    asked, dual, transport, reference, evaluate, watches = (
+        _section(problems, root, name, fields_of(SECTIONS[name]))
+        for name in ("constraint", "dual", "transport", "reference", "evaluate", "watches")
+    )
+    outer = _Outer(asked, dual, _top_risk(problems, root, mixed=mixed), _cost(problems, root))
+    plan = read(problems, TransportKeys, transport, TransportSettings())
+    several = _several(problems, root, outer, plan)
+    only = Constraint(ONLY, outer.risk, *_settings(problems, outer, None if several else plan), outer.cost)
+    settings = read(problems, ReferenceSettings, reference, ReferenceSettings())
+    if settings.file is not None and len(several) > 1:
+        rule = "a file of costs has one column, and this profile several constraints or segments"
+        problems.add(reference.keys["file"], rule, "remove it: the reference is then sampled")
+    built = {
+        "name": _name(problems, root),
+        "description": _text(problems, root, "description", ""),
+        "risk": only.risk if "risk" in root.keys or not several else several[0].risk,
+        "units": read(problems, Shared, root, Shared()).units,
+        "constraint": only.settings,
+        "dual": only.dual,
+        "transport": plan,
+        "cost": only.cost,
+        "reference": settings,
+        "evaluate": read(problems, EvaluateSettings, evaluate, EvaluateSettings()),
+        "watches": read(problems, WatchSettings, watches, WatchSettings()),
+        "several": several,
+    }
+    problems.refuse()
+    return built
+
+
+def check_dual(problems: Problems, node: Node, settings: DualSettings) -> None:
+    """Note what does not go together in a `dual` mapping."""
+    if settings.initial > settings.max:
+        name = "initial" if "initial" in node.keys else "max"
+        held, value = node.keys[name], getattr(settings, name)
+        path = held.key.rpartition(".")[0]
+        rule = f"{path}.initial ({settings.initial:g}) must be at most {path}.max ({settings.max:g})"
+        problems.add(held, rule, f"write {path}.initial: {settings.max:g}", f"{value:g}")
+    if settings.method == "log" and settings.initial == 0:
+        held = node.keys["initial"]
+        rule = "with method log it must be > 0, for λ moves in proportion to itself"
+        problems.add(held, rule, f"write {held.key}: 1, or another method", "0")
+    for choice, needed, what in (("method", "pid", "method pid"), ("estimate", "ema", "an average")):
+        chosen = getattr(settings, choice)
+        if choice in node.keys and node.keys[choice].value != chosen:
+            continue  # not valid, which is said already
+        for name in BELONGS[choice]:
+            if name in node.keys and name in unused_keys(settings):
+                held = node.keys[name]
+                rule = f"it belongs to {what}, and the {choice} is {chosen}"
+                problems.add(
+                    held, rule, f"write {held.key.rpartition('.')[0]}.{choice}: {needed}, or remove it"
+                )
+
+
+def _settings(
+    problems: Problems, outer: _Outer, transport: TransportSettings | None
+) -> tuple[ConstraintSettings, DualSettings]:
+    """The settings of two mappings; without a transport nothing trains by them, the gap is not checked."""
+    settings = _constraint(problems, outer.constraint)
+    dual = read(problems, DualKeys, outer.dual, dual_defaults(settings.gradient))
+    check_dual(problems, outer.dual, dual)
+    if dual.gap == "plan" and transport is not None:
+        rule = ""
+        if settings.form not in _GAP_FORMS:
+            rule = f"form {settings.form} compares averages and has no plan"
+        elif outer.risk != MEAN:
+            rule = f"Eq. (25) has no weights, and the risk is {outer.risk}"
+        elif transport.indicator == "exact":
+            rule = "with transport.indicator exact the plan is the exact gap"
+        if rule:
+            problems.add(outer.dual.keys["gap"], rule, "write exact")
+    return settings, dual
+
+
+def _constraint(problems: Problems, node: Node) -> ConstraintSettings:
+    """What a mapping asks; level and margin default by form."""
+    named = node.keys["form"].value if "form" in node.keys else None
+    form = next((known for known in FORM_DEFAULTS if known == named), ConstraintSettings.form)
+    usual = ConstraintSettings(form, *FORM_DEFAULTS[form])
+    settings = read(problems, ConstraintKeys, node, usual)
+    if settings.form in _GAP_FORMS and settings.level.unit == "quantile":
+        rule = "a gap between whole distributions is bounded by an amount, which no quantile is"
+        fix = "write form: spectral or expected, or 20% of reference spread"
+        problems.add(node.keys["level"], rule, fix)
+    elif settings.form in _GAP_FORMS and settings.level.value < 0:
+        problems.add(node.keys["level"], "it must be ≥ 0", "a dominance gap is never negative")
+    if settings.form not in _GAP_FORMS and settings.margin.value > 0:
+        rule = f"form {settings.form} takes no margin, for it compares averages"
+        problems.add(node.keys["margin"], rule, "remove it")
+    if settings.form == "expected" and settings.gradient == "tilted":
+        rule = "form expected has the plain expected-cost gradient"
+        problems.add(node.keys["gradient"], rule, "write leave_one_out")
+    return settings
+
+
+def _several(
+    problems: Problems, root: Node, outer: _Outer, transport: TransportSettings
+) -> tuple[Constraint, ...]:
+    """All constraints with their segments, in the order of the file; () where it has neither section."""
+    shared = _named_entries(problems, root, "segments", "label: risk")
+    entries = _named_entries(problems, root, "constraints", "harm: {risk: cvar α=0.9}")
+    named = root.keys.get("constraints")
+    if named is None and not shared.keys:
+        return ()
+    own = [entry.keys["segments"].keys for entry in entries.keys.values() if "segments" in entry.keys]
+    count = (1 if named is None else len(entries.keys)) * (1 + len(shared.keys)) + sum(map(len, own))
+    if count > MAX_CONSTRAINTS:
+        rule = f"a profile may hold {MAX_CONSTRAINTS}, each with samples and a λ of its own"
+        said = f"there are {count} constraints, segments counted"
+        problems.note(Problem((named or shared).place, said, "", rule, "put some of them together"))
+        return ()
+    if named is None:
+        return _with_segments(problems, ONLY, outer, transport, [shared])
+    if not entries.keys and isinstance(named.value, dict):
+        fix = "write harm: {risk: cvar α=0.9}, or remove it"
+        problems.note(Problem(named.place, named.key, "empty", "it must hold one at least", fix))
+    found: list[Constraint] = []
+    for name, entry in entries.keys.items():
+        _check_name(problems, entry, name, "constraint")
+        held = _entry(problems, entry, ENTRY_KEYS)
+        if held is None:
+            continue
+        inner = _inside(problems, held, outer)
+        if "cost" in held.keys:
+            inner = replace(inner, cost=_cost(problems, held))
+        segments = [_named_entries(problems, held, "segments", "label: risk"), shared]
+        found += _with_segments(problems, name, inner, transport, segments)
+    return tuple(found)
+
+
+def _with_segments(
+    problems: Problems,
+    name: str,
+    outer: _Outer,
+    transport: TransportSettings,
+    segments: Sequence[Node],
+) -> tuple[Constraint, ...]:
+    """The constraint on prompts without a segment, then one for each segment; its own before shared ones."""
+    plain = Constraint(name, outer.risk, *_settings(problems, outer, transport), outer.cost)
+    found: dict[str, Constraint] = {}
+    for mapping in segments:
+        for label, raw in mapping.keys.items():
+            if label in found:
+                continue
+            _check_name(problems, raw, label, "segment")
+            held = _entry(problems, raw, SEGMENT_KEYS) or replace(raw, value={})
+            inner = _inside(problems, held, outer)
+            settings = _settings(problems, inner, transport)
+            found[label] = Constraint(f"{name}.{label}", inner.risk, *settings, plain.cost, segment=label)
+    return (replace(plain, excluded=tuple(found)), *found.values())
+
+
+def _entry(problems: Problems, node: Node, known: tuple[str, ...]) -> Node | None:
+    """An entry as a mapping; a text is its risk. None, with the problem noted, for anything else."""
+    if isinstance(node.value, str):
+        return replace(node, value={"risk": node.named(f"{node.key}.risk")})
+    if not isinstance(node.value, dict):
+        problems.add(node, "it must be a risk or a mapping", f"its keys are {', '.join(known)}")
+        return None
+    problems.unknown_keys(node, known)
+    return node
+
+
+def _inside(problems: Problems, held: Node, outer: _Outer) -> _Outer:
+    """What holds inside an entry: what it says, before what it inherits."""
+    own = {name: node for name, node in held.keys.items() if name in fields_of(ConstraintKeys)}
+    return _Outer(
+        merge(outer.constraint, replace(held, value=own), "entry"),
+        merge(outer.dual, _section(problems, held, "dual", fields_of(DualKeys)), "entry"),
+        read_risk(problems, held.keys["risk"]) if "risk" in held.keys else outer.risk,
+        outer.cost,
+    )
+
+
+def _cost(problems: Problems, owner: Node) -> CostSource | None:
+    """The `cost` section of a mapping: exactly one source, or no section."""
+    if "cost" not in owner.keys or owner.keys["cost"].value is None:
+        return None
+    kinds = tuple(fields_of(SECTIONS["cost"]))
+    held = _section(problems, owner, "cost", kinds)
+    given: list[Any] = [kind for kind in kinds if kind in held.keys]
+    if len(given) != 1:
+        if isinstance(owner.keys["cost"].value, dict):
+            rule, named = (
+                f"it must hold exactly one of {', '.join(kinds)}",
+                " and ".join(given) or "no source",
+            )
+            problems.note(Problem(held.place, held.key, named, rule, "keep one", "names"))
+        return None
+    kind, node = given[0], held.keys[given[0]]
+    if not isinstance(node.value, str) or not node.value.strip():
+        problems.add(node, "it must be a path or an address", "or remove cost")
+    elif kind == "remote_url" and not re.match(ADDRESS, node.value):
+        rule = "it must start with http:// or https://, and so must each of several, with commas between them"
+        problems.add(node, rule)
+    return CostSource(kind, str(node.value))
+
+
+def _section(problems: Problems, owner: Node, name: str, known: Iterable[str]) -> Node:
+    """The mapping at a key, an empty one where there is none; unknown keys are noted."""
+    node = owner.keys.get(name)
+    if node is None:
+        return Node({}, owner.below(name), owner.place, owner.place)
+    if isinstance(node.value, dict):
+        problems.unknown_keys(node, known)
+        return node
+    problems.add(node, "it must be a mapping", f"its keys are {', '.join(known)}")
+    return replace(node, value={})
+
+
+def _named_entries(problems: Problems, owner: Node, name: str, example: str) -> Node:
+    node = owner.keys.get(name)
+    if node is None:
+        return Node({}, owner.below(name), owner.place, owner.place)
+    if not isinstance(node.value, dict):
+        rule = "it must be a mapping from a name to what holds for it"
+        problems.add(node, rule, f"write {example}")
+    return node
+
+
+def _check_name(problems: Problems, node: Node, name: str, what: str) -> None:
+    if what == "segment" and not re.match(LABEL, name):
+        rule = "the name of a segment must be a label as the data has it, without spaces around it"
+        fix = "write the label, in quotes"
+    elif what != "segment" and not re.match(NAME, name):
+        rule = f"the name of a {what} must be letters, digits, dashes and underscores, for metrics carry it"
+        fix = "rename it"
+    else:
+        return
+    problems.note(Problem(node.key_place, f"{node.key}: {name!r}", "no name", rule, fix))
+
+
+def _name(problems: Problems, root: Node) -> str:
+    """The name of the file's own, else the file's; a profile that is not from a file is called `profile`."""
+    stem = Path(problems.sources[0]).stem
+    name = _text(problems, root, "name", stem if re.match(PROFILE_NAME, stem) else "profile")
+    if not re.match(PROFILE_NAME, name):
+        rule = "it must be letters, digits, dots, dashes and underscores, for it names folders"
+        fixed = re.sub("[^A-Za-z0-9]+", "-", name).strip("-")
+        problems.add(root.keys["name"], rule, f"write {fixed or 'medical'}")
+    return name
+
+
+def _text(problems: Problems, root: Node, name: str, default: str) -> str:
+    node = root.keys.get(name)
+    if node is None or isinstance(node.value, str):
+        return default if node is None else node.value
+    number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+    problems.add(node, "it must be a text", "put it in quotes" if number else "")
+    return default
+
+
+def _mixed_forms(problems: Problems, root: Node) -> bool:
+    """Note a short form beside long keys, the likely reason of an unknown key whose value is a text."""
+    unknown = {name: node for name, node in root.keys.items() if name not in KEYS}
+    texts = {name: node for name, node in unknown.items() if isinstance(node.value, str)}
+    short = [name for name in list(texts)[:_MAX_SHORT] if not did_you_mean(name, KEYS)]
+    for name in short:
+        rule = "a file holds either this one line or the long form"
+        fix = f"write name: {name} and risk: {texts[name].value}"
+        problems.note(Problem(texts[name].key_place, name, "the short form of a profile", rule, fix))
+    return bool(short)
+
+
+def _top_risk(problems: Problems, root: Node, *, mixed: bool) -> Spectrum:
+    if "risk" in root.keys:
+        return read_risk(problems, root.keys["risk"])
+    entries = root.keys.get("constraints")
+    # Other types are refused elsewhere.
+    if entries is not None and all(
+        "risk" in one.keys for one in entries.keys.values() if isinstance(one.value, dict)
+    ):
+        return MEAN
+    if not mixed and not problems.incomplete:
+        rule = "every profile names its risk measure"
+        problems.note(Problem(root.place, "risk", "missing", rule, "write risk: cvar α=0.9"))
+    return MEAN
