@@ -21,7 +21,7 @@ from openrlhf_rad import processor
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.jobs.presets import PRESETS
 from openrlhf_rad.plugin import contract
-from openrlhf_rad.plugin.compatibility import TESTED
+from openrlhf_rad.plugin.compatibility import TESTED, told
 from openrlhf_rad.processor import has_gpu, instructions
 
 from .machine import duration, existing, seconds
@@ -31,8 +31,6 @@ MARKS: dict[Status, str] = {"ok": "✓", "warn": "!", "stop": "✗"}
 
 #: What runs beside OpenRLHF and vLLM, as pinned; another version is warned about, not refused.
 BESIDE = {"ray": "2.55.0", "deepspeed": "0.19.6", "transformers": "5.15.0", "torch": "2.13.0"}
-#: Versions of OpenRLHF whose source files keep the contract, though no run was made with them.
-KEEPS_CONTRACT = ("0.11.0", "0.11.1")
 _GB = 1e9
 
 
@@ -94,26 +92,21 @@ def _versions() -> Iterator[Finding]:
                 'pip install "openrlhf-rad[gpu]", or make install on a CPU; profiles and reports need neither'
             )
             yield Finding(package, "stop", "not installed", fix)
-        elif found.split("+")[0] == tested:
+        elif found.split("+")[0] in tested:
             yield Finding(package, "ok", f"{found}, tested")
         else:
-            known = ", its source keeps the contract" if (package, found) in _kept() else ""
-            fix = f"install {package}=={tested}, or take the risk with --rad.any_version"
-            yield Finding(package, "stop", f"{found}, not tested{known}; {tested} was", fix)
-    for package, tested in BESIDE.items():
+            fix = f"install {package}=={tested[0]}, or take the risk with --rad.any_version"
+            yield Finding(package, "stop", f"{found}, not tested; {told(tested)}", fix)
+    for package, pinned in BESIDE.items():
         found = _installed(package)
         if found is None:
-            yield Finding(package, "stop", "not installed", f"pip install {package}=={tested}")
-        elif found.split("+")[0] == tested:
+            yield Finding(package, "stop", "not installed", f"pip install {package}=={pinned}")
+        elif found.split("+")[0] == pinned:
             yield Finding(package, "ok", f"{found}, tested")
         else:
             yield Finding(
-                package, "warn", f"{found}, not tested; {tested} was", f"install {package}=={tested}"
+                package, "warn", f"{found}, not tested; {pinned} was", f"install {package}=={pinned}"
             )
-
-
-def _kept() -> set[tuple[str, str]]:
-    return {("openrlhf", each) for each in KEEPS_CONTRACT}
 
 
 def _installed(package: str) -> str | None:
@@ -132,9 +125,9 @@ def _contract() -> Iterator[Finding]:
         problems = contract.broken(package, folder)
         if not problems:
             yield Finding(
-                what, "ok", f"all {contract.size(package)} names, signatures and texts are as known"
+                what, "ok", f"all {contract.size(package)} signatures, texts and flags are as known"
             )
-        fix = f"install {package}=={ {**TESTED, **BESIDE}[package] }"
+        fix = f"install {package}=={TESTED[package][0] if package in TESTED else BESIDE[package]}"
         for problem in problems:
             yield Finding(what, "stop", problem, fix)
 

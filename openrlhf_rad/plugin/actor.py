@@ -41,12 +41,11 @@ class ReinforceLoss(nn.Module):
 
     def forward(self, log_probs: torch.Tensor, old_log_probs: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """The signature of ``PolicyLoss.forward``; the third result is KL(old ‖ new) as OpenRLHF logs it."""
-        loss, clip_ratio, _, vllm_kl, filtered = self.policy_loss(
-            log_probs, log_probs.detach(), *args, **kwargs
-        )
+        # What follows the third is passed on: its number differs between versions.
+        loss, clip_ratio, _, *rest = self.policy_loss(log_probs, log_probs.detach(), *args, **kwargs)
         mask = kwargs["action_mask"]
         drift = ((old_log_probs - log_probs.detach()) * mask).sum() / mask.sum().clamp(min=1)
-        return loss, clip_ratio, drift, vllm_kl, filtered
+        return loss, clip_ratio, drift, *rest
 
 
 class Resumable:

@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -127,7 +128,14 @@ def unknown(name: str, flags: Mapping[str, Any]) -> str:
     """That there is no such flag, and which one may be meant."""
     close = difflib.get_close_matches(name, flags, 1, 0.6)
     hint = f"did you mean --{close[0]}?" if close else f"see python -m {MODULE} --help"
-    return f"--{name} is not a flag of OpenRLHF 0.11.2; {advice(name) or hint}"
+    return f"--{name} is not a flag of OpenRLHF{_installed_version()}; {advice(name) or hint}"
+
+
+def _installed_version() -> str:
+    try:
+        return f" {version('openrlhf')}"
+    except PackageNotFoundError:
+        return ""
 
 
 def _wrong(name: str, values: Sequence[str], action: argparse.Action, message: str) -> str:
@@ -313,6 +321,8 @@ _RANGES = {
     "algo.kl.target": (0, False, math.inf),
     "ds.lora.rank": (0, True, math.inf),
 }
+#: Flags whose values are looked at here.
+LOOKED_AT = frozenset((*_COUNTS, *_EVERY, *_RANGES))
 
 
 def value_problems(args: Any) -> Iterator[str]:

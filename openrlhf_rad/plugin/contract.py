@@ -165,6 +165,23 @@ SIGNATURES = {
     ),
 }
 
+#: Flags whose values the plugin reads, beside command_line.LOOKED_AT. Those that it can do without
+#: (compatibility.adapt) are not here.
+FLAGS = frozenset(
+    """
+    actor.model_name_or_path actor.policy_loss_type algo.advantage.estimator algo.advantage.gamma
+    algo.advantage.is_correction_threshold algo.advantage.lambd algo.dynamic_filtering_enable
+    algo.kl.estimator algo.kl.unbiased_gradient algo.kl.use_loss ckpt.disable_ds ckpt.load_enable
+    ckpt.output_dir ckpt.path critic.freezing_steps data.apply_chat_template data.input_key
+    data.input_template data.label_key data.prompt_dataset data.prompt_split ds.adam_offload
+    ds.attn_implementation ds.load_in_4bit ds.packing_samples ds.zero_stage reward.clip_range
+    reward.model_name_or_path reward.normalize_enable reward.overlong_buffer_len reward.remote_url
+    reward.stop_properly_penalty_coef train.agent_func_path train.async_enable train.colocate_all
+    train.dynamic_batch_enable train.enable_ema train.full_determinism_enable train.seed vllm.enable_sleep
+    vllm.enforce_eager vllm.num_engines vllm.sync_backend vllm.sync_with_ray
+    """.split()
+)
+
 #: Module → texts that its file must hold: names that are looked up, and keys that are read.
 TEXTS: dict[str, tuple[str, ...]] = {
     "openrlhf.trainer.ray": ("import batch_vllm_engine_call, create_vllm_engines",),
@@ -273,13 +290,15 @@ def package_folder(package: str) -> Path | None:
 
 def broken(package: str, folder: Path) -> list[str]:
     """What of the contract a package's folder does not keep, one line each; empty when it keeps all."""
-    return [*_signatures(package, folder), *_texts(package, folder)]
+    return [*_signatures(package, folder), *_texts(package, folder), *_flags(package, folder)]
 
 
 def size(package: str) -> int:
-    """How many names, signatures and texts the contract has for a package."""
-    return sum(name.startswith(f"{package}.") for name in SIGNATURES) + sum(
-        len(texts) for module, texts in TEXTS.items() if module.startswith(f"{package}.")
+    """How many signatures, texts and flags the contract has for a package."""
+    return (
+        sum(name.startswith(f"{package}.") for name in SIGNATURES)
+        + sum(len(texts) for module, texts in TEXTS.items() if module.startswith(f"{package}."))
+        + len(flags_read()) * (package == "openrlhf")
     )
 
 
@@ -313,6 +332,27 @@ def _texts(package: str, folder: Path) -> Iterator[str]:
             held = _source(module, package, folder)
             missing = [text for text in texts if text not in held]
             yield from (f"{module} does not hold {text!r}; the plugin relies on it" for text in missing)
+
+
+def _flags(package: str, folder: Path) -> Iterator[str]:
+    if package != "openrlhf":
+        return
+    from openrlhf_rad.plugin.command_line import MODULE, Command  # noqa: PLC0415 - it imports this module
+
+    try:
+        known = Command(folder).flags
+    except Exception as error:
+        yield f"the parser of {MODULE} cannot be read ({type(error).__name__}: {error})"
+        return
+    gone = sorted(flags_read() - known.keys())
+    yield from (f"--{flag} is no flag of {MODULE}; the plugin reads it" for flag in gone)
+
+
+def flags_read() -> frozenset[str]:
+    """All flags of OpenRLHF that the plugin cannot do without."""
+    from openrlhf_rad.plugin.command_line import LOOKED_AT  # noqa: PLC0415 - it imports this module
+
+    return FLAGS | LOOKED_AT
 
 
 def _method(module: str, owner: str, function: str, package: str, folder: Path) -> ast.AST | None:
@@ -372,7 +412,7 @@ def main(words: list[str]) -> int:
         print(f"{folder}: there is no package openrlhf; name the folder that holds its __init__.py")
         return 1
     problems = broken("openrlhf", folder.resolve())
-    print("\n".join(problems) or f"{folder}: all {size('openrlhf')} names, signatures and texts are as known")
+    print("\n".join(problems) or f"{folder}: all {size('openrlhf')} signatures, texts and flags are as known")
     return int(bool(problems))
 
 

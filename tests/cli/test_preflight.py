@@ -342,7 +342,7 @@ def test_an_untested_version(job, monkeypatch):
         "openrlhf_rad.plugin.compatibility.version", lambda name: other.get(name) or real(name)
     )
     assert machine.problems(plan(job)) == [
-        "openrlhf 0.12.0 was not tested with openrlhf_rad, 0.11.2 was; install openrlhf==0.11.2,"
+        "openrlhf 0.12.0 was not tested with openrlhf_rad, 0.11.2 and 0.11.1 were; install openrlhf==0.11.2,"
         " or take the risk with --rad.any_version"
     ]
     assert machine.problems(plan(job, "--rad.any_version")) == []

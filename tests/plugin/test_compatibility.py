@@ -323,6 +323,28 @@ def test_a_wide_clip_range_passes(bound, good_args):
     check_clip((-10 * bound, 10 * bound), bound)
 
 
+@pytest.mark.parametrize(
+    ("kind", "level", "mode"),
+    [("tis", "token", "clip"), ("icepop", "token", "mask"), ("seq-mask-tis", "seq", "mask")],
+)
+def test_arguments_of_an_older_openrlhf_get_todays_names(kind, level, mode, good_args, rad_options):
+    """Those of 0.11.1: a switch and a type, and no other way to average the loss."""
+    args = good_args("--train.async_enable")
+    advantage = args.algo.advantage
+    for name in ("level", "mode", "gating"):
+        delattr(advantage, f"is_correction_{name}")
+    del args.actor.loss_agg_mode
+    advantage.is_correction_enable, advantage.is_correction_type = False, kind
+    adapt(args)
+    with pytest.raises(ConfigError, match=r"add --algo\.advantage\.is_correction_enable$"):
+        check_arguments(args, rad_options())
+    del advantage.is_correction_level
+    advantage.is_correction_enable = True
+    adapt(args)
+    assert (advantage.is_correction_level, advantage.is_correction_mode) == (level, mode)
+    check_arguments(args, rad_options())
+
+
 def installed(monkeypatch, **versions):
     """Pretend these are the versions of the distributions; None for one that is not there."""
 
@@ -344,9 +366,12 @@ def test_versions_that_were_not_tested_are_refused_together(monkeypatch):
     with pytest.raises(EnvironmentProblem) as error:
         check_versions(any_version=False)
     assert str(error.value).splitlines() == [
-        f"{name} {found} was not tested with openrlhf_rad, {tested} was; install {name}=={tested}, or take"
+        f"{name} {found} was not tested with openrlhf_rad, {were}; install {name}=={tested}, or take"
         " the risk with --rad.any_version"
-        for name, found, tested in [("openrlhf", "0.12.0", "0.11.2"), ("vllm", "0.30.1", "0.29.0")]
+        for name, found, tested, were in [
+            ("openrlhf", "0.12.0", "0.11.2", "0.11.2 and 0.11.1 were"),
+            ("vllm", "0.30.1", "0.29.0", "0.29.0 was"),
+        ]
     ]
     check_versions(any_version=True)
 

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import re
 import textwrap
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,6 +112,30 @@ def test_the_check_of_the_doctor_passes_too():
     for package in contract.PACKAGES:
         assert contract.broken(package, contract.package_folder(package)) == []
         assert contract.size(package) > 0
+
+
+def test_every_flag_that_is_read_is_in_the_contract():
+    """But for those that older versions do not have, which are filled in."""
+    filled = {
+        "actor.loss_agg_mode",
+        *(f"algo.advantage.is_correction_{what}" for what in ("level", "mode", "gating")),
+    }
+    known = {f"{flag}." for flag in contract.flags_read() | filled}
+    root = Path(contract.__file__).parent
+    texts = [path.read_text(encoding="utf-8") for path in root.rglob("*.py")]
+    read = {name for text in texts for name in re.findall(r"\bargs\.((?:[a-z]\w*\.)+[a-z]\w*)", text)}
+    assert len(read) > 40
+    assert [name for name in sorted(read) if not any(flag.startswith(f"{name}.") for flag in known)] == []
+
+
+def test_a_flag_that_is_gone_is_noticed(tmp_path):
+    folder = contract.package_folder("openrlhf")
+    for name in ("cli/train_ppo_ray.py", "utils/config.py"):
+        (tmp_path / name).parent.mkdir()
+        text = (folder / name).read_text().replace('"--train.seed"', '"--train.random_seed"')
+        (tmp_path / name).write_text(text)
+    told = "--train.seed is no flag of openrlhf.cli.train_ppo_ray; the plugin reads it"
+    assert [line for line in contract.broken("openrlhf", tmp_path) if line.startswith("--")] == [told]
 
 
 @pytest.mark.parametrize("entry", SIGNATURES)

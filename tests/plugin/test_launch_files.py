@@ -257,7 +257,7 @@ def test_versions_are_the_pins(rayjob):
     dockerfile = (LAUNCH / "Dockerfile").read_text(encoding="utf-8")
     python = f"{sys.version_info.major}{sys.version_info.minor}"
     assert f"FROM rayproject/ray:{ray_version}-py{python}-gpu\n" in dockerfile
-    assert f"vllm=={TESTED['vllm']} " in dockerfile
+    assert f"vllm=={TESTED['vllm'][0]} " in dockerfile
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     version = re.search(r'^version = "(.+)"$', project, re.MULTILINE).group(1)
     image = f"registry.example/openrlhf-rad:{version}-ray{ray_version}"
