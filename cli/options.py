@@ -31,6 +31,20 @@ Overrides = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from openrlhf_rad import __version__
+
+        typer.echo(f"openrlhf_rad {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+]
+
+
 def takes(record: type[Record]) -> Callable[[Callable[[Record], None]], Callable[..., None]]:
     """Make a function of a dataclass a command with one option a field: its type, its default, its help."""
 

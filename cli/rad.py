@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from . import doctor, evaluate, gate, judge, prompt_files, report
 from .calibrate import calibrate
+from .options import Version
 from .profile import app as profile
 from .terminal import USAGE
 
@@ -73,7 +74,7 @@ class WithColumns(TyperCommand):
 
 
 @app.callback()
-def rad() -> None:
+def rad(_version: Version = False) -> None:
     """Risk profiles, evaluation and release gates for OpenRLHF."""
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .options import Version
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -42,6 +44,7 @@ def train(  # noqa: PLR0917 - Typer calls it by name
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Print the report of a finished run and exit.")
     ] = None,
+    _version: Version = False,
 ) -> None:
     """Train a language model with OpenRLHF under a risk profile.
 

@@ -10,7 +10,7 @@ from openrlhf_rad.errors import RadError
 from openrlhf_rad.method.transport import dominance_gap, sinkhorn
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "RadError",

@@ -5,6 +5,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from openrlhf_rad import __version__
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -22,7 +24,7 @@ def test_a_wheel_holds_only_the_package(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"openrlhf_rad", "openrlhf_rad-0.1.0.dist-info"}
+    assert tops == {"openrlhf_rad", f"openrlhf_rad-{__version__}.dist-info"}
     held = {name for name in names if not name.startswith("openrlhf_rad-")}
     for folder, package in (("openrlhf_rad", ""), ("cli", "cli/"), ("risk_profiles", "risk_profiles/")):
         files = [
