@@ -10,9 +10,9 @@ UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 PINS := requirements/cpu.txt requirements/no-deps.txt requirements/dev.txt pyproject.toml
 # The stamp's name holds a hash of all pins: a second call installs nothing, a changed pin installs again.
 STAMP := $(VENV)/.installed-$(shell cat $(PINS) | sha256sum | cut -c1-16)
-SOURCES := openrlhf_rad cli tests $(wildcard benchmarks)
+SOURCES := openrlhf_rad cli tests docs $(wildcard benchmarks)
 
-.PHONY: install train test test-all faults soak modes check format lint types bench
+.PHONY: install train test test-all faults soak modes docs check format lint types bench
 
 install: $(STAMP)
 
@@ -42,6 +42,9 @@ soak: $(STAMP)  ## 300 tiny steps: memory and file handles of every process
 
 modes: $(STAMP)  ## trains in every mode of OpenRLHF, a minute or two each, and writes the tables
 	$(BIN)/python benchmarks/modes.py $(ARGS)
+
+docs: $(STAMP)  ## the documentation as a site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 check: lint types  ## what must hold before a commit
 

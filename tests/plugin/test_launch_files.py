@@ -23,6 +23,7 @@ from ray.scripts.scripts import cli as ray_cli
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from openrlhf_rad import __version__
 from openrlhf_rad.plugin.arguments import parse
 from openrlhf_rad.plugin.compatibility import TESTED, adapt, check_arguments
 from openrlhf_rad.runs.folder import RunFolder
@@ -258,8 +259,7 @@ def test_versions_are_the_pins(rayjob):
     python = f"{sys.version_info.major}{sys.version_info.minor}"
     assert f"FROM rayproject/ray:{ray_version}-py{python}-gpu\n" in dockerfile
     assert f"vllm=={TESTED['vllm'][0]} " in dockerfile
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    version = re.search(r'^version = "(.+)"$', project, re.MULTILINE).group(1)
+    version = __version__.partition(".dev")[0]
     image = f"registry.example/openrlhf-rad:{version}-ray{ray_version}"
     assert f"-t {image} " in dockerfile
     for group in groups_of(rayjob):
