@@ -168,18 +168,52 @@ SIGNATURES = {
 #: Flags whose values the plugin reads, beside command_line.LOOKED_AT. Those that it can do without
 #: (compatibility.adapt) are not here.
 FLAGS = frozenset(
-    """
-    actor.model_name_or_path actor.policy_loss_type algo.advantage.estimator algo.advantage.gamma
-    algo.advantage.is_correction_threshold algo.advantage.lambd algo.dynamic_filtering_enable
-    algo.kl.estimator algo.kl.unbiased_gradient algo.kl.use_loss ckpt.disable_ds ckpt.load_enable
-    ckpt.output_dir ckpt.path critic.freezing_steps data.apply_chat_template data.input_key
-    data.input_template data.label_key data.prompt_dataset data.prompt_split ds.adam_offload
-    ds.attn_implementation ds.load_in_4bit ds.packing_samples ds.zero_stage reward.clip_range
-    reward.model_name_or_path reward.normalize_enable reward.overlong_buffer_len reward.remote_url
-    reward.stop_properly_penalty_coef train.agent_func_path train.async_enable train.colocate_all
-    train.dynamic_batch_enable train.enable_ema train.full_determinism_enable train.seed vllm.enable_sleep
-    vllm.enforce_eager vllm.num_engines vllm.sync_backend vllm.sync_with_ray
-    """.split()
+    [
+        "actor.model_name_or_path",
+        "actor.policy_loss_type",
+        "algo.advantage.estimator",
+        "algo.advantage.gamma",
+        "algo.advantage.is_correction_threshold",
+        "algo.advantage.lambd",
+        "algo.dynamic_filtering_enable",
+        "algo.kl.estimator",
+        "algo.kl.unbiased_gradient",
+        "algo.kl.use_loss",
+        "ckpt.disable_ds",
+        "ckpt.load_enable",
+        "ckpt.output_dir",
+        "ckpt.path",
+        "critic.freezing_steps",
+        "data.apply_chat_template",
+        "data.input_key",
+        "data.input_template",
+        "data.label_key",
+        "data.prompt_dataset",
+        "data.prompt_split",
+        "ds.adam_offload",
+        "ds.attn_implementation",
+        "ds.load_in_4bit",
+        "ds.packing_samples",
+        "ds.zero_stage",
+        "reward.clip_range",
+        "reward.model_name_or_path",
+        "reward.normalize_enable",
+        "reward.overlong_buffer_len",
+        "reward.remote_url",
+        "reward.stop_properly_penalty_coef",
+        "train.agent_func_path",
+        "train.async_enable",
+        "train.colocate_all",
+        "train.dynamic_batch_enable",
+        "train.enable_ema",
+        "train.full_determinism_enable",
+        "train.seed",
+        "vllm.enable_sleep",
+        "vllm.enforce_eager",
+        "vllm.num_engines",
+        "vllm.sync_backend",
+        "vllm.sync_with_ray",
+    ]
 )
 
 #: Module → texts that its file must hold: names that are looked up, and keys that are read.
