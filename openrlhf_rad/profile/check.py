@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from openrlhf_rad.errors import Problem, did_you_mean, shown
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from openrlhf_rad.errors import Place, Problem, did_you_mean, shown
 from openrlhf_rad.method.settings import (
     Constraint,
     ConstraintSettings,
@@ -27,6 +30,7 @@ from openrlhf_rad.profile.language import (
     BELONGS,
     FORM_DEFAULTS,
     SECTIONS,
+    TILTED,
     ConstraintKeys,
     DualKeys,
     EvaluateSettings,
@@ -34,13 +38,14 @@ from openrlhf_rad.profile.language import (
     Shared,
     TransportKeys,
     WatchSettings,
-    dual_defaults,
+    auto_of,
     fields_of,
-    read,
+    is_number,
+    key_of,
     unused_keys,
 )
 from openrlhf_rad.profile.risk import read_risk
-from openrlhf_rad.profile.yaml import Node, Problems
+from openrlhf_rad.profile.yaml import Node, Problems, from_plain, scalar
 
 #: Each costs a sort and a Sinkhorn run a step, and needs answers of its own.
 MAX_CONSTRAINTS = 100
@@ -51,8 +56,11 @@ PROFILE_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 #: A label as data sets have it: Malware/Hacking, hate_speech,offensive_language, Privacy Violation.
 LABEL = r"^\S([^\n\r]*\S)?$"
-SEGMENT_KEYS = ("risk", *fields_of(ConstraintKeys), "dual")
+_FIELDS = {model: fields_of(model) for model in (Shared, *SECTIONS.values())}
+SEGMENT_KEYS = ("risk", *_FIELDS[ConstraintKeys], "dual")
 ENTRY_KEYS = (*SEGMENT_KEYS, "cost", "segments")
+Record = TypeVar("Record")
+_EMPTY = from_plain({}, "", Place(""))
 _GAP_FORMS = ("improvement", "no_worse")
 # A file with more short forms is no profile.
 _MAX_SHORT = 30
@@ -78,18 +86,22 @@ def build(root: Node, problems: Problems) -> dict[str, Any]:
     mixed = "risk" not in root.keys and _mixed_forms(problems, root)
     if not mixed:
         problems.unknown_keys(root, KEYS)
-    asked, dual, transport, reference, evaluate, watches = (
-        _section(problems, root, name, fields_of(SECTIONS[name]))
-        for name in ("constraint", "dual", "transport", "reference", "evaluate", "watches")
-    )
-    outer = _Outer(asked, dual, _top_risk(problems, root, mixed=mixed), _cost(problems, root))
-    plan = read(problems, TransportKeys, transport, TransportSettings())
+    sections = {
+        name: _section(problems, root, name, _FIELDS[model])
+        for name, model in SECTIONS.items()
+        if name != "cost"  # it stands in entries too
+    }
+    cost = _cost(problems, root)
+    risk = _top_risk(problems, root, mixed=mixed)
+    outer = _Outer(sections["constraint"], sections["dual"], risk, cost)
+    plan = read(problems, TransportKeys, sections["transport"], TransportSettings())
     several = _several(problems, root, outer, plan)
     only = Constraint(ONLY, outer.risk, *_settings(problems, outer, None if several else plan), outer.cost)
-    settings = read(problems, ReferenceSettings, reference, ReferenceSettings())
-    if settings.file is not None and len(several) > 1:
+    reference = read(problems, ReferenceSettings, sections["reference"], ReferenceSettings())
+    if reference.file is not None and len(several) > 1:
         rule = "a file of costs has one column, and this profile several constraints or segments"
-        problems.add(reference.keys["file"], rule, "remove it: the reference is then sampled")
+        named = sections["reference"].keys["file"]
+        problems.add(named, rule, "remove it: the reference is then sampled")
     built = {
         "name": _name(problems, root),
         "description": _text(problems, root, "description", ""),
@@ -99,13 +111,21 @@ def build(root: Node, problems: Problems) -> dict[str, Any]:
         "dual": only.dual,
         "transport": plan,
         "cost": only.cost,
-        "reference": settings,
-        "evaluate": read(problems, EvaluateSettings, evaluate, EvaluateSettings()),
-        "watches": read(problems, WatchSettings, watches, WatchSettings()),
+        "reference": reference,
+        "evaluate": read(problems, EvaluateSettings, sections["evaluate"], EvaluateSettings()),
+        "watches": read(problems, WatchSettings, sections["watches"], WatchSettings()),
         "several": several,
     }
     problems.refuse()
     return built
+
+
+def dual_defaults(gradient: str) -> DualSettings:
+    """What holds where a profile says nothing; ``python benchmarks/dual.py --gradients`` measured it."""
+    usual = DualSettings()
+    if gradient != "tilted":
+        return usual
+    return replace(usual, initial=TILTED * usual.initial, step=TILTED * usual.step, max=TILTED * usual.max)
 
 
 def check_dual(problems: Problems, node: Node, settings: DualSettings) -> None:
@@ -178,25 +198,28 @@ def _several(
     problems: Problems, root: Node, outer: _Outer, transport: TransportSettings
 ) -> tuple[Constraint, ...]:
     """All constraints with their segments, in the order of the file; () where it has neither section."""
-    shared = _named_entries(problems, root, "segments", "label: risk")
-    entries = _named_entries(problems, root, "constraints", "harm: {risk: cvar α=0.9}")
+    shared = _entries(problems, root, "segments", "label: risk")
+    entries = _entries(problems, root, "constraints", "harm: {risk: cvar α=0.9}")
     named = root.keys.get("constraints")
-    if named is None and not shared.keys:
+    if named is None and not shared:
         return ()
-    own = [entry.keys["segments"].keys for entry in entries.keys.values() if "segments" in entry.keys]
-    count = (1 if named is None else len(entries.keys)) * (1 + len(shared.keys)) + sum(map(len, own))
+    own = [entry.keys["segments"].keys for entry in entries.values() if "segments" in entry.keys]
+    count = (1 if named is None else len(entries)) * (1 + len(shared)) + sum(map(len, own))
     if count > MAX_CONSTRAINTS:
         rule = f"a profile may hold {MAX_CONSTRAINTS}, each with samples and a λ of its own"
-        said = f"there are {count} constraints, segments counted"
-        problems.note(Problem((named or shared).place, said, "", rule, "put some of them together"))
+        said, place = (
+            f"there are {count} constraints, segments counted",
+            (named or root.keys["segments"]).place,
+        )
+        problems.note(Problem(place, said, "", rule, "put some of them together"))
         return ()
     if named is None:
         return _with_segments(problems, ONLY, outer, transport, [shared])
-    if not entries.keys and isinstance(named.value, dict):
+    if not entries and isinstance(named.value, dict):
         fix = "write harm: {risk: cvar α=0.9}, or remove it"
         problems.note(Problem(named.place, named.key, "empty", "it must hold one at least", fix))
     found: list[Constraint] = []
-    for name, entry in entries.keys.items():
+    for name, entry in entries.items():
         _check_name(problems, entry, name, "constraint")
         held = _entry(problems, entry, ENTRY_KEYS)
         if held is None:
@@ -204,7 +227,7 @@ def _several(
         inner = _inside(problems, held, outer)
         if "cost" in held.keys:
             inner = replace(inner, cost=_cost(problems, held))
-        segments = [_named_entries(problems, held, "segments", "label: risk"), shared]
+        segments = [_entries(problems, held, "segments", "label: risk"), shared]
         found += _with_segments(problems, name, inner, transport, segments)
     return tuple(found)
 
@@ -214,13 +237,13 @@ def _with_segments(
     name: str,
     outer: _Outer,
     transport: TransportSettings,
-    segments: Sequence[Node],
+    segments: Sequence[dict[str, Node]],
 ) -> tuple[Constraint, ...]:
     """The constraint on prompts without a segment, then one for each segment; its own before shared ones."""
     plain = Constraint(name, outer.risk, *_settings(problems, outer, transport), outer.cost)
     found: dict[str, Constraint] = {}
     for mapping in segments:
-        for label, raw in mapping.keys.items():
+        for label, raw in mapping.items():
             if label in found:
                 continue
             _check_name(problems, raw, label, "segment")
@@ -244,10 +267,10 @@ def _entry(problems: Problems, node: Node, known: tuple[str, ...]) -> Node | Non
 
 def _inside(problems: Problems, held: Node, outer: _Outer) -> _Outer:
     """What holds inside an entry: what it says, before what it inherits."""
-    own = {name: node for name, node in held.keys.items() if name in fields_of(ConstraintKeys)}
+    own = {name: node for name, node in held.keys.items() if name in _FIELDS[ConstraintKeys]}
     return _Outer(
         merge(outer.constraint, replace(held, value=own), "entry"),
-        merge(outer.dual, _section(problems, held, "dual", fields_of(DualKeys)), "entry"),
+        merge(outer.dual, _section(problems, held, "dual", _FIELDS[DualKeys]), "entry"),
         read_risk(problems, held.keys["risk"]) if "risk" in held.keys else outer.risk,
         outer.cost,
     )
@@ -257,7 +280,7 @@ def _cost(problems: Problems, owner: Node) -> CostSource | None:
     """The `cost` section of a mapping: exactly one source, or no section."""
     if "cost" not in owner.keys or owner.keys["cost"].value is None:
         return None
-    kinds = tuple(fields_of(SECTIONS["cost"]))
+    kinds = tuple(_FIELDS[SECTIONS["cost"]])
     held = _section(problems, owner, "cost", kinds)
     given: list[Any] = [kind for kind in kinds if kind in held.keys]
     if len(given) != 1:
@@ -277,11 +300,65 @@ def _cost(problems: Problems, owner: Node) -> CostSource | None:
     return CostSource(kind, str(node.value))
 
 
+def read(problems: Problems, model: Any, node: Node, default: Record) -> Record:
+    """The record of a mapping: its keys, checked, in place of the default's; unknown ones are ignored."""
+    fields = _FIELDS[model]
+    held = {name: child for name, child in node.keys.items() if name in fields}
+    if not held:
+        return default
+    plain = {name: child.plain() for name, child in held.items()}
+    for name in [name for name in plain if _nothing(fields[name], plain[name])]:
+        _add(problems, held[name], fields[name])
+        del plain[name]
+    try:
+        valid = model(**plain)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            name = str(fault["loc"][0])
+            if name not in plain:
+                continue  # a union says it once for each of its members
+            del plain[name]
+            if fault["type"] == "refused":
+                said = fault["ctx"]
+                problems.add(held[name], said["rule"], said["fix"], said["value"])
+            else:
+                _add(problems, held[name], fields[name])
+        valid = model(**plain)
+    return replace(default, **{name: getattr(valid, name) for name in plain})  # type: ignore[type-var]
+
+
+def _add(problems: Problems, node: Node, field: FieldInfo) -> None:
+    """Note a value that a field does not take, in the field's own words."""
+    value, about = node.value, key_of(field)
+    options, auto = get_args(field.annotation), auto_of(field)
+    if auto or field.annotation is int:
+        low, high = (auto.low, auto.high) if auto else (int(about.range.low), int(about.range.high))
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        bound = f"at most {high}" if whole and value > high else f"at least {low}"
+        problems.add(node, f"it must be {'auto or ' if auto else ''}a whole number of {bound}", about.fix)
+    elif field.annotation is float or float in options:
+        rule = f"it must {'lie' if is_number(value) else 'be a number'} in {about.range}"
+        quoted = isinstance(value, str) and is_number(scalar(value))
+        problems.add(
+            node, rule, "remove the quotes" if quoted else about.fix, f'"{value}"' if quoted else None
+        )
+    elif field.annotation is str or str in options:
+        problems.add(node, "it must be a text", "put it in quotes" if is_number(value) else "")
+    else:
+        problems.add(node, f"it must be one of {', '.join(options)}", did_you_mean(value, options))
+
+
+def _nothing(field: FieldInfo, value: Any) -> bool:
+    """What pydantic would take: null, a record's word for `auto`, and a blank text where one is needed."""
+    blank = isinstance(value, str) and not value.strip() and key_of(field).what != "a text"
+    return blank or (value is None and auto_of(field) is not None)
+
+
 def _section(problems: Problems, owner: Node, name: str, known: Iterable[str]) -> Node:
     """The mapping at a key, an empty one where there is none; unknown keys are noted."""
     node = owner.keys.get(name)
     if node is None:
-        return Node({}, owner.below(name), owner.place, owner.place)
+        return _EMPTY
     if isinstance(node.value, dict):
         problems.unknown_keys(node, known)
         return node
@@ -289,14 +366,13 @@ def _section(problems: Problems, owner: Node, name: str, known: Iterable[str]) -
     return replace(node, value={})
 
 
-def _named_entries(problems: Problems, owner: Node, name: str, example: str) -> Node:
+def _entries(problems: Problems, owner: Node, name: str, example: str) -> dict[str, Node]:
+    """The entries of `constraints` or `segments`; none where there are none."""
     node = owner.keys.get(name)
-    if node is None:
-        return Node({}, owner.below(name), owner.place, owner.place)
-    if not isinstance(node.value, dict):
+    if node is not None and not isinstance(node.value, dict):
         rule = "it must be a mapping from a name to what holds for it"
         problems.add(node, rule, f"write {example}")
-    return node
+    return node.keys if node is not None else {}
 
 
 def _check_name(problems: Problems, node: Node, name: str, what: str) -> None:
@@ -326,8 +402,7 @@ def _text(problems: Problems, root: Node, name: str, default: str) -> str:
     node = root.keys.get(name)
     if node is None or isinstance(node.value, str):
         return default if node is None else node.value
-    number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
-    problems.add(node, "it must be a text", "put it in quotes" if number else "")
+    problems.add(node, "it must be a text", "put it in quotes" if is_number(node.value) else "")
     return default
 
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.dataclasses import dataclass as section
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from openrlhf_rad.errors import did_you_mean
 from openrlhf_rad.method.measures import Interval
 from openrlhf_rad.method.settings import (
     MINIMUM_REFERENCE,
@@ -31,11 +30,9 @@ from openrlhf_rad.method.settings import (
     Level,
     TransportSettings,
 )
-from openrlhf_rad.profile.yaml import Node, Problems, scalar
 
 Severity = Literal["off", "warn", "stop"]
 Schema = dict[str, Any]
-Record = TypeVar("Record")
 
 # YAML has told texts, numbers and truth values apart already: nothing is taken for another.
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
@@ -556,14 +553,6 @@ def severities(settings: WatchSettings) -> Mapping[str, Severity]:
     return {name: held for name, held in asdict(settings).items() if name not in ("window", "harmful_label")}
 
 
-def dual_defaults(gradient: str) -> DualSettings:
-    """What holds where a profile says nothing; ``python benchmarks/dual.py --gradients`` measured it."""
-    usual = DualSettings()
-    if gradient != "tilted":
-        return usual
-    return replace(usual, initial=TILTED * usual.initial, step=TILTED * usual.step, max=TILTED * usual.max)
-
-
 def unused_keys(dual: DualSettings) -> tuple[str, ...]:
     """Keys that play no part under this method and this estimate."""
     of_the_method = () if dual.method == "pid" else BELONGS["method"]
@@ -582,31 +571,6 @@ def key_of(field: FieldInfo) -> Key:
     return field.json_schema_extra
 
 
-def read(problems: Problems, model: Any, node: Node, default: Record) -> Record:
-    """The record of a mapping: its keys, checked, in place of the default's; unknown ones are ignored."""
-    fields = fields_of(model)
-    held = {name: child for name, child in node.keys.items() if name in fields}
-    plain = {name: child.plain() for name, child in held.items()}
-    for name in [name for name in plain if _nothing(fields[name], plain[name])]:
-        _add(problems, held[name], fields[name])
-        del plain[name]
-    try:
-        valid = model(**plain)
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            name = str(fault["loc"][0])
-            if name not in plain:
-                continue  # a union says it once for each of its members
-            del plain[name]
-            if fault["type"] == "refused":
-                said = fault["ctx"]
-                problems.add(held[name], said["rule"], said["fix"], said["value"])
-            else:
-                _add(problems, held[name], fields[name])
-        valid = model(**plain)
-    return replace(default, **{name: getattr(valid, name) for name in plain})  # type: ignore[type-var]
-
-
 def plain(record: Any) -> dict[str, Any]:
     """A record as a file would hold it; of `dual`, keys that belong to another choice are left out."""
     unused = unused_keys(record) if isinstance(record, DualSettings) else ()
@@ -618,30 +582,9 @@ def plain(record: Any) -> dict[str, Any]:
     }
 
 
-def _add(problems: Problems, node: Node, field: FieldInfo) -> None:
-    """Note a value that a field does not take, in the field's own words."""
-    value, about = node.value, key_of(field)
-    options, auto = get_args(field.annotation), _auto(field)
-    if auto or field.annotation is int:
-        low, high = (auto.low, auto.high) if auto else (int(about.range.low), int(about.range.high))
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        bound = f"at most {high}" if whole and value > high else f"at least {low}"
-        problems.add(node, f"it must be {'auto or ' if auto else ''}a whole number of {bound}", about.fix)
-    elif field.annotation is float or float in options:
-        rule = f"it must {'lie' if is_number(value) else 'be a number'} in {about.range}"
-        quoted = isinstance(value, str) and is_number(scalar(value))
-        problems.add(
-            node, rule, "remove the quotes" if quoted else about.fix, f'"{value}"' if quoted else None
-        )
-    elif field.annotation is str or str in options:
-        problems.add(node, "it must be a text", "put it in quotes" if is_number(value) else "")
-    else:
-        problems.add(node, f"it must be one of {', '.join(options)}", did_you_mean(value, options))
-
-
 def values(field: FieldInfo) -> str:
     """The values of a field in words, for the table."""
-    about, options, auto = key_of(field), get_args(field.annotation), _auto(field)
+    about, options, auto = key_of(field), get_args(field.annotation), auto_of(field)
     null = " or `null`" if _nullable(field) else ""
     if auto:
         return f"`auto` or a whole number, {auto.low} to {auto.high:,}"
@@ -660,15 +603,9 @@ def values(field: FieldInfo) -> str:
     return ", ".join(f"`{option}`" for option in options)
 
 
-def _nothing(field: FieldInfo, value: Any) -> bool:
-    """What pydantic would take: null, a record's word for `auto`, and a blank text where one is needed."""
-    blank = isinstance(value, str) and not value.strip() and key_of(field).what != "a text"
-    return blank or (value is None and _auto(field) is not None)
-
-
 def _nullable(field: FieldInfo) -> bool:
-    return NoneType in get_args(field.annotation) and not _auto(field)
+    return NoneType in get_args(field.annotation) and not auto_of(field)
 
 
-def _auto(field: FieldInfo) -> Auto | None:
+def auto_of(field: FieldInfo) -> Auto | None:
     return next((mark for mark in field.metadata if isinstance(mark, Auto)), None)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from openrlhf_rad.errors import Place, Problem, did_you_mean, shown
 from openrlhf_rad.method.measures import ALIASES, MEASURES, SYMBOLS
@@ -51,6 +51,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+# Longer whole numbers are read as floats: an int of a thousand digits fits none.
+_WHOLE_NUMBER = "-?[0-9]{1,15}"
 
 
 class Token(NamedTuple):
@@ -135,7 +139,7 @@ def _terms(tokens: list[Token]) -> list[list[Token]]:
 
 class _Broken(Exception):
     def __init__(self, token: Token, rule: str, fix: str) -> None:
-        self.offset, self.rule, self.fix = token.offset, rule, fix
+        self.at, self.rule, self.fix = token, rule, fix
 
 
 class _Term:
@@ -156,12 +160,12 @@ class _Term:
 
     def read(self, *, weighted: bool) -> Node | None:
         """The node of the term; None, with the problem noted, where the grammar is broken."""
-        place = self.node.inside(self.next.offset) if weighted else self.node.place
+        place = self.place(self.next) if weighted else self.node.place
         try:
             return Node(self.term(weighted=weighted), self.key, place, place)
         except _Broken as broken:
-            said, at = shown(self.node.value), self.node.inside(broken.offset)
-            self.problems.note(Problem(at, self.node.key, said, broken.rule, broken.fix))
+            said = shown(self.node.value)
+            self.problems.note(Problem(self.place(broken.at), self.node.key, said, broken.rule, broken.fix))
             return None
 
     def term(self, *, weighted: bool) -> dict[str, Node]:
@@ -184,9 +188,15 @@ class _Term:
 
     def token(self, name: str, token: Token, key: Token | None = None) -> Node:
         """The node of a token, and of the token that is its key."""
-        value = scalar(token.text) if token.kind == "number" else token.text
-        places = [self.node.inside(found.offset) for found in (token, key or token)]
-        return Node(value, f"{self.key}.{name}", places[0], places[1])
+        value: Any = token.text
+        if token.kind == "number":
+            value = int(token.text) if re.fullmatch(_WHOLE_NUMBER, token.text) else float(token.text)
+        return Node(value, f"{self.key}.{name}", self.place(token), self.place(key or token))
+
+    def place(self, token: Token) -> Place:
+        """Where a token stands; where the text does if that cannot be told."""
+        at = self.node.place
+        return at._replace(column=self.node.column + token.offset) if self.node.column else at
 
     def arguments(self, measure: Token) -> list[tuple[Token, Token]]:
         """Pairs of key and value up to the end of the term."""

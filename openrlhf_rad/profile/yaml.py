@@ -59,6 +59,7 @@ class Node:
         key: its dotted path as written; "" for the whole file.
         place: where it stands. key_place: where its key does.
         column: of the first character of a text that is written as it reads (one line, no escapes); else 0.
+        keys: the nodes of a mapping; none of anything else.
     """
 
     value: Any
@@ -66,11 +67,10 @@ class Node:
     place: Place
     key_place: Place
     column: int = 0
+    keys: dict[str, Node] = field(init=False, repr=False)
 
-    @property
-    def keys(self) -> dict[str, Node]:
-        """The nodes of a mapping; none of anything else."""
-        return self.value if isinstance(self.value, dict) else {}
+    def __post_init__(self) -> None:
+        self.keys = self.value if isinstance(self.value, dict) else {}
 
     def plain(self) -> Any:
         """The value as plain data."""
@@ -81,10 +81,6 @@ class Node:
     def below(self, name: str) -> str:
         """The dotted path of a key of this mapping."""
         return f"{self.key}.{name}" if self.key else name
-
-    def inside(self, offset: int) -> Place:
-        """Where a character of the text stands; where the text does if that cannot be told."""
-        return self.place._replace(column=self.column + offset) if self.column else self.place
 
     def named(self, key: str) -> Node:
         """The same at another path."""
@@ -241,20 +237,20 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             held = "not valid YAML: an alias (*name) is used"
             self.refuse(Problem(place, "this", held, "", "write the value out"))
-        node = Node(None, path, place, key_place)
-        kind = "seq"
+        kind, column = "seq", 0
+        value: Any
         if isinstance(event, yaml.MappingStartEvent):
-            kind, node.value = "map", self.mapping(path, depth)
+            kind, value = "map", self.mapping(path, depth)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node.value = self.sequence(path, depth)
+            value = self.sequence(path, depth)
         else:
-            kind, node.value, node.column = self.scalar(event)
+            kind, value, column = self.scalar(event)
         if event.tag not in (None, "!", f"tag:yaml.org,2002:{kind}"):
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")[:60]
             held, rule = f"the tag {tag}", "profiles hold plain text and numbers"
             self.problems.append(Problem(place, path or "the file", held, rule, "remove the tag", "has"))
-            node.value = None
-        return node
+            value = None
+        return Node(value, path, place, key_place, column)
 
     def mapping(self, path: str, depth: int) -> dict[str, Node]:
         nodes: dict[str, Node] = {}

@@ -10,8 +10,8 @@ from openrlhf_rad.method.dual.estimate import Ema, Estimate, Last, Window
 from openrlhf_rad.method.dual.methods import AdamDual, LogDual, PidDual
 from openrlhf_rad.method.dual.variable import DualVariable
 from openrlhf_rad.method.settings import DualSettings
-from openrlhf_rad.profile.check import check_dual
-from openrlhf_rad.profile.language import BELONGS, DualKeys, plain, read
+from openrlhf_rad.profile.check import check_dual, read
+from openrlhf_rad.profile.language import BELONGS, DualKeys, plain
 from openrlhf_rad.profile.yaml import Problems, from_plain
 
 METHODS: dict[str, Callable[..., DualVariable]] = {
