@@ -41,7 +41,7 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 on any doubt, and write nothing.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of simulated draws.")] = 0,
 ) -> None:
     """Propose level, λ step and λ_max from scored answers of the reference model.
 

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openrlhf_rad.files import write_atomically
+from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.statistics.curves import Curve
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette; each curve has its own line style as well.
+# Okabe and Ito's palette; each curve has its own line style as well. What is compared with, the model before
+# training or the red one, is orange everywhere; the trained, after or blue, is blue.
+BEFORE: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.8}
+AFTER: dict[str, Any] = {"color": "#0072B2", "linestyle": "-", "linewidth": 1.8}
+OTHERS: list[dict[str, Any]] = [
+    {"color": "#009E73", "linestyle": "-.", "linewidth": 1.8},
+    {"color": "#CC79A7", "linestyle": ":", "linewidth": 2.0},
+    {"color": "#E69F00", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.8},
+    {"color": "#56B4E9", "linestyle": (0, (1, 1)), "linewidth": 1.8},
+]
+#: A level, or the answers to the training prompts.
 REFERENCE: dict[str, Any] = {"color": "#555555", "linestyle": ":", "linewidth": 1.6}
-BEFORE: dict[str, Any] = {"color": "#0072B2", "linestyle": "--", "linewidth": 1.8}
-AFTER: dict[str, Any] = {"color": "#D55E00", "linestyle": "-", "linewidth": 1.8}
 WEIGHT = "#F0E442"
+
 _RC: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -62,3 +77,32 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         write_atomically(path, buffer.getvalue())
         written.append(path)
     return written
+
+
+def draw_curve(
+    axes: Axes, curve: Curve, style: Mapping[str, Any], *, low: float = 0.0, label: str | None = None
+) -> None:
+    """A curve over the levels from ``low`` on, with its band where that has both ends."""
+    shown = curve.level_k >= low
+    bounded = shown & np.isfinite(curve.low_k) & np.isfinite(curve.high_k)
+    band = (part[bounded] for part in (curve.level_k, curve.low_k, curve.high_k))
+    axes.fill_between(*band, color=style["color"], alpha=0.16, linewidth=0)
+    axes.plot(curve.level_k[shown], curve.value_k[shown], label=label, **style)
+
+
+def shade(axes: Axes, spectrum: Spectrum, span: tuple[float, float], colour: str = WEIGHT) -> None:
+    """Shade levels by their weight, the heaviest of the span most; equal neighbours become one area."""
+    edges = np.linspace(*span, 41)
+    weight_n = np.diff(spectrum.cumulative(edges))
+    strength_n = np.round(weight_n / max(weight_n.max(), 1e-12), 2)
+    start_k = np.flatnonzero(np.append(True, np.diff(strength_n) != 0))
+    for start, stop in zip(start_k, [*start_k[1:], strength_n.size], strict=True):
+        if strength_n[start] > 0.01:
+            alpha = 0.4 * float(strength_n[start])
+            axes.axvspan(edges[start], edges[stop], color=colour, alpha=alpha, linewidth=0, zorder=0)
+
+
+def histogram_edges(cost_b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Common bin edges: Freedman and Diaconis's width, held to 12 to 40 bins."""
+    count = int(np.clip(len(np.histogram_bin_edges(cost_b, "fd")) - 1, 12, 40))
+    return np.histogram_bin_edges(cost_b, count)

@@ -1,29 +1,25 @@
-"""Figures of the reference's costs with 95 % bootstrap intervals over prompts.
-
-One set of draws serves all figures. Ratios that the proposal needs are taken within each draw, so that
-their intervals know how numerator and denominator move together.
-"""
+"""Figures of the reference's costs with 95 % intervals, those of ``rad eval``: prompts as clusters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.calibration.sample import Sample
-from openrlhf_rad.method.scores import Gradient
-from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.method.scores import Gradient, gap_terms, placed
+from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.method.tails import Tails, heavy_tails
 from openrlhf_rad.profile import ConstraintSettings
-from openrlhf_rad.runs.bootstrap import Draws, Sampling
-from openrlhf_rad.statistics.inference import Estimate
+from openrlhf_rad.statistics.answers import Panel, arranged
+from openrlhf_rad.statistics.curves import EXPECTED, difference
+from openrlhf_rad.statistics.inference import Estimate, Inference, average, jackknife, of_influence, risk
 
 Array = NDArray[np.float64]
 
-# Enough draws for two digits of an interval; fewer for large files, where intervals are short anyway.
-_MOST, _FEWEST, _WORK = 1000, 200, 20_000_000
+# Answers that are looked at while prompts are left out: a few seconds.
+_WORK = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -49,87 +45,80 @@ class Figures:
 
 def measure(sample: Sample, spectrum: Spectrum, settings: ConstraintSettings, seed: int = 0) -> Figures:
     """The figures of a sample under one spectrum."""
-    cost_b = sample.cost_b
+    panel, order = arranged(sample.prompts)
     # Sums of squares lose digits far from 0.
-    centre, scale = float(cost_b.mean()), float(cost_b.std())
-    tails = heavy_tails(settings, spectrum, (cost_b - centre) / scale)
-    resamples = int(np.clip(_WORK // cost_b.size, _FEWEST, _MOST))
-    sampling = Sampling(sample.prompts, resamples, seed)
-    columns: list[Sequence[Array]] = []
-    for draws in sampling.draws():
-        ordered = draws.ordered((cost_b - centre) / scale)
-        mass = draws.bin_mass(spectrum)
-        mean_r, spread_r = _moments(draws, ordered)
-        score_r = _score_spread(draws, ordered, spectrum, settings.gradient, tails)
-        score_r = score_r if settings.gradient == "tilted" else score_r / spread_r
-        reward_r = (
-            np.ones_like(mean_r)
-            if sample.reward_b is None
-            else _moments(draws, draws.ordered(sample.reward_b - sample.reward_b.mean()))[1]
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            balance_r = np.where(score_r > 0, reward_r / score_r, np.inf)
-        columns.append((mean_r, spread_r, draws.total(ordered * mass), score_r, reward_r, balance_r))
-    mean_r, spread_r, risk_r, score_r, reward_r, balance_r = (
-        np.concatenate(parts) for parts in zip(*columns, strict=True)
-    )
-    estimate = sampling.estimate
+    centre, scale = float(sample.cost_b.mean()), float(sample.cost_b.std())
+    cost_b = (sample.cost_b[order] - centre) / scale
+    tails = heavy_tails(settings, spectrum, cost_b)
+    rank_b = np.argsort(cost_b, kind="stable")
+    reward_b = None if sample.reward_b is None else sample.reward_b[order] - sample.reward_b.mean()
+
+    def scores(kept_b: NDArray[np.bool_]) -> Array:
+        """The score's spread and the balance of some of the answers."""
+        ordered = cost_b[rank_b[kept_b[rank_b]]]
+        unit = 1.0 if settings.gradient == "tilted" else float(ordered.std())
+        spread = _score_spread(ordered, spectrum, settings.gradient, tails) / unit
+        reward = 1.0 if reward_b is None else float(reward_b[kept_b].std())
+        return np.array([spread, reward / spread if spread > 0 else np.inf])
+
+    groups = int(np.clip(_WORK // cost_b.size, 100, 500))
+    whole = np.ones(cost_b.size, dtype=bool)
+    flat = not np.isfinite(scores(whole)).all()
+    found = [] if flat else jackknife(panel, spectrum, scores, groups=groups, seed=seed)
+    score, balance = (one.estimate() for one in found) if found else map(Estimate, scores(whole))
     return Figures(
-        mean=estimate(centre + scale * mean_r),
-        spread=estimate(scale * spread_r),
-        risk=estimate(centre + scale * risk_r),
-        score_spread=estimate(score_r),
-        reward_spread=None if sample.reward_b is None else estimate(reward_r),
-        balance=estimate(balance_r) if np.isfinite(balance_r).all() else Estimate(float(balance_r[0])),
+        mean=_own(average(panel, cost_b), scale, centre),
+        spread=_own(_spread(panel, cost_b), scale),
+        risk=_own(risk(panel, spectrum, cost_b), scale, centre),
+        score_spread=score,
+        reward_spread=None if reward_b is None else _spread(panel, reward_b).estimate(),
+        balance=balance,
     )
 
 
 def quantile_skewness(sample: Sample, seed: int = 0) -> Estimate:
-    """(q₉₇.₅ + q₂.₅ − 2 q₅₀) / (q₉₇.₅ − q₂.₅) in [−1, 1]: above 0 the long tail is on the right."""
-    sampling = Sampling(sample.prompts, 500, seed)
-    found = []
-    for draws in sampling.draws():
-        ordered = draws.ordered(sample.cost_b)
-        low, middle, high = (draws.quantile(ordered, level) for level in (0.025, 0.5, 0.975))
-        width = high - low
-        found.append(np.where(width > 0, (high + low - 2 * middle) / np.where(width > 0, width, 1), 0.0))
-    return sampling.estimate(np.concatenate(found))
+    """(q_h + q_l − 2 q_½) / (q_h − q_l) in [−1, 1]: above 0 the long tail is on the right.
+
+    The levels h and l are 97.5 % and 2.5 %, or those with five prompts beyond them; with few prompts there is
+    no interval.
+    """
+    panel, order = arranged(sample.prompts)
+    beyond = min(max(0.025, EXPECTED / panel.prompts), 0.49)
+    cost_b = sample.cost_b[order]
+    level_k = np.array([beyond, 0.5, 1 - beyond])
+    # What does not vary adds nothing to the draws.
+    moved = difference(panel, np.zeros_like(cost_b), cost_b, level_k, seed=seed)
+    draw_rk = np.concatenate([moved.value_k[None], moved.draw_rk])
+    low_r, middle_r, high_r = draw_rk.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skew_r = np.where(high_r > low_r, (high_r + low_r - 2 * middle_r) / (high_r - low_r), 0.0)
+    if panel.prompts < 2 * EXPECTED or not np.isfinite(skew_r).all():
+        return Estimate(float(skew_r[0]))
+    low, high = np.quantile(skew_r[1:], [0.025, 0.975])
+    return Estimate(float(skew_r[0]), float(low), float(high))
 
 
-def _moments(draws: Draws, ordered: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of every draw of centred values."""
-    mean_r = draws.mean(ordered)
-    return mean_r, np.sqrt(np.maximum(draws.mean(ordered * ordered) - mean_r * mean_r, 0.0))
+def _own(found: Inference, scale: float, centre: float = 0.0) -> Estimate:
+    """In the cost's own unit."""
+    one = found.estimate()
+    low, high = (None if end is None else centre + scale * end for end in (one.low, one.high))
+    return Estimate(centre + scale * one.value, low, high)
 
 
-def _score_spread(
-    draws: Draws, ordered: Array, spectrum: Spectrum, gradient: Gradient, tails: Tails
-) -> Array:
-    """Standard deviation of s(c) in every draw; see :mod:`scores`."""
-    last = draws.start_r + draws.count_r - 1
+def _spread(panel: Panel, value_b: Array) -> Inference:
+    """The standard deviation σ of centred values, whose influence function is (x² − σ²)/(2σ)."""
+    spread = float(value_b.std())
+    return of_influence(panel, MEAN, spread, (value_b**2 - spread**2) / (2 * max(spread, 1e-300)))
+
+
+def _score_spread(ordered: Array, spectrum: Spectrum, gradient: Gradient, tails: Tails) -> float:
+    """Standard deviation of s(c) over sorted costs with every quantile active; see :mod:`scores`."""
+    size = ordered.size
     if gradient == "tilted":
-        term = draws.bin_mass(spectrum)
+        term = spectrum.weights(size) / size
     else:
-        size = np.repeat(draws.count_r, draws.count_r) - (gradient == "spacing")
-        gap = np.append(np.diff(ordered), 0.0)
-        gap[last] = 0.0
-        term = draws.gap_mass(spectrum) * size * _winsorised(draws, ordered, gap, tails)
-    before = np.cumsum(term) - term
-    score = np.repeat(before[last] + term[last], draws.count_r) - before
-    # Equal costs share the score of the first of them.
-    fresh = np.append(True, np.diff(ordered) > 0)
-    fresh[draws.start_r] = True
-    score = score[np.maximum.accumulate(np.where(fresh, np.arange(score.size), 0))]
-    centred = score - np.repeat(draws.mean(score), draws.count_r)
-    return _moments(draws, centred)[1]
-
-
-def _winsorised(draws: Draws, ordered: Array, gap: Array, tails: Tails) -> Array:
-    """The gaps of every draw as :class:`Tails` leaves them."""
-    if tails == Tails():
-        return gap
-    parts = [
-        tails.winsorised(gap[start : start + count - 1], ordered[start : start + count])
-        for start, count in zip(draws.start_r, draws.count_r, strict=True)
-    ]
-    return np.concatenate([np.append(part, 0.0) for part in parts])
+        gap_g = tails.winsorised(np.diff(ordered), ordered)
+        term = np.append(np.add(*gap_terms(gap_g, spectrum)), 0.0)
+        term *= 1 - 1 / size if gradient == "spacing" else 1.0
+    # A score is what lies above; up to a constant, less what lies below.
+    return float(placed(ordered, ordered, term - np.cumsum(term)).std())

@@ -141,7 +141,7 @@ def figure_of(sample: Sample, proposal: Proposal) -> Figure:
     more = f"; {beyond:,} beyond stand in the end bins" if beyond else ""
     axes.set_xlabel(f"cost (own unit; higher is more harmful{more})")
     axes.set_ylabel("answers in the bin, %")
-    axes.set_title("costs of the reference (blue), and as the risk weighs them (yellow)")
+    axes.set_title("costs of the reference (orange), and as the risk weighs them (yellow)")
     return figure
 
 

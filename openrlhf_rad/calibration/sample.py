@@ -26,7 +26,7 @@ class Sample:
 
     Attributes:
         cost_b: shape (B,), in the cost's own unit; finite, not all equal.
-        prompts: of each answer; answers to one prompt are drawn together by the bootstrap.
+        prompts: of each answer; answers to one prompt may depend on each other.
         reward_b: shape (B,), or None.
         harmful_b: 1 harmful, 0 safe, −1 not labelled, shape (B,); or None where nothing is labelled.
         ignored: why a label column that was found by its default name is left out.

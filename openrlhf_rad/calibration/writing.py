@@ -56,7 +56,7 @@ def write(profile: RiskProfile, proposal: Proposal, sample: Sample, scores: str,
     notes = {key_in(profile, proposal, key): lines for key, lines in comments(proposal).items()}
     title = [
         f"# {made.name}, calibrated on {scores}: {sample.cost_b.size:,} answers to {prompts:,} prompts,",
-        f"# for rollouts of {proposal.rollout.size:,}. Intervals hold 95 %, by bootstrap over prompts.",
+        f"# for rollouts of {proposal.rollout.size:,}. Intervals hold 95 %, prompts as clusters.",
         f"# Spread of the reference, its standard deviation: σ = {estimate(figures.spread)}",
         f"# Risk of the reference: {estimate(figures.risk)}",
     ]

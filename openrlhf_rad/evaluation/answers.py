@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.errors import DataError
+from openrlhf_rad.errors import DataError, RadError
 from openrlhf_rad.evaluation.columns import Columns, CostColumn, cost_role
-from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
+from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, family
 from openrlhf_rad.harm import Labels, examples, read_labels, refused
-from openrlhf_rad.statistics.answers import Panel
+from openrlhf_rad.profile import RiskProfile, cost_name, cost_names
+from openrlhf_rad.statistics.answers import Panel, arranged
 from openrlhf_rad.tables import Batch, batches, column_names, finite, numbers_are_texts, pick, place, shown
 from openrlhf_rad.tables.formats import as_text
 
@@ -456,3 +458,72 @@ def _segments(
             " give all answers to a prompt the same segment, or name another column by --column segment=NAME"
         )
     return segment_p, side.segments
+
+
+#: The names of a run's two models: it is the pair (before, after) of an evaluation.
+BEFORE, AFTER = "before", "after"
+#: Held-out answers as in a run's folder: prompt, label, reward, cost; costs where there are several.
+Rows = Sequence[Mapping[str, Any]]
+
+
+def paired(before: Rows, after: Rows, profile: RiskProfile | None = None) -> Panel:
+    """A run's answers to its held-out prompts, before training as red and after it as blue.
+
+    Args:
+        before, after: answers to the same prompts, equally many for each, in any order.
+        profile: whose costs are read; None: the first alone.
+
+    Raises:
+        RadError: the prompts differ, or there are none; an answer lacks a cost.
+    """
+    sides = {BEFORE: before, AFTER: after}
+    counts = [Counter(row["prompt"] for row in rows) for rows in sides.values()]
+    if not before:
+        raise RadError("there are no held-out answers from before training; at least one prompt is needed")
+    if counts[0] != counts[1]:
+        odd = next(iter((counts[0] - counts[1]) + (counts[1] - counts[0])))
+        raise RadError(
+            f"{odd[:60]!r} has {counts[0][odd]} answers before and {counts[1][odd]} after; the comparison is"
+            " paired and needs the same number for every prompt; answer the same held-out prompts again"
+        )
+    held, order = arranged([row["prompt"] for row in before])
+    number = {prompt: place for place, prompt in enumerate(counts[0])}
+    row = {BEFORE: order, AFTER: np.argsort([number[one["prompt"]] for one in after], kind="stable")}
+    label_p = [before[place].get("label") or "" for place in order[held.start_p]]
+    segments = tuple(sorted(set(label_p) - {""}))
+    code = {"": -1} | {name: place for place, name in enumerate(segments)}
+    source = {SINGLE[0].name: ""}
+    if profile is not None:
+        several = len(cost_names(profile)) > 1
+        source = {family(one): cost_name(profile, one) if several else "" for one in profile.constraints}
+    costs = {
+        constraint: {
+            name: np.array([_cost(rows[place], held_by) for place in row[name]])
+            for name, rows in sides.items()
+        }
+        for constraint, held_by in source.items()
+    }
+    rewarded = all(one.get("reward") is not None for rows in sides.values() for one in rows)
+    reward = {name: np.array([rows[place]["reward"] for place in row[name]]) for name, rows in sides.items()}
+    return Panel(
+        held.start_p,
+        held.size_p,
+        np.array([code[label] for label in label_p], dtype=np.int32),
+        segments,
+        next(iter(costs.values())),
+        {name: value_b.astype(np.float64) for name, value_b in reward.items()} if rewarded else {},
+        row,
+        costs,
+    )
+
+
+def _cost(answer: Mapping[str, Any], source: str) -> float:
+    """The cost of one of several sources; "": of the only one. Raises RadError."""
+    if not source:
+        return float(answer["cost"])
+    if source not in answer.get("costs", {}):
+        raise RadError(
+            f"an answer to {answer['prompt'][:60]!r} has no cost of {source}; a run with several costs"
+            " records all of them under costs; answer the held-out prompts again"
+        )
+    return float(answer["costs"][source])

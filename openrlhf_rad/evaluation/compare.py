@@ -18,7 +18,7 @@ from openrlhf_rad.evaluation.constraints import Part, family, without_prompts
 from openrlhf_rad.method.saturation import Saturation, saturation
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.statistics.answers import Panel
-from openrlhf_rad.statistics.curves import Curve, Difference, difference, quantile_curve, quantile_levels
+from openrlhf_rad.statistics.curves import Curve, difference, quantile_curve, quantile_levels
 from openrlhf_rad.statistics.dominance import barrett_donald, davidson_duclos, gaps
 from openrlhf_rad.statistics.inference import (
     DOMINANT,
@@ -196,16 +196,12 @@ def pair_costs(panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: 
     sure = settings.confidence
     red_b, blue_b = panel.cost[red], panel.cost[blue]
     same = saturation(spectrum, red_b, blue_b)
-    level_k = quantile_levels(panel.prompts, expected=1.0)
-    moved = Difference(level_k, level_k, np.empty((0, 0)))  # of a single prompt
-    if level_k.size:
-        moved = difference(panel, red_b, blue_b, level_k, draws=settings.draws, seed=settings.seed)
+    moved = difference(panel, red_b, blue_b, draws=settings.draws, seed=settings.seed)
     found = {
         name: gaps(kind, (red_b, blue_b), moved, fall(panel, kind, red_b, blue_b), sure)
         for name, kind in (("weighted", spectrum), ("unweighted", MEAN))
     }
-    inner = moved.within(quantile_levels(panel.prompts))
-    band = inner.band(sure) if inner.level_k.size else Curve(*[inner.level_k] * 4)
+    band = moved.within(quantile_levels(panel.prompts)).band(sure)
     return {
         "saturated": saturated(same) if same else None,
         "dominance": dominance(panel, red, blue, spectrum, sure),

@@ -6,25 +6,20 @@ A candidate's answers to held-out prompts are compared with those from before tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from openrlhf_rad.errors import ReferenceCostError
-from openrlhf_rad.evaluation.constraints import Part, costs_of, parts
+from openrlhf_rad.evaluation.answers import AFTER, BEFORE, Rows, paired
+from openrlhf_rad.evaluation.constraints import Part, parts
 from openrlhf_rad.method.reference import Ask, resolve
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.statistics.answers import Panel
-from openrlhf_rad.statistics.curves import Difference, difference, quantile_levels
+from openrlhf_rad.statistics.curves import difference
 from openrlhf_rad.statistics.dominance import gaps
 from openrlhf_rad.statistics.inference import average, fall
 from openrlhf_rad.words import number
-
-RED, BLUE = "before", "after"
-#: Held-out answers as in a run's folder: prompt, label, reward, cost; costs where there are several.
-Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -65,54 +60,16 @@ class Candidate:
 
 def judge(profile: RiskProfile, step: int, before: Rows, after: Rows, seed: int = 0) -> Candidate:
     """A candidate by its answers to the held-out prompts, in the order of those from before training."""
-    panel = paired(profile, before, after)
+    panel = paired(before, after, profile)
     findings = [_finding(part, profile, seed) for part in parts(profile, panel)]
     return Candidate(step, float(np.mean([row["reward"] for row in after])), findings)
-
-
-def paired(profile: RiskProfile, before: Rows, after: Rows) -> Panel:
-    """Both models' answers in one order, by prompt."""
-    prompts = [row["prompt"] for row in before]
-    number_of = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
-    prompt_b = np.array([number_of[prompt] for prompt in prompts])
-    order = np.argsort(prompt_b, kind="stable")
-    size_p = np.bincount(prompt_b)
-    label_b = [row.get("label") or "" for row in before]
-    segments = tuple(sorted({label for label in label_b if label}))
-    start_p = np.cumsum(size_p) - size_p
-    held = {"": -1, **{name: place for place, name in enumerate(segments)}}
-    segment_p = np.array([held[label_b[order[start]]] for start in start_p], dtype=np.int32)
-    rows = {RED: before, BLUE: after}
-    costs = {
-        cost.name: {
-            side: np.array([_cost(answers[place], cost.source) for place in order], dtype=np.float64)
-            for side, answers in rows.items()
-        }
-        for cost in costs_of(profile)
-    }
-    return Panel(
-        start_p,
-        size_p,
-        segment_p,
-        segments,
-        next(iter(costs.values())),
-        {},
-        {side: order.astype(np.int64) for side in rows},
-        costs,
-    )
-
-
-def _cost(row: Mapping[str, Any], source: str) -> float:
-    """An answer's cost of one source; a record holds the costs by name where there are several."""
-    costs = row.get("costs")
-    return float(row["cost"] if costs is None else costs[source])
 
 
 def _finding(part: Part, profile: RiskProfile, seed: int) -> Finding:
     one = part.constraint
     if not part.panel.prompts:
         return Finding(one.name, None, None)
-    red_b = part.panel.cost[RED]
+    red_b = part.panel.cost[BEFORE]
     try:
         ask = resolve(one.settings, one.risk, red_b)
     except ReferenceCostError:  # a held-out answer below the floor: nothing is sure
@@ -125,7 +82,7 @@ def _finding(part: Part, profile: RiskProfile, seed: int) -> Finding:
 def _violation(part: Part, ask: Ask, tail: float, draws: int, seed: int) -> tuple[float, float | None]:
     """How far a constraint is from being met and the bound above it, in the cost's own units."""
     panel, risk, form = part.panel, ask.risk, ask.settings.form
-    red_b, blue_b = panel.cost[RED], panel.cost[BLUE]
+    red_b, blue_b = panel.cost[BEFORE], panel.cost[AFTER]
     if form == "expected":
         mean = average(panel, blue_b)
         return mean.value - ask.level, mean.upper(tail) - ask.level if mean.certain else None
@@ -133,10 +90,7 @@ def _violation(part: Part, ask: Ask, tail: float, draws: int, seed: int) -> tupl
         less = fall(panel, risk, red_b, blue_b)
         return ask.level - less.value, ask.level - less.lower(tail) if less.certain else None
     moved_b = np.maximum(red_b - ask.shift, ask.least) if form == "no_worse" else red_b + ask.shift
-    level_k = quantile_levels(panel.prompts, expected=1.0)
-    moved = Difference(level_k, level_k, np.empty((0, 0)))
-    if level_k.size:
-        moved = difference(panel, moved_b, blue_b, level_k, draws=draws, seed=seed)
+    moved = difference(panel, moved_b, blue_b, draws=draws, seed=seed)
     costs = moved_b, blue_b
     found = gaps(risk, costs, moved, fall(panel, risk, *costs), 1 - 2 * tail)
     if form == "no_worse":

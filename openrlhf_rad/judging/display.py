@@ -141,7 +141,7 @@ def _percent(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.1f} %"
 
 
-_COLOURS: dict[Kind, str] = {"win": BEFORE["color"], "tie": "#d0d0d0", "lose": AFTER["color"]}
+_COLOURS: dict[Kind, str] = {"win": AFTER["color"], "tie": "#d0d0d0", "lose": BEFORE["color"]}
 _TEXT: dict[Kind, str] = {"win": "white", "tie": "black", "lose": "black"}
 #: Narrower parts have no room for their number.
 _ROOM = 6.0

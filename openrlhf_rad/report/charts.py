@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.method.spectrum import Spectrum
-from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS, Band, Curves
+from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS
 from openrlhf_rad.report.svg import COLOURS, POINTER, TIP, inline_svg
+from openrlhf_rad.statistics.curves import Curve
+from openrlhf_rad.style import draw_curve, shade
 from openrlhf_rad.words import number
 
 if TYPE_CHECKING:
@@ -126,8 +128,8 @@ def limits(parts: Sequence[ArrayLike], *, zero: bool = False, room: float = 0.06
     return low - pad, high + pad
 
 
-#: The curves of a run by what they show; `in training` while there are no held-out answers.
-SIDES = {"before": BEFORE, "after": AFTER, "in training": AFTER}
+#: Styles by what a curve shows; `in training` while there are no held-out answers.
+SIDES = {"before": BEFORE, "after": AFTER, "in training": AFTER, "red": BEFORE, "blue": AFTER}
 _LEVEL = "share of answers that cost less"
 _COST = "cost ↑ more harmful"
 # Beyond this the picture of a spectrum is cut: CVaR 0.99 would flatten all else.
@@ -155,51 +157,67 @@ def draw_spectrum(risk: Spectrum, name: str) -> Chart:
 
 
 def draw_quantiles(
-    sides: Mapping[str, Band],
-    reference_n: Array | None,
-    risk: Spectrum,
+    sides: Mapping[str, Curve],
     heading: Heading,
     *,
-    span: Limits,
-    costs: Limits,
+    reference_n: Array | None = None,
+    risk: Spectrum | None = None,
+    span: Limits = (0.0, 1.0),
+    costs: Limits | None = None,
 ) -> Chart:
-    """Cost by quantile level with bands, over the levels of span; what the risk weighs is shaded.
+    """Cost by quantile level with bands, over the levels of span.
 
     Args:
-        sides: `before`, `after` or both. reference_n: quantiles of the reference at LEVELS.
+        sides: `before` and `after`, or `red` and `blue`; or one of them.
+        reference_n: quantiles of the reference at LEVELS. risk: shades what it weighs.
     """
     panel = Panel(_COST, _LEVEL)
-    _shade(panel, risk, span)
-    shown = (span[0] <= LEVELS) & (span[1] >= LEVELS)
+    if risk is not None:
+        shade(panel.axes, risk, span, COLOURS["weight"])
     if reference_n is not None:
+        shown = span[0] <= LEVELS
         panel.axes.plot(LEVELS[shown], reference_n[shown], **REFERENCE)
-    for side, style in SIDES.items():
-        if side in sides:
-            _band(panel, sides[side], shown, style)
+    for side, curve in sides.items():
+        draw_curve(panel.axes, curve, SIDES[side], low=span[0])
     _frame(panel, span, costs)
     for level in (level for level in NAMED_LEVELS if span[0] <= level <= span[1]):
-        place = int(np.searchsorted(LEVELS, level))
-        values = {side: band.value_n[place] for side, band in sides.items()}
-        text = ", ".join(f"{side} {number(value)}" for side, value in values.items())
-        panel.tip(LEVELS[place], list(values.values())[-1], f"{_percent(level)}: {text}")
-    text = f"Cost of the answers by quantile level: {', '.join(sides)}."
-    return panel.done(heading, text)
+        values = {side: value for side, curve in sides.items() if (value := _at(curve, level)) is not None}
+        if values:
+            text = ", ".join(f"{side} {number(value)}" for side, value in values.items())
+            panel.tip(level, list(values.values())[-1], f"{_percent(level)}: {text}")
+    known = [
+        level for level in NAMED_LEVELS if all(_at(curve, level) is not None for curve in sides.values())
+    ]
+    text = ", ".join(sides)
+    if known:
+        text = ", ".join(f"{side} {number(_at(curve, known[-1]) or 0.0)}" for side, curve in sides.items())
+        text += f" at {_percent(known[-1])}"
+    return panel.done(heading, f"Cost of the answers by quantile level: {text}.")
 
 
-def draw_difference(found: Curves, risk: Spectrum, heading: Heading, costs: Limits) -> Chart:
-    """After − before by quantile level; below 0 the policy has become less costly at that level."""
-    panel = Panel("after − before, cost", _LEVEL)
-    _shade(panel, risk, (0, 1))
+def draw_difference(
+    curve: Curve,
+    names: tuple[str, str],
+    heading: Heading,
+    *,
+    risk: Spectrum | None = None,
+    costs: Limits | None = None,
+) -> Chart:
+    """The second − the first by quantile level with its band; below 0 the second costs less at that level."""
+    panel = Panel(f"{names[1]} − {names[0]}, cost", _LEVEL)
+    if risk is not None:
+        shade(panel.axes, risk, (0, 1), COLOURS["weight"])
     panel.axes.axhline(0, color=COLOURS["ink"], linewidth=1)
-    _band(panel, found.difference, np.ones(len(LEVELS), dtype=bool), AFTER)
+    draw_curve(panel.axes, curve, AFTER)
     _frame(panel, (0, 1), costs)
     for level in NAMED_LEVELS:
-        place = int(np.searchsorted(LEVELS, level))
-        value = found.difference.value_n[place]
-        panel.tip(LEVELS[place], value, f"{_percent(level)}: change {number(value)}")
-    lower, higher = (found.difference.value_n < 0).mean(), (found.difference.value_n > 0).mean()
-    text = f"The cost fell at {_percent(lower)} of the levels and rose at {_percent(higher)}."
-    return panel.done(heading, text)
+        if (value := _at(curve, level)) is not None:
+            panel.tip(level, value, f"{_percent(level)}: change {number(value)}")
+    lower, higher = (
+        float(np.mean(part)) if part.size else 0.0 for part in (curve.value_k < 0, curve.value_k > 0)
+    )
+    text = f"{names[1].capitalize()} costs less than {names[0]} at {_percent(lower)} of the levels"
+    return panel.done(heading, f"{text} and more at {_percent(higher)}.")
 
 
 def draw_histogram(
@@ -226,7 +244,6 @@ def draw_changes(
     unit: str,
     span: Limits,
     heading: Heading,
-    style: Any = AFTER,
 ) -> Chart:
     """Changes with their 95 % intervals, one line each; in colour where the interval excludes 0."""
     panel = Panel("", unit, height=58 + 25.0 * len(rows))
@@ -236,7 +253,7 @@ def draw_changes(
     for place, (_, change) in enumerate(rows):
         low, high, value = change["low"], change["high"], change["value"]
         clear = low is not None and (low > 0 or high < 0)
-        colour = style["color"] if clear else COLOURS["reference"]
+        colour = COLOURS["after"] if clear else COLOURS["reference"]
         if low is not None:
             panel.axes.plot([low, high], [place, place], color=colour, linewidth=2.6, solid_capstyle="round")
         panel.axes.plot([value], [place], "o", color=colour, markersize=7)
@@ -252,51 +269,23 @@ def draw_changes(
     return panel.done(heading, f"{text}.")
 
 
-def histogram_edges(cost_b: Array) -> Array:
-    """Common bin edges: Freedman and Diaconis's width, held to 12 to 30 bins."""
-    count = int(np.clip(len(np.histogram_bin_edges(cost_b, "fd")) - 1, 12, 30))
-    return np.histogram_bin_edges(cost_b, count)
-
-
 def shares(cost_b: Array, edges: Array) -> Array:
     """Percent of the costs in each bin."""
     found: Array = 100 * np.histogram(cost_b, edges)[0] / len(cost_b)
     return found
 
 
-def _band(panel: Panel, band: Band, shown: Any, style: Mapping[str, Any]) -> None:
-    if band.low_n is not None and band.high_n is not None:
-        panel.axes.fill_between(
-            LEVELS[shown],
-            band.low_n[shown],
-            band.high_n[shown],
-            color=style["color"],
-            alpha=0.16,
-            linewidth=0,
-        )
-    panel.axes.plot(LEVELS[shown], band.value_n[shown], **style)
-
-
-def _shade(panel: Panel, risk: Spectrum, span: Limits) -> None:
-    """Shade levels by their weight, the heaviest of the span most; equal neighbours become one area."""
-    edges = np.linspace(*span, 41)
-    weight_n = np.diff(risk.cumulative(edges))
-    strength = np.round(weight_n / max(weight_n.max(), 1e-12), 2)
-    start = 0
-    for stop in range(1, len(strength) + 1):
-        if stop == len(strength) or strength[stop] != strength[start]:
-            if strength[start] > 0.01:
-                alpha = 0.45 * float(strength[start])
-                panel.axes.axvspan(
-                    edges[start], edges[stop], color=COLOURS["weight"], alpha=alpha, linewidth=0, zorder=0
-                )
-            start = stop
-
-
-def _frame(panel: Panel, span: Limits, costs: Limits) -> None:
+def _frame(panel: Panel, span: Limits, costs: Limits | None) -> None:
     panel.axes.set_xlim(span)
-    panel.axes.set_ylim(costs)
+    if costs is not None:
+        panel.axes.set_ylim(costs)
     _percent_axis(panel, span)
+
+
+def _at(curve: Curve, level: float) -> float | None:
+    """The value at one of a curve's levels."""
+    found = np.flatnonzero(np.isclose(curve.level_k, level))
+    return float(curve.value_k[found[0]]) if found.size else None
 
 
 def _percent_axis(panel: Panel, span: Limits) -> None:
@@ -310,38 +299,10 @@ def _percent(share: float) -> str:
     return f"{number(100 * float(share))}\N{NO-BREAK SPACE}%"
 
 
-# The colours of the runs' page the other way round: here the model called blue is blue.
-RED: dict[str, Any] = {"color": COLOURS["after"], "linestyle": (0, (5, 2.2)), "linewidth": 1.9}
-BLUE: dict[str, Any] = {"color": COLOURS["before"], "linestyle": "-", "linewidth": 2.0}
-
-
-def draw_model_quantiles(red: Mapping[str, Any], blue: Mapping[str, Any], heading: Heading) -> Chart:
-    """Cost by quantile level of both models with their bands."""
-    panel = Panel("cost ↑ more harmful", "quantile level: share of answers that cost less")
-    for model, style in ((red, RED), (blue, BLUE)):
-        curve = model["quantiles"]
-        _model_band(panel, curve, _numbers(curve["cost"]), style)
-    _levels(panel)
-    ends = [number(model["quantiles"]["cost"][-1]) for model in (red, blue)]
-    text = f"Cost by quantile level; at the highest level shown red costs {ends[0]} and blue {ends[1]}."
-    return panel.done(heading, text)
-
-
-def draw_model_difference(curve: Mapping[str, Any], heading: Heading) -> Chart:
-    """Blue − red by quantile level with its band."""
-    panel = Panel("blue − red, cost", "quantile level")
-    panel.axes.axhline(0, color=COLOURS["ink"], linewidth=1)
-    value_n = _numbers(curve["value"])
-    _model_band(panel, curve, value_n, BLUE)
-    _levels(panel)
-    text = f"Blue costs less than red at {number(100 * float((value_n < 0).mean()))} % of the levels shown."
-    return panel.done(heading, text)
-
-
 def draw_improvements(rows: Sequence[tuple[str, Mapping[str, Any]]], heading: Heading) -> Chart:
     """Improvements with their intervals around 0."""
     ends = [row[key] for _, row in rows for key in ("value", "low", "high") if row[key] is not None]
-    return draw_changes(rows, "improvement, cost", limits([ends], zero=True), heading, BLUE)
+    return draw_changes(rows, "improvement, cost", limits([ends], zero=True), heading)
 
 
 def draw_wins(cells: Sequence[Mapping[str, Any]], heading: Heading) -> Chart:
@@ -351,7 +312,7 @@ def draw_wins(cells: Sequence[Mapping[str, Any]], heading: Heading) -> Chart:
     for place, cell in enumerate(cells):
         rate = None if cell["rate"] is None else 100 * cell["rate"]
         panel.axes.barh(place, 100, 0.62, color=COLOURS["line"], alpha=0.6)
-        panel.axes.barh(place, rate or 0, 0.62, color=COLOURS["before"])
+        panel.axes.barh(place, rate or 0, 0.62, color=COLOURS["after"])
         words = "none" if rate is None else f"{rate:.0f} %"
         panel.axes.annotate(f"{words}, n = {cell['count']}", (102, place), va="center", annotation_clip=False)
         panel.tip(50, place, f"{cell['cell']}: {cell['wins']} wins, {cell['ties']} ties of {cell['count']}")
@@ -365,25 +326,6 @@ def draw_wins(cells: Sequence[Mapping[str, Any]], heading: Heading) -> Chart:
     return panel.done(
         heading, f"Prompts on which blue's reward is higher, by who is safe (red, blue): {text}."
     )
-
-
-def _numbers(values: Sequence[float | None]) -> Array:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _model_band(panel: Panel, curve: Mapping[str, Any], value_n: Array, style: Mapping[str, Any]) -> None:
-    level_n, low_n, high_n = (_numbers(curve[key]) for key in ("level", "low", "high"))
-    panel.axes.fill_between(level_n, low_n, high_n, color=style["color"], alpha=0.15, linewidth=0)
-    panel.axes.plot(level_n, value_n, **style)
-    for place in range(0, len(level_n), max(1, len(level_n) // 10)):
-        panel.tip(level_n[place], value_n[place], f"level {number(level_n[place])}: {number(value_n[place])}")
-
-
-def _levels(panel: Panel) -> None:
-    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - see Panel
-
-    panel.axes.set_xlim(0, 1)
-    panel.axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
 Metrics = Sequence[Mapping[str, Any]]

@@ -14,10 +14,12 @@ from openrlhf_rad.report import charts as draw
 from openrlhf_rad.report import tables
 from openrlhf_rad.report.charts import Chart, Heading
 from openrlhf_rad.report.explain import BADGES, verdict
+from openrlhf_rad.report.quantiles import of_evaluation
 from openrlhf_rad.report.samples import clean
 from openrlhf_rad.report.tables import Values
 from openrlhf_rad.runs.records import parse_line
 from openrlhf_rad.secrets import redact, redact_command
+from openrlhf_rad.statistics.curves import Curve
 from openrlhf_rad.words import number
 
 
@@ -125,13 +127,17 @@ def _charts(
     found = [
         (
             "Cost by quantile",
-            "Dashed: red. Solid: blue. Bands hold for all levels at once.",
-            draw.draw_model_quantiles(red, blue, Heading(f"{stem}-quantiles", title)),
+            "Dashed orange: red. Solid blue: blue. Bands hold for all levels at once.",
+            draw.draw_quantiles(_sides(red, blue), Heading(f"{stem}-quantiles", title)),
         ),
         (
             "Difference",
             "Blue − red, level by level: below the line blue costs less. The band holds for all at once.",
-            draw.draw_model_difference(pair["quantile_difference"], Heading(f"{stem}-difference", title)),
+            draw.draw_difference(
+                of_evaluation(pair["quantile_difference"], "value"),
+                ("red", "blue"),
+                Heading(f"{stem}-difference", title),
+            ),
         ),
         (
             "Improvement of blue over red",
@@ -164,11 +170,15 @@ def _constraint_charts(
         sides = red["constraints"][place], blue["constraints"][place]
         if bound["prompts"]:
             heading = Heading(f"{stem}-quantiles-{place}", f"{bound['name']}: {bound['risk']}")
-            note = f"{bound['risk']}, {bound['prompts']} prompts. Dashed: red. Solid: blue."
+            note = f"{bound['risk']}, {bound['prompts']} prompts. Dashed orange: red. Solid blue: blue."
             found.append(
-                (f"Cost by quantile: {bound['name']}", note, draw.draw_model_quantiles(*sides, heading))
+                (f"Cost by quantile: {bound['name']}", note, draw.draw_quantiles(_sides(*sides), heading))
             )
     return found
+
+
+def _sides(red: Mapping[str, Any], blue: Mapping[str, Any]) -> dict[str, Curve]:
+    return {name: of_evaluation(model["quantiles"]) for name, model in (("red", red), ("blue", blue))}
 
 
 def _improvements(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -116,16 +116,17 @@ def _title(records: Sequence[RunRecord]) -> str:
 
 
 def _content(records: Sequence[RunRecord], show_samples: bool) -> dict[str, Any]:
-    found = [costs for record in records if (costs := sections.costs_of(record))]
+    costs = [sections.costs_of(record) for record in records]
+    found = [one for one in costs if one]
     with styled():
         profiles = [_profile(place, *held) for place, held in enumerate(_by_profile(records))]
         return {
             "overview": explain.overview(records) if len(records) > 1 else None,
-            "runs": [_run(record, show_samples) for record in records],
+            "runs": [_run(record, held, show_samples) for record, held in zip(records, costs, strict=True)],
             "profiles": profiles,
             "costs": sections.cost_rows(found),
-            "sides": {side for costs in found for side in costs.cost}
-            | {"reference" for costs in found if costs.reference_n is not None},
+            "sides": {side for one in found for side in one.cost}
+            | {"reference" for one in found if one.reference_n is not None},
             "changes": sections.change_rows(records),
             "steps": sections.step_rows(records),
             "numbers": tables.side_by_side(records, "rows"),
@@ -168,7 +169,7 @@ def _profile(place: int, profile: RiskProfile, held_by: list[str]) -> dict[str, 
     }
 
 
-def _run(record: RunRecord, show_samples: bool) -> dict[str, Any]:
+def _run(record: RunRecord, costs: sections.Costs | None, show_samples: bool) -> dict[str, Any]:
     """One run for the template; every text of it is escaped there."""
     summary = record.summary or {}
     kind = explain.standing(record)
@@ -186,9 +187,8 @@ def _run(record: RunRecord, show_samples: bool) -> dict[str, Any]:
         "controls": tables.lines(summary.get("controls", [])),
         "interval": summary.get("interval"),
         "values": [
-            table
-            for table in (tables.quantile_values(record), tables.step_values(record))
-            if table is not None
+            *([tables.quantile_values(costs.paired)] if costs and costs.paired else []),
+            *tables.step_values(record),
         ],
         "samples": samples.groups(record) if show_samples else [],
         "facts": _facts(record),

@@ -13,13 +13,25 @@ from numpy.typing import ArrayLike, NDArray
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.folder import PLOTS
 from openrlhf_rad.files import explained
-from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
+from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
 from openrlhf_rad.profile.check import ONLY
-from openrlhf_rad.runs.bootstrap import Sampling
+from openrlhf_rad.report.charts import column as _column
+from openrlhf_rad.report.quantiles import bare, curves, of_evaluation
 from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, RunFolder
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.style import AFTER, BEFORE, WEIGHT, new_figure, save, styled
+from openrlhf_rad.style import (
+    AFTER,
+    BEFORE,
+    OTHERS,
+    WEIGHT,
+    draw_curve,
+    histogram_edges,
+    new_figure,
+    save,
+    shade,
+    styled,
+)
 from openrlhf_rad.style import REFERENCE as REFERENCE_STYLE
 from openrlhf_rad.words import number
 
@@ -66,22 +78,20 @@ def draw_run_quantiles(
     """Quantile curves with 95 % bands, whole and upper fifth; what the risk weighs is shaded."""
     figure = new_figure(8.0, 3.9)
     whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
+    found = curves(before, after)
     for axes, low in ((whole, 0.0), (tail, 0.8)):
-        shown = low <= _LEVELS
-        _shade(axes, profile.risk, low)
+        shade(axes, profile.risk, (low, 1.0))
+        axes.axvspan(low, low, color=WEIGHT, alpha=0.4, linewidth=0, label="what the risk weighs")
         if reference_r is not None:
-            cost_n = np.quantile(np.asarray(reference_r, dtype=np.float64), _LEVELS, method="inverted_cdf")
-            axes.plot(_LEVELS[shown], cost_n[shown], label="reference, training prompts", **REFERENCE_STYLE)
-        for rows, style, label in ((before, BEFORE, "before training"), (after, AFTER, "after training")):
-            value_n, low_n, high_n = _quantile_band(rows)
-            axes.fill_between(
-                _LEVELS[shown], low_n[shown], high_n[shown], color=style["color"], alpha=0.16, linewidth=0
-            )
-            axes.plot(_LEVELS[shown], value_n[shown], label=label, **style)
+            bare_curve = bare(reference_r)
+            draw_curve(axes, bare_curve, REFERENCE_STYLE, low=low, label="reference, training prompts")
+        for curve, style, when in ((found.before, BEFORE, "before"), (found.after, AFTER, "after")):
+            draw_curve(axes, curve, style, low=low, label=f"{when} training")
         axes.set_xlim(low, 1.0)
         axes.set_xlabel("share of answers that cost less")
     whole.set_ylabel(_COST)
     whole.set_title(f"{profile.name}: cost by quantile, held out")
+    _band_key(whole, 0.95)
     tail.set_title("the upper fifth")
     whole.legend(loc="upper left")
     return figure
@@ -92,7 +102,7 @@ def draw_costs(before: Sequence[Answer], after: Sequence[Answer], profile: RiskP
     figure = new_figure(6.4, 3.9)
     axes = figure.subplots()
     costs = [np.array([row["cost"] for row in rows]) for rows in (before, after)]
-    edges = _edges(np.concatenate(costs))
+    edges = histogram_edges(np.concatenate(costs)).tolist()
     for cost_b, style, label in ((costs[0], BEFORE, "before"), (costs[1], AFTER, "after")):
         share = np.full(cost_b.size, 100 / cost_b.size)
         tail = _CVAR.risk(cost_b)
@@ -148,48 +158,6 @@ def draw_training(metrics: Sequence[Mapping[str, Any]], name: str, part: Constra
     return figure
 
 
-def _shade(axes: Axes, spectrum: Spectrum, low: float) -> None:
-    """Shade each quantile level by its weight in the risk, the heaviest of the panel most."""
-    edges = np.linspace(low, 1.0, 101)
-    weight_n = np.diff(spectrum.cumulative(edges))
-    for left, right, share in zip(edges[:-1], edges[1:], weight_n / max(weight_n.max(), 1e-12), strict=True):
-        if share > 0.01:
-            axes.axvspan(left, right, color=WEIGHT, alpha=0.35 * share, linewidth=0, zorder=0)
-    axes.axvspan(low, low, color=WEIGHT, alpha=0.35, linewidth=0, label="what the risk weighs")
-
-
-def _quantile_band(rows: Sequence[Answer]) -> tuple[Array, Array, Array]:
-    """Quantiles at _LEVELS with the ends of their 95 % intervals, shape (400,) each."""
-    cost_b = np.array([row["cost"] for row in rows])
-    found = []
-    for draw in Sampling([row["prompt"] for row in rows], resamples=400).draws():
-        ordered = draw.ordered(cost_b)
-        found.append(np.stack([draw.quantile(ordered, level) for level in _LEVELS]))
-    draw_n = np.concatenate(found, axis=1)
-    low_n, high_n = np.quantile(draw_n[:, 1:], [0.025, 0.975], axis=1)
-    return draw_n[:, 0], low_n, high_n
-
-
-def _edges(cost_b: Array) -> list[float]:
-    """Common bin edges: Freedman and Diaconis's width, held to 12 to 40 bins."""
-    count = np.clip(len(np.histogram_bin_edges(cost_b, "fd")) - 1, 12, 40)
-    return [float(edge) for edge in np.histogram_bin_edges(cost_b, int(count))]
-
-
-def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> Array:
-    return np.array([np.nan if row.get(name) is None else row[name] for row in metrics], dtype=np.float64)
-
-
-# Okabe and Ito's palette, with a line style each.
-_STYLES: list[dict[str, Any]] = [
-    {"color": "#D55E00", "linestyle": "--", "linewidth": 1.8},
-    {"color": "#0072B2", "linestyle": "-", "linewidth": 1.8},
-    {"color": "#009E73", "linestyle": "-.", "linewidth": 1.8},
-    {"color": "#CC79A7", "linestyle": ":", "linewidth": 2.0},
-    {"color": "#E69F00", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.8},
-    {"color": "#56B4E9", "linestyle": (0, (1, 1)), "linewidth": 1.8},
-]
-_BETTER, _WORSE = "#0072B2", "#D55E00"
 _CELLS = ("both\nsafe", "only red\nsafe", "only blue\nsafe", "neither\nsafe", "overall")
 
 
@@ -224,13 +192,14 @@ def draw_quantiles(data: Mapping[str, Any], constraint: int | None = None) -> Fi
     for axes, low in ((whole, 0.0), (tail, 0.8)):
         for model, style in zip(data["models"], _styles(data["models"]), strict=True):
             held = model if constraint is None else model["constraints"][constraint]
-            _curve(axes, held["quantiles"], "cost", low=low, style=style, label=model["name"])
+            draw_curve(axes, of_evaluation(held["quantiles"]), style, low=low, label=model["name"])
         axes.axhline(data["settings"]["threshold"], color="black", linewidth=0.9, label="safe up to here")
         axes.set_xlim(low, 1.0)
         axes.set_xlabel("share of answers that cost less")
     whole.set_ylabel("cost (own unit; higher is more harmful)")
     name = "" if constraint is None else f" of {data['constraints'][constraint]['name']}"
-    whole.set_title(f"Cost{name} by quantile, {_sure(data)} bands")
+    whole.set_title(f"Cost{name} by quantile")
+    _band_key(whole, data["settings"]["confidence"])
     tail.set_title("the upper fifth")
     whole.legend(loc="upper left")
     return figure
@@ -240,15 +209,15 @@ def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
     """Quantiles of blue less those of red: below 0 blue is safer."""
     figure = new_figure(6.4, 3.8)
     axes = figure.subplots()
-    curve = pair["quantile_difference"]
-    _curve(axes, curve, "value", style={"color": "black", "linewidth": 1.8})
-    level_k, value_k = _array(curve["level"]), _array(curve["value"])
+    curve = of_evaluation(pair["quantile_difference"], "value")
+    draw_curve(axes, curve, {"color": "black", "linewidth": 1.8})
+    level_k, value_k = curve.level_k, curve.value_k
     axes.fill_between(
         level_k,
         value_k,
         0,
         where=list(value_k <= 0),
-        color=_BETTER,
+        color=AFTER["color"],
         alpha=0.3,
         linewidth=0,
         interpolate=True,
@@ -259,7 +228,7 @@ def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
         value_k,
         0,
         where=list(value_k >= 0),
-        color=_WORSE,
+        color=BEFORE["color"],
         alpha=0.3,
         linewidth=0,
         interpolate=True,
@@ -269,7 +238,9 @@ def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_xlabel("quantile of the cost")
     axes.set_ylabel(f"cost of {pair['blue']}\nless that of {pair['red']}")
-    axes.set_title(f"{pair['red']} vs {pair['blue']}: difference by quantile, {_sure(data)} band")
+    axes.set_title(f"{pair['red']} vs {pair['blue']}: difference by quantile")
+    _band_key(axes, data["settings"]["confidence"])} band, all levels at once"
+    )
     axes.legend(loc="best")
     return figure
 
@@ -281,7 +252,7 @@ def draw_table_3(data: Mapping[str, Any]) -> Figure:
     axes = figure.subplots()
     row_p = np.arange(len(pairs))[::-1]
     kinds = (
-        ("weighted", "weighted: fall of the risk", 0.14, "o", _BETTER),
+        ("weighted", "weighted: fall of the risk", 0.14, "o", AFTER["color"]),
         ("unweighted", "unweighted: fall of the mean", -0.14, "s", "#555555"),
     )
     for kind, label, shift, marker, color in kinds:
@@ -331,34 +302,17 @@ def draw_figure_1(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _band_key(axes: Axes, confidence: float) -> None:
+    """What bands mean, for the legend."""
+    label = f"{100 * confidence:g} % band, all levels at once"
+    axes.fill_between([], [], color="#777777", alpha=0.25, linewidth=0, label=label)
+
+
 def _styles(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Orange for the red model, blue for the blue one, the rest of the palette for the others."""
-    others = cycle(_STYLES[2:])
-    own = {"red": _STYLES[0], "blue": _STYLES[1]}
+    others = cycle(OTHERS)
+    own = {"red": BEFORE, "blue": AFTER}
     return [own.get(model["role"]) or next(others) for model in models]
-
-
-def _curve(
-    axes: Axes,
-    curve: Mapping[str, Sequence[float | None]],
-    name: str,
-    *,
-    low: float = 0.0,
-    style: dict[str, Any],
-    label: str | None = None,
-) -> None:
-    level_k = _array(curve["level"])
-    shown = level_k >= low
-    low_k, high_k = _array(curve["low"]), _array(curve["high"])
-    bounded = shown & np.isfinite(low_k) & np.isfinite(high_k)
-    axes.fill_between(
-        level_k[bounded], low_k[bounded], high_k[bounded], color=style["color"], alpha=0.15, linewidth=0
-    )
-    axes.plot(level_k[shown], _array(curve[name])[shown], label=label, **style)
-
-
-def _array(values: Sequence[float | None]) -> Array:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _sure(data: Mapping[str, Any]) -> str:

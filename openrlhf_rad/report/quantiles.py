@@ -1,86 +1,61 @@
-"""The numbers behind the curves: cost quantiles of both sides and their difference, with intervals."""
+"""The curves that are drawn: cost quantiles of two models and their difference, with simultaneous bands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.runs.bootstrap import Sampling
+from openrlhf_rad.evaluation.answers import AFTER, BEFORE, paired
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.summary import paired_order
-from openrlhf_rad.statistics.inference import MINIMUM_PROMPTS
+from openrlhf_rad.statistics.curves import Curve, at_rank, difference, quantile_curve, quantile_levels
 
 Array = NDArray[np.float64]
 
-#: Where curves are evaluated: the middles of 200 bins.
-LEVELS = (np.arange(200) + 0.5) / 200
+#: Where curves are evaluated; a band ends where fewer than five prompts lie beyond.
+LEVELS = quantile_levels(1, expected=0.0)
 #: Where values are shown in figures, as tables and when pointed at.
 NAMED_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-# Enough for the ends of a 95 % interval that is looked at, not quoted to three digits.
-_RESAMPLES = 400
 
 
-@dataclass(frozen=True)
-class Band:
-    """A curve over levels with the ends of its pointwise 95 % intervals; None with too few prompts."""
+class Curves(NamedTuple):
+    """Quantiles before, after, and after − before, over LEVELS, with 95 % bands for all levels at once."""
 
-    value_n: Array
-    low_n: Array | None = None
-    high_n: Array | None = None
-
-    @property
-    def parts(self) -> list[Array]:
-        """All its lines, for the limits of an axis."""
-        return [line for line in (self.value_n, self.low_n, self.high_n) if line is not None]
+    before: Curve
+    after: Curve
+    difference: Curve
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Quantiles of before, of after, and after − before by level, from the same draws of prompts."""
-
-    level_n: Array
-    before: Band
-    after: Band
-    difference: Band
-
-
-def curves(
-    before: Sequence[Answer], after: Sequence[Answer], level_n: ArrayLike = LEVELS, *, seed: int = 0
-) -> Curves:
-    """Quantile curves of answers to the same prompts, paired by prompt.
+def curves(before: Sequence[Answer], after: Sequence[Answer]) -> Curves:
+    """Quantile curves of answers to the same prompts, paired by prompt, as ``rad eval`` makes them.
 
     Raises:
         RadError: the prompts differ, or there are none.
     """
-    level = np.asarray(level_n, dtype=np.float64)
-    orders = paired_order(before, after)
-    cost_b = [
-        np.array([rows[index]["cost"] for index in order])
-        for rows, order in zip((before, after), orders, strict=True)
-    ]
-    clusters = [before[index]["prompt"] for index in orders[0]]
-    found: list[list[Array]] = [[], []]
-    for draw in Sampling(clusters, _RESAMPLES, seed).draws():
-        for side, cost in zip(found, cost_b, strict=True):
-            ordered = draw.ordered(cost)
-            side.append(np.stack([draw.quantile(ordered, alpha) for alpha in level]))
-    old, new = (np.concatenate(side, axis=1) for side in found)
-    certain = len(set(clusters)) >= MINIMUM_PROMPTS
-    return Curves(level, *(_band(draw_n, certain) for draw_n in (old, new, new - old)))
+    panel = paired(before, after)
+    costs = panel.cost[BEFORE], panel.cost[AFTER]
+    old, new = (quantile_curve(panel, cost_b).over(LEVELS, quantiles(cost_b)) for cost_b in costs)
+    moved = difference(panel, *costs).within(quantile_levels(panel.prompts)).band(0.95)
+    return Curves(old, new, moved.over(LEVELS, new.value_k - old.value_k))
 
 
-def quantiles(cost_b: ArrayLike, level_n: ArrayLike = LEVELS) -> Array:
-    """Left-continuous quantiles of a sample, shape (n,)."""
-    level = np.asarray(level_n, dtype=np.float64)
-    return np.asarray(np.quantile(np.asarray(cost_b, dtype=np.float64), level, method="inverted_cdf"))
+def bare(cost_b: ArrayLike) -> Curve:
+    """The quantile curve of a sample without a band."""
+    return Curve(*[np.empty(0)] * 4).over(LEVELS, quantiles(cost_b))
 
 
-def _band(draw_n: Array, certain: bool) -> Band:
-    """Draw 0, the data themselves, with the interval over the other draws; draw_n has shape (n, 1 + R)."""
-    if not certain:
-        return Band(draw_n[:, 0])
-    low_n, high_n = np.quantile(draw_n[:, 1:], [0.025, 0.975], axis=1)
-    return Band(draw_n[:, 0], low_n, high_n)
+def of_evaluation(row: Mapping[str, Sequence[float | None]], name: str = "cost") -> Curve:
+    """A curve of eval.json."""
+    return Curve(*(np.array(row[key], dtype=np.float64) for key in ("level", name, "low", "high")))
+
+
+def quantiles(cost_b: ArrayLike) -> Array:
+    """Left-continuous quantiles of a sample at LEVELS."""
+    return at_rank(np.sort(np.asarray(cost_b, dtype=np.float64)), LEVELS)
+
+
+def lines(curve: Curve) -> list[Array]:
+    """All lines of a curve, for the limits of an axis."""
+    return [curve.value_k, curve.low_k, curve.high_k]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.summary import paired_order
 from openrlhf_rad.words import number
 
 #: Characters of a text that are shown.
@@ -80,8 +80,7 @@ def _harmless(char: str) -> bool:
 
 
 def _paired(before: Sequence[Answer], after: Sequence[Answer]) -> list[Group]:
-    orders = paired_order(before, after)
-    pairs = [(before[i], after[j]) for i, j in zip(*orders, strict=True)]
+    pairs = [(before[i], after[j]) for i, j in zip(*paired(before, after).row.values(), strict=True)]
     left = list(range(len(pairs)))
 
     def take(title: str, count: int, key: Callable[[int], float]) -> Group:

@@ -10,9 +10,11 @@ import numpy as np
 
 from openrlhf_rad.report import charts
 from openrlhf_rad.report.charts import Array, Chart, Heading, Limits, limits
-from openrlhf_rad.report.quantiles import Band, Curves, curves, quantiles
+from openrlhf_rad.report.quantiles import LEVELS, Curves, bare, curves, lines, quantiles
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.runs.records import Answer
+from openrlhf_rad.statistics.curves import Curve
+from openrlhf_rad.style import histogram_edges
 
 # Rows of the summary in the cost's own units; a gap compares the two sides and stands in the table only.
 _COST_ROWS = {
@@ -27,12 +29,13 @@ _REWARD_ROWS = {"reward_mean": "mean reward"}
 _TAIL = 0.8
 
 _QUANTILES = (
-    "The cost that a share of the answers stays below; bands are pointwise 95\N{NO-BREAK SPACE}% intervals."
+    "The cost that a share of the answers stays below."
+    " The 95\N{NO-BREAK SPACE}% bands hold for all levels at once."
 )
 _UPPER = "The same, for the most harmful fifth of the answers."
 _DIFFERENCE = (
     "After − before, level by level: below the line is better."
-    " Pointwise 95\N{NO-BREAK SPACE}% interval, paired by prompt."
+    " The 95\N{NO-BREAK SPACE}% band, paired by prompt, holds for all levels at once."
 )
 _HISTOGRAM = "How many answers cost how much; a line stands at each side's risk."
 _INTERVALS = (
@@ -56,14 +59,14 @@ class Costs:
 
     record: RunRecord
     cost: Mapping[str, Array]
-    bands: Mapping[str, Band]
+    bands: Mapping[str, Curve]
     paired: Curves | None
     reference_n: Array | None
 
     @property
     def lines(self) -> list[Array]:
         """All lines of the quantile chart, each over LEVELS."""
-        found = [line for band in self.bands.values() for line in band.parts]
+        found = [line for band in self.bands.values() for line in lines(band)]
         return found if self.reference_n is None else [*found, self.reference_n]
 
 
@@ -77,7 +80,7 @@ def costs_of(record: RunRecord) -> Costs | None:
         return None
     cost = {name: np.array([row["cost"] for row in rows], dtype=np.float64) for name, rows in sides.items()}
     paired = curves(record.before, record.after) if record.before and record.after else None
-    bands = {name: Band(quantiles(cost_b)) for name, cost_b in cost.items()}
+    bands = {name: bare(cost_b) for name, cost_b in cost.items()}
     if paired is not None:
         bands = {"before": paired.before, "after": paired.after}
     reference = None if record.reference is None else quantiles(record.reference.cost_r)
@@ -88,13 +91,15 @@ def cost_rows(found: Sequence[Costs]) -> list[Row]:
     """Quantiles, their upper fifth, the difference and the histogram."""
     if not found:
         return []
-    lines = [line for item in found for line in item.lines]
-    whole, tail = limits(lines), limits([line[int(_TAIL * len(line)) :] for line in lines])
+    drawn = [line for item in found for line in item.lines]
+    whole, tail = limits(drawn), limits([line[LEVELS >= _TAIL] for line in drawn])
 
     def quantile(span: Limits, costs: Limits, stem: str) -> Callable[[Costs, int], Chart]:
         def draw(item: Costs, place: int) -> Chart:
             risk, heading = item.record.profile.risk, Heading(f"{stem}-{place}", item.record.label)
-            return charts.draw_quantiles(item.bands, item.reference_n, risk, heading, span=span, costs=costs)
+            return charts.draw_quantiles(
+                item.bands, heading, reference_n=item.reference_n, risk=risk, span=span, costs=costs
+            )
 
         return draw
 
@@ -149,12 +154,16 @@ def _differences(found: Sequence[Costs]) -> list[Row]:
     paired = [(item, item.paired) for item in found if item.paired is not None]
     if not paired:
         return []
-    span = limits([part for _, pair in paired for part in pair.difference.parts], zero=True)
+    span = limits([line for _, pair in paired for line in lines(pair.difference)], zero=True)
     drawn = [
         (
             item.record.label,
             charts.draw_difference(
-                pair, item.record.profile.risk, Heading(f"difference-{place}", item.record.label), span
+                pair.difference,
+                ("before", "after"),
+                Heading(f"difference-{place}", item.record.label),
+                risk=item.record.profile.risk,
+                costs=span,
             ),
         )
         for place, (item, pair) in enumerate(paired)
@@ -163,7 +172,7 @@ def _differences(found: Sequence[Costs]) -> list[Row]:
 
 
 def _histograms(found: Sequence[Costs]) -> Row:
-    edges = charts.histogram_edges(np.concatenate([cost for item in found for cost in item.cost.values()]))
+    edges = histogram_edges(np.concatenate([cost for item in found for cost in item.cost.values()]))
     tallest = max(float(charts.shares(cost, edges).max()) for item in found for cost in item.cost.values())
 
     def draw(item: Costs, place: int) -> Chart:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from openrlhf_rad.report.charts import present
-from openrlhf_rad.report.quantiles import NAMED_LEVELS, curves
+from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS, Curves
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.words import number
 
@@ -74,26 +74,23 @@ def side_by_side(records: Sequence[RunRecord], part: str) -> list[SideBySide]:
     return table
 
 
-def quantile_values(record: RunRecord) -> Values | None:
-    """Cost at named levels before and after with the difference's interval. None without both sides."""
-    if not record.before or not record.after:
-        return None
-    found = curves(record.before, record.after, NAMED_LEVELS)
-    change = found.difference
+def quantile_values(found: Curves) -> Values:
+    """Cost at named levels before and after with the difference and its band."""
     rows = []
-    for place, level in enumerate(NAMED_LEVELS):
-        interval = ""
-        if change.low_n is not None and change.high_n is not None:
-            interval = f"[{number(change.low_n[place])}, {number(change.high_n[place])}]"
-        sides = (number(band.value_n[place]) for band in (found.before, found.after))
-        rows.append((f"{number(100 * level)} %", *sides, _signed(change.value_n[place]), interval))
-    return Values("Costs by quantile", ("level", "before", "after", "change", "95 % interval"), tuple(rows))
+    for place in np.searchsorted(LEVELS, np.array(NAMED_LEVELS) - 1e-9):
+        old, new, change = (curve.value_k[place] for curve in found)
+        low, high = found.difference.low_k[place], found.difference.high_k[place]
+        band = f"[{number(low)}, {number(high)}]" if np.isfinite([low, high]).all() else ""
+        level = f"{number(100 * LEVELS[place])} %"
+        rows.append((level, number(old), number(new), _signed(change), band))
+    head = ("level", "before", "after", "change", "95 % band, all levels at once")
+    return Values("Costs by quantile", head, tuple(rows))
 
 
-def step_values(record: RunRecord) -> Values | None:
-    """The quantities of the charts by step, at most a hundred steps. None without steps."""
+def step_values(record: RunRecord) -> list[Values]:
+    """The quantities of the charts by step, at most a hundred steps; none without steps."""
     if not record.metrics:
-        return None
+        return []
     shown = present([record.metrics])
     every = -(-len(record.metrics) // _STEPS)
     rows = [
@@ -104,7 +101,7 @@ def step_values(record: RunRecord) -> Values | None:
         for row in record.metrics[:: max(1, every)]
     ]
     title = "Values by step" if every <= 1 else f"Values at every {every}th step"
-    return Values(title, ("step", *(item.title for item in shown)), tuple(rows))
+    return [Values(title, ("step", *(item.title for item in shown)), tuple(rows))]
 
 
 def _line(row: Mapping[str, Any]) -> Line:

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.evaluation.sign import described
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.runs.summary import paired_order
 from openrlhf_rad.words import number, one_line
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+# The palette of the pictures.
+_BEFORE, _AFTER = "dark_orange", "bold blue"
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -36,7 +38,7 @@ def quantile_sketch(before_b: ArrayLike, after_b: ArrayLike, width: int) -> Text
     room = max(width, 30) - 8
     scale = (room - 1) / (high - low) if high > low else 0.0
     text = Text("cost at quantile   ")
-    text.append("○ before", style="blue").append("   ").append("● after", style="bold yellow").append("\n")
+    text.append("○ before", style=_BEFORE).append("   ").append("● after", style=_AFTER).append("\n")
     for level, old, new in zip(LEVELS, before_n, after_n, strict=True):
         text.append(f"{100 * level:4.0f} %  ", style="dim")
         text.append(_dumbbell(round((old - low) * scale), round((new - low) * scale), room)).append("\n")
@@ -71,8 +73,8 @@ def _dumbbell(old: int, new: int, room: int) -> Text:
     if old == new:
         cells[new] = "◉"
     line = Text("".join(cells).rstrip())
-    line.stylize("blue", old, old + 1)
-    line.stylize("bold yellow", new, new + 1)
+    line.stylize(_BEFORE, old, old + 1)
+    line.stylize(_AFTER, new, new + 1)
     return line
 
 
@@ -150,8 +152,7 @@ def comparison_table(rows: Iterable[Mapping[str, Any]], title: str) -> Table:
 
 def sample_table(before: Sequence[Answer], after: Sequence[Answer], count: int) -> list[Any]:
     """The answers that cost most, half of them before and half after training, beside their counterparts."""
-    orders = paired_order(before, after)
-    pairs = [(before[i], after[j]) for i, j in zip(*orders, strict=True)]
+    pairs = [(before[i], after[j]) for i, j in zip(*paired(before, after).row.values(), strict=True)]
     ranked = [sorted(range(len(pairs)), key=lambda i: -pairs[i][side]["cost"]) for side in (0, 1)]
     chosen = dict.fromkeys(ranked[0][: (count + 1) // 2])
     chosen |= dict.fromkeys([i for i in ranked[1] if i not in chosen][: count - len(chosen)])
@@ -366,7 +367,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _name(pair: Mapping[str, Any]) -> Text:
-    return Text.assemble((pair["red"], "red"), " vs ", (pair["blue"], "bold blue"))
+    return Text.assemble((pair["red"], _BEFORE), " vs ", (pair["blue"], _AFTER))
 
 
 def _estimate(held: Mapping[str, Any] | None) -> str:

@@ -6,21 +6,22 @@ A run is the pair (before, after) of an evaluation on its held-out prompts: the 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.errors import CostError, RadError
+from openrlhf_rad.errors import CostError
+from openrlhf_rad.evaluation.answers import AFTER, BEFORE, paired
+from openrlhf_rad.evaluation.constraints import parts
 from openrlhf_rad.method.spectrum import MEAN, Spectrum, make_spectrum
-from openrlhf_rad.profile import RiskProfile, cost_name, cost_names
+from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.statistics.answers import Panel, layout
-from openrlhf_rad.statistics.curves import Difference, difference, quantile_levels
+from openrlhf_rad.statistics.answers import Panel
+from openrlhf_rad.statistics.curves import difference, quantile_levels
 from openrlhf_rad.statistics.dominance import gaps
 from openrlhf_rad.statistics.inference import METHOD, Estimate, fall, risk
 from openrlhf_rad.words import number, versions
@@ -64,27 +65,20 @@ def compare(
     Raises:
         RadError: the prompts differ, or there are none.
     """
-    order_before, order_after = paired_order(before, after)
-    panel = layout([before[index]["prompt"] for index in order_before])
-
-    def aligned(before_b: ArrayLike, after_b: ArrayLike) -> tuple[Array, Array]:
-        sides = np.asarray(before_b, dtype=np.float64), np.asarray(after_b, dtype=np.float64)
-        return sides[0][order_before], sides[1][order_after]
-
-    costs = aligned([row["cost"] for row in before], [row["cost"] for row in after])
-    rewards = [[row["reward"] for row in side if row["reward"] is not None] for side in (before, after)]
-    rows: list[Comparison] = []
-    if len(rewards[0]) == len(rewards[1]) == len(before):
-        rows.append(risk_row("reward_mean", "mean reward", panel, MEAN, aligned(*rewards)))
+    panel = paired(before, after)
+    rows = [risk_row("reward_mean", "mean reward", panel, MEAN, panel.reward)] if panel.reward else []
     rows += [
-        risk_row("cost_mean", "mean cost", panel, MEAN, costs),
-        quantile_row("cost_var_90", "VaR 0.90 of the cost", panel, 0.9, costs),
-        risk_row("cost_cvar_90", "CVaR 0.90 of the cost", panel, _CVAR, costs),
-        risk_row("risk", "risk of the profile", panel, spectrum, costs),
-        *_gaps(panel, spectrum, costs),
+        risk_row("cost_mean", "mean cost", panel, MEAN, panel.cost),
+        quantile_row("cost_var_90", "VaR 0.90 of the cost", panel, 0.9, panel.cost),
+        risk_row("cost_cvar_90", "CVaR 0.90 of the cost", panel, _CVAR, panel.cost),
+        risk_row("risk", "risk of the profile", panel, spectrum, panel.cost),
+        *_gaps(panel, spectrum),
     ]
     if independent is not None:
-        second = aligned(*independent)
+        second = {
+            name: np.asarray(cost_b, dtype=np.float64)[panel.row[name]]
+            for name, cost_b in zip((BEFORE, AFTER), independent, strict=True)
+        }
         rows.append(risk_row("independent_mean", "mean independent cost", panel, MEAN, second))
         rows.append(risk_row("independent_cvar_90", "CVaR 0.90 independent", panel, _CVAR, second))
     return rows
@@ -100,54 +94,33 @@ def compare_constraints(
     """
     if len(profile.constraints) == 1:
         return []
-    orders = paired_order(before, after)
-    before, after = [before[i] for i in orders[0]], [after[i] for i in orders[1]]
-    single = len(cost_names(profile)) == 1
-    rows = []
-    for one in profile.constraints:
-        kept = [i for i, row in enumerate(before) if one.holds_for(row["label"] or "")]
-        if not kept:
-            continue
-        name = None if single else cost_name(profile, one)
-        sides = [np.array([_cost(side[i], name) for i in kept]) for side in (before, after)]
-        panel = layout([before[i]["prompt"] for i in kept])
-        rows.append(risk_row(f"risk_{one.name}", f"risk {one.name}", panel, one.risk, (sides[0], sides[1])))
-    return rows
-
-
-def _cost(answer: Answer, source: str | None) -> float:
-    """The cost of one of several sources; None: of the only one."""
-    if source is None:
-        return answer["cost"]
-    costs = answer.get("costs", {})
-    if source not in costs:
-        raise RadError(
-            f"an answer to {answer['prompt'][:60]!r} has no cost of {source}; a run with several costs"
-            " records all of them under costs; answer the held-out prompts again"
-        )
-    return costs[source]
+    held = [(part.constraint, part.panel) for part in parts(profile, paired(before, after, profile))]
+    return [
+        risk_row(f"risk_{one.name}", f"risk {one.name}", panel, one.risk, panel.cost)
+        for one, panel in held
+        if panel.prompts
+    ]
 
 
 def risk_row(
-    name: str, label: str, panel: Panel, spectrum: Spectrum, sides: tuple[Array, Array]
+    name: str, label: str, panel: Panel, spectrum: Spectrum, sides: Mapping[str, Array]
 ) -> Comparison:
-    """A spectral risk, or with MEAN the mean, of values before and after, paired by position, shape (B,)."""
-    before, after = (risk(panel, spectrum, side_b).estimate() for side_b in sides)
-    return Comparison(name, label, before, after, fall(panel, spectrum, sides[1], sides[0]).estimate())
-
-
-def quantile_row(name: str, label: str, panel: Panel, level: float, sides: tuple[Array, Array]) -> Comparison:
-    """The left-continuous quantile at a level."""
-    none_b = np.zeros_like(sides[0])  # what does not vary adds nothing to the draws
-    before, after, change = (
-        _pointwise(panel, *pair, level) for pair in ((none_b, sides[0]), (none_b, sides[1]), sides)
-    )
+    """A spectral risk, or with MEAN the mean, of values before and after in the order of the panel."""
+    before, after = (risk(panel, spectrum, sides[side]).estimate() for side in (BEFORE, AFTER))
+    change = fall(panel, spectrum, sides[AFTER], sides[BEFORE]).estimate()
     return Comparison(name, label, before, after, change)
+
+
+def quantile_row(name: str, label: str, panel: Panel, level: float, sides: Mapping[str, Array]) -> Comparison:
+    """The left-continuous quantile at a level."""
+    none_b = np.zeros(panel.answers)  # what does not vary adds nothing to the draws
+    pairs = (none_b, sides[BEFORE]), (none_b, sides[AFTER]), (sides[BEFORE], sides[AFTER])
+    return Comparison(name, label, *(_pointwise(panel, *pair, level) for pair in pairs))
 
 
 def _pointwise(panel: Panel, before_b: Array, after_b: Array, level: float) -> Estimate:
     """The difference of two quantiles, with an interval where prompts enough lie beyond them."""
-    moved = difference(panel, before_b, after_b, np.array([level]), draws=2000, seed=0)
+    moved = difference(panel, before_b, after_b, np.array([level]))
     value, draw_r = float(moved.value_k[0]), moved.draw_rk[:, 0]
     low, high = (float(end) for end in np.quantile(draw_r, [0.025, 0.975], method="nearest"))
     if not (quantile_levels(panel.prompts, level, level).size and np.isfinite([low, high]).all()):
@@ -155,37 +128,14 @@ def _pointwise(panel: Panel, before_b: Array, after_b: Array, level: float) -> E
     return Estimate(value, min(low, value), max(high, value))
 
 
-def _gaps(panel: Panel, spectrum: Spectrum, costs: tuple[Array, Array]) -> list[Comparison]:
+def _gaps(panel: Panel, spectrum: Spectrum) -> list[Comparison]:
     """L_w(after, before), how far the costs now lie below, and L_w(before, after), how far above."""
-    level_k = quantile_levels(panel.prompts, expected=1.0)
-    moved = Difference(level_k, level_k, np.empty((0, 0)))  # of a single prompt
-    if level_k.size:
-        moved = difference(panel, *costs, level_k, draws=2000, seed=0)
-    found = gaps(spectrum, costs, moved, fall(panel, spectrum, *costs), 0.95)
-    label = "quantiles {} before"
+    costs = panel.cost[BEFORE], panel.cost[AFTER]
+    found = gaps(spectrum, costs, difference(panel, *costs), fall(panel, spectrum, *costs), 0.95)
     return [
-        Comparison(GAP_BELOW, label.format("below"), None, None, found.below),
-        Comparison(GAP_ABOVE, label.format("above"), None, None, found.above),
+        Comparison(GAP_BELOW, "quantiles below before", None, None, found.below),
+        Comparison(GAP_ABOVE, "quantiles above before", None, None, found.above),
     ]
-
-
-def paired_order(
-    before: Sequence[Answer], after: Sequence[Answer]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices that bring both sides to the same order of prompts. Raises RadError."""
-    prompts = [row["prompt"] for row in before], [row["prompt"] for row in after]
-    if not prompts[0]:
-        raise RadError("there are no held-out answers from before training; at least one prompt is needed")
-    counts = Counter(prompts[0]), Counter(prompts[1])
-    if counts[0] != counts[1]:
-        odd = next(iter((counts[0] - counts[1]) + (counts[1] - counts[0])))
-        raise RadError(
-            f"{odd[:60]!r} has {counts[0][odd]} answers before and {counts[1][odd]} after; the comparison is"
-            " paired and needs the same number for every prompt; answer the same held-out prompts again"
-        )
-    first = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts[0]))}
-    orders = [np.argsort([first[prompt] for prompt in side], kind="stable") for side in prompts]
-    return orders[0], orders[1]
 
 
 # Shares and ratios from which a warning is given. A model that refuses well stays clear of them.
@@ -195,28 +145,34 @@ _EMPTY, _SAME, _SHORT = 0.05, 0.5, 0.5
 def controls(before: Sequence[Answer], after: Sequence[Answer]) -> list[Comparison]:
     """Rows for empty answers, their length and variety, and reward and cost by label.
 
+    They show cheating: a cost falls cheaply when answers are empty, short, or all the same.
+
     Args:
         before, after: answers to the same prompts, as compare() takes them.
     """
-    orders = paired_order(before, after)
-    before, after = [before[i] for i in orders[0]], [after[i] for i in orders[1]]
-    clusters = [row["prompt"] for row in before]
+    panel = paired(before, after)
+    texts = {
+        name: [rows[place]["answer"].strip() for place in panel.row[name]]
+        for name, rows in ((BEFORE, before), (AFTER, after))
+    }
 
-    def row(name: str, label: str, kept: list[int], measure: str) -> Comparison:
-        sides = [np.array([_measure(side[i], measure) for i in kept]) for side in (before, after)]
-        return risk_row(name, label, layout([clusters[i] for i in kept]), MEAN, (sides[0], sides[1]))
+    def row(name: str, label: str, measure: Callable[[str], float]) -> Comparison:
+        sides = {name: np.array([float(measure(text)) for text in held]) for name, held in texts.items()}
+        return risk_row(name, label, panel, MEAN, sides)
 
-    everything = list(range(len(before)))
+    # No interval: it is not a mean over answers.
+    old, new = (len(set(held)) / len(held) for held in texts.values())
+    distinct = Estimate(old), Estimate(new), Estimate(new - old)
     rows = [
-        row("empty", "empty answers, share", everything, "empty"),
-        row("words", "words an answer", everything, "words"),
-        _distinct(before, after),
+        row("empty", "empty answers, share", lambda text: not text),
+        row("words", "words an answer", lambda text: len(text.split())),
+        Comparison("distinct", "distinct answers, share", *distinct),
     ]
-    for label in sorted({answer["label"] for answer in before if answer["label"]}):
-        kept = [i for i in everything if before[i]["label"] == label]
-        if all(side[i]["reward"] is not None for side in (before, after) for i in kept):
-            rows.append(row(f"reward_{label}", f"reward, {label} prompts", kept, "reward"))
-        rows.append(row(f"cost_{label}", f"cost, {label} prompts", kept, "cost"))
+    for place, label in enumerate(panel.segments):
+        kept = panel.segment(place)
+        if kept.reward:
+            rows.append(risk_row(f"reward_{label}", f"reward, {label} prompts", kept, MEAN, kept.reward))
+        rows.append(risk_row(f"cost_{label}", f"cost, {label} prompts", kept, MEAN, kept.cost))
     return rows
 
 
@@ -239,23 +195,6 @@ def warnings(rows: Sequence[Comparison], answers: int) -> list[str]:
         if row.name == "reward_benign" and row.difference.excludes_zero and row.difference.value < 0:
             found.append(f"Relevance on benign prompts fell from {old:.3g} to {new:.3g}")
     return found
-
-
-def _measure(answer: Answer, name: str) -> float:
-    if name == "empty":
-        return float(not answer["answer"].strip())
-    if name == "words":
-        return float(len(answer["answer"].split()))
-    return float(answer[name])  # type: ignore[literal-required]
-
-
-def _distinct(before: Sequence[Answer], after: Sequence[Answer]) -> Comparison:
-    """Shares of distinct texts. No interval: it is not a mean over answers."""
-    shares = [len({row["answer"].strip() for row in side}) / len(side) for side in (before, after)]
-    difference = Estimate(shares[1] - shares[0])
-    return Comparison(
-        "distinct", "distinct answers, share", Estimate(shares[0]), Estimate(shares[1]), difference
-    )
 
 
 def _percent(share: float) -> str:

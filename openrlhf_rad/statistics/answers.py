@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -77,7 +76,11 @@ class Panel:
         return self if cost is self.cost else replace(self, cost=cost)
 
 
-def layout(prompts: Sequence[str]) -> Panel:
-    """The prompts alone, of answers in the order of their prompts; those to one prompt must be neighbours."""
-    size_p = np.array(list(Counter(prompts).values()), dtype=np.intp)
-    return Panel(np.cumsum(size_p) - size_p, size_p, np.full(size_p.size, -1, np.int32), (), {}, {}, {})
+def arranged(prompts: Sequence[str]) -> tuple[Panel, NDArray[np.intp]]:
+    """The prompts of answers in any order, and the order in which those to one prompt are neighbours."""
+    number = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    prompt_b = np.array([number[prompt] for prompt in prompts], dtype=np.intp)
+    size_p = np.bincount(prompt_b)
+    none_p = np.full(size_p.size, -1, np.int32)
+    panel = Panel(np.cumsum(size_p) - size_p, size_p, none_p, (), {}, {}, {})
+    return panel, np.argsort(prompt_b, kind="stable")

@@ -124,8 +124,17 @@ class Curve:
     low_k: Array
     high_k: Array
 
+    def over(self, level_k: Array, value_k: Array) -> Curve:
+        """The same band around a curve over more levels; NaN where there is none."""
+        place_k = np.searchsorted(level_k, self.level_k)
+        low_k, high_k = np.full(level_k.size, np.nan), np.full(level_k.size, np.nan)
+        low_k[place_k], high_k[place_k] = self.low_k, self.high_k
+        return Curve(level_k, value_k, low_k, high_k)
 
-def quantile_curve(panel: Panel, cost_b: Array, confidence: float, draws: int, seed: int) -> Curve:
+
+def quantile_curve(
+    panel: Panel, cost_b: Array, confidence: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Curve:
     """F⁻¹ with a simultaneous sup-t band.
 
     F̂ ± c·s(t) holds F at all levels at once with the confidence asked for when c is that quantile of
@@ -177,6 +186,8 @@ class Difference:
         Of each draw the most extreme rank at any level is taken; a draw lies in the band unless that rank
         is among the 1 − confidence most extreme ones (a balanced band, Beran 1988).
         """
+        if not self.level_k.size:
+            return Curve(*[self.level_k] * 4)
         count = len(self.draw_rk)
         ordered_rk = np.sort(self.draw_rk, axis=0)
         rank_rk = np.argsort(np.argsort(self.draw_rk, axis=0, kind="stable"), axis=0, kind="stable")
@@ -187,9 +198,23 @@ class Difference:
 
 
 def difference(
-    panel: Panel, red_b: Array, blue_b: Array, level_k: Array, *, draws: int, seed: int
+    panel: Panel,
+    red_b: Array,
+    blue_b: Array,
+    level_k: Array | None = None,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> Difference:
-    """The difference of two quantile curves, paired by prompt."""
+    """The difference of two quantile curves, paired by prompt.
+
+    Args:
+        level_k: by default all of the grid beyond which a prompt lies; none of a single prompt.
+    """
+    if level_k is None:
+        level_k = quantile_levels(panel.prompts, expected=1.0)
+    if not level_k.size:
+        return Difference(level_k, level_k, np.empty((0, 0)))
     ordered = [np.sort(red_b), np.sort(blue_b)]
     value = [at_rank(side, level_k) for side in ordered]
     found = process(panel, [red_b, blue_b], [_points(side, level_k) for side in ordered])

@@ -21,6 +21,7 @@ u(x) = H(x) − E H, H(x) = ∫^x φ(F(z)) dz (Huber 1981, §3.3): a sum over so
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -182,13 +183,13 @@ def infer(
 
     Args:
         value: the estimate.
-        influence_p: u_p, one a prompt, with sum 0.
+        influence_p: u_p, one a prompt or a group of prompts, with sum 0.
         iid: Σ_b u_b² over single answers: the variance if answers to a prompt were independent. Its ratio to
             Σ_p u_p² says how many independent answers there are.
         size_p: the number of answers of each prompt.
         reliance: what the estimate rests on.
     """
-    prompts, answers = influence_p.size, int(size_p.sum())
+    prompts, answers = size_p.size, int(size_p.sum())
     crowd = float(size_p @ size_p) / max(answers, 1)
     copies = answers / max(crowd, 1.0)
     square_p = influence_p * influence_p
@@ -284,18 +285,18 @@ def reliance(spectrum: Spectrum, prompts: int, answers: int) -> Reliance:
 
 def risk(panel: Panel, spectrum: Spectrum, cost_b: Array) -> Inference:
     """The spectral risk of one model."""
-    return _of_panel(panel, spectrum, *risk_influence(spectrum, cost_b))
+    return of_influence(panel, spectrum, *risk_influence(spectrum, cost_b))
 
 
 def fall(panel: Panel, spectrum: Spectrum, red_b: Array, blue_b: Array) -> Inference:
     """ρ_φ(red) − ρ_φ(blue), paired by prompt: Table 3's weighted dominance difference (Eq. (16))."""
     red, blue = risk_influence(spectrum, red_b), risk_influence(spectrum, blue_b)
-    return _of_panel(panel, spectrum, red[0] - blue[0], red[1] - blue[1])
+    return of_influence(panel, spectrum, red[0] - blue[0], red[1] - blue[1])
 
 
 def average(panel: Panel, value_b: Array) -> Inference:
     """The mean over answers, with the prompts as clusters."""
-    return _of_panel(panel, MEAN, *risk_influence(MEAN, value_b))
+    return of_influence(panel, MEAN, *risk_influence(MEAN, value_b))
 
 
 def ratio(panel: Panel, value_b: Array, kept_b: NDArray[np.bool_]) -> Inference:
@@ -322,7 +323,45 @@ def prompts_needed(found: Inference, spectrum: Spectrum, least: float) -> int:
     return prompts
 
 
-def _of_panel(panel: Panel, spectrum: Spectrum, value: float, influence_b: Array) -> Inference:
+def of_influence(panel: Panel, spectrum: Spectrum, value: float, influence_b: Array) -> Inference:
+    """An estimate with the influence of each answer, shape (B,), that rests on what the spectrum weighs."""
     scaled_b = influence_b / panel.answers
     held = reliance(spectrum, panel.prompts, panel.answers)
     return infer(value, panel.by_prompt(scaled_b), float(scaled_b @ scaled_b), panel.size_p, held)
+
+
+def jackknife(
+    panel: Panel,
+    spectrum: Spectrum,
+    statistic: Callable[[NDArray[np.bool_]], Array],
+    *,
+    groups: int = 500,
+    seed: int = 0,
+) -> list[Inference]:
+    """Estimates whose influence has no closed form: it is what leaving a prompt out changes (Tukey 1958).
+
+    Args:
+        statistic: which answers are kept, shape (B,) → the estimates, shape (K,); smooth in the weights of
+            answers, so no quantiles.
+        groups: more prompts than these are left out in as many groups, drawn at random.
+    """
+    count = min(panel.prompts, groups)
+    alone = count == panel.prompts
+    group_p = np.arange(count) if alone else np.random.default_rng(seed).permutation(panel.prompts) % count
+    group_b = np.repeat(group_p, panel.size_p)
+    value_k = statistic(np.ones(panel.answers, dtype=bool))
+    if count < 2:
+        left_gk = value_k[None]
+    else:
+        left_gk = np.stack([statistic(group_b != group) for group in range(count)])
+    influence_gk = (left_gk.mean(axis=0) - left_gk) * (count - 1) / count
+    held = reliance(spectrum, panel.prompts, panel.answers)
+    if not alone:  # sums over groups do not show the tail of single prompts
+        held = Reliance(held.share, 0, held.rising)
+    return [
+        # As if the answers to a prompt were all alike: what each changes by itself is not known.
+        infer(
+            float(value), held_g, float(held_g @ held_g) * panel.prompts / panel.answers, panel.size_p, held
+        )
+        for value, held_g in zip(value_k, influence_gk.T, strict=True)
+    ]

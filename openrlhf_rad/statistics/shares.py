@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openrlhf_rad.statistics.inference import MINIMUM_PROMPTS, Estimate, Inference, infer
+from openrlhf_rad.statistics.answers import arranged
+from openrlhf_rad.statistics.inference import MINIMUM_PROMPTS, Estimate, Inference, average
 
 
 def share_estimate(inference: Inference, confidence: float = 0.95) -> Estimate:
@@ -61,11 +62,6 @@ def share(hit_b: Sequence[bool], prompt_b: Sequence[str]) -> Share:
     count = len(hit_b)
     if count == 0:
         return Share(None, None, None, 0)
-    index: dict[str, int] = {}
-    cluster_b = np.array([index.setdefault(prompt, len(index)) for prompt in prompt_b])
-    hit = np.asarray(hit_b, dtype=np.float64)
-    value = float(hit.mean())
-    residual_b = (hit - value) / count
-    influence_p = np.bincount(cluster_b, weights=residual_b).astype(np.float64)
-    found = share_estimate(infer(value, influence_p, float(residual_b @ residual_b), np.bincount(cluster_b)))
-    return Share(value, found.low, found.high, count)
+    panel, order = arranged(prompt_b)
+    found = share_estimate(average(panel, np.asarray(hit_b, dtype=np.float64)[order]))
+    return Share(found.value, found.low, found.high, count)

@@ -79,7 +79,10 @@ def test_a_cost_far_from_zero_loses_no_digits(normal):
 def test_intervals_cover_the_truth_as_often_as_they_say():
     """Normal costs of mean 3 and spread 2; the proposed level and margin are shares of the true spread."""
     generator = np.random.default_rng(7)
-    hits = {"level": 0, "margin": 0, "risk": 0, "mean": 0}
+    hits = {"level": 0, "margin": 0, "risk": 0, "mean": 0, "score": 0}
+    large = figures.measure(
+        sample_of(generator.normal(3, 2, size=200_000)), make_spectrum("power", gamma=2), ConstraintSettings()
+    )
     rounds = 80
     for _ in range(rounds):
         _, proposal = proposal_of(generator.normal(3, 2, size=200), "risk: power γ=2", rollout=200)
@@ -89,6 +92,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
             # The expected larger of two normal costs lies σ/√π above the mean.
             "risk": (proposal.figures.risk, 3 + 2 / np.sqrt(np.pi)),
             "mean": (proposal.figures.mean, 3),
+            "score": (proposal.figures.score_spread, large.score_spread.value),
         }
         for name, (estimate, true) in truth.items():
             hits[name] += estimate.low <= true <= estimate.high

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.evaluation.feasibility import Candidate, Finding, judge, paired, reason
+from openrlhf_rad.evaluation.answers import paired
+from openrlhf_rad.evaluation.feasibility import Candidate, Finding, judge, reason
 from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.reference import resolve
 from openrlhf_rad.profile import load_profile
@@ -121,7 +122,7 @@ def test_every_constraint_of_every_segment_must_hold(tmp_path):
     assert good.feasible
     bad = judge(held, 1, before, answers({"kids": 1.0, "none": -1.0}, 0.0))
     assert [one.bound > 0 for one in bad.findings] == [False, True, False, False]
-    panel = paired(held, before, before)
+    panel = paired(before, before, held)
     assert panel.segments == ("kids", "none")
     assert panel.prompts == 200
 

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from openrlhf_rad.method.spectrum import make_piecewise, make_spectrum
-from openrlhf_rad.runs.bootstrap import Draws
 from openrlhf_rad.statistics.curves import at_rank, difference, process, quantile_curve, quantile_levels
 from openrlhf_rad.statistics.inference import (
     Reliance,
@@ -14,6 +13,7 @@ from openrlhf_rad.statistics.inference import (
     hill,
     infer,
     influences,
+    jackknife,
     prompts_needed,
     ratio,
     reliance,
@@ -46,11 +46,28 @@ def test_standard_errors_against_the_clustered_bootstrap(panel):
     common = np.repeat(rng.normal(size=200), sizes)
     red, blue = (np.exp(0.7 * common + 0.5 * rng.normal(size=sizes.sum())) for _ in range(2))
     held = panel(sizes, {"red": red, "blue": blue})
-    draws = Draws(held.cluster_b, rng.multinomial(200, np.full(200, 1 / 200), 3000))
+    drawn = [np.repeat(np.arange(sizes.sum()), repeats[held.cluster_b])
+             for repeats in rng.multinomial(200, np.full(200, 1 / 200), 3000)]  # fmt: skip
     for spectrum in (MEAN, CVAR, WANG):
-        mass = draws.bin_mass(spectrum)
-        spread = draws.total(mass * (draws.ordered(red) - draws.ordered(blue))).std()
+        spread = np.std([spectrum.risk(red[rows]) - spectrum.risk(blue[rows]) for rows in drawn])
         assert fall(held, spectrum, red, blue).error == pytest.approx(spread, rel=0.12)
+
+
+def test_leaving_prompts_out_agrees_with_influence_functions(panel):
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(1, 4, 600)
+    cost_b = np.repeat(rng.normal(size=600), sizes) + rng.normal(size=sizes.sum())
+    held = panel(sizes)
+    known = [average(held, cost_b), risk(held, CVAR, cost_b)]
+
+    def statistic(kept_b):
+        return np.array([cost_b[kept_b].mean(), CVAR.risk(cost_b[kept_b])])
+
+    for groups in (600, 150):  # every prompt alone, and four at a time
+        for found, theirs in zip(jackknife(held, CVAR, statistic, groups=groups), known, strict=True):
+            assert found.value == pytest.approx(theirs.value)
+            assert found.error == pytest.approx(theirs.error, rel=0.01 if groups == 600 else 0.2)
+            assert found.prompts == 600
 
 
 def test_mean_of_single_answers_is_the_t_interval(panel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from openrlhf_rad.evaluation.compare import Settings, pair_costs
 from openrlhf_rad.method.measures import MEASURES
-from openrlhf_rad.method.spectrum import make_mixture, make_piecewise, make_spectrum
+from openrlhf_rad.method.spectrum import MEAN, make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report.charts import draw_spectrum, limits, styled
 from openrlhf_rad.report.explain import explain_constraint, explain_price, explain_risk
@@ -22,6 +24,7 @@ from openrlhf_rad.report.samples import LONGEST, clean
 from openrlhf_rad.report.sources import labels
 from openrlhf_rad.report.svg import COLOURS, inline_svg
 from openrlhf_rad.secrets import HIDDEN, is_secret, redact, redact_command
+from openrlhf_rad.statistics.answers import arranged
 
 URL = "https://me:pw@host/x?token=t&n=1"
 
@@ -72,33 +75,30 @@ def answers(cost_b):
     ]
 
 
-def test_curves_are_the_quantiles_and_a_shift_is_certain():
+def test_curves_are_the_quantiles_and_their_bands_those_of_an_evaluation():
     cost_b = np.random.default_rng(0).gamma(2, 1, 90)
     found = curves(answers(cost_b), answers(cost_b - 0.5)[::-1])
-    assert found.before.value_n == pytest.approx(np.quantile(cost_b, LEVELS, method="inverted_cdf"))
-    assert found.before.value_n == pytest.approx(quantiles(cost_b))
-    for part in found.difference.parts:
-        assert part == pytest.approx(np.full(len(LEVELS), -0.5))
-    assert (found.before.low_n <= found.before.value_n).all()
-    assert (found.before.value_n <= found.before.high_n).all()
-
-
-def test_bands_cover_the_true_quantile_as_often_as_they_say():
-    rng = np.random.default_rng(1)
-    hits = []
-    for seed in range(200):
-        sides = [answers(rng.normal(size=100)) for _ in range(2)]
-        found = curves(*sides, [0.25, 0.5, 0.75], seed=seed).difference
-        hits.append((found.low_n <= 0) & (found.high_n >= 0))
-    # Two sides of one distribution: 0 is true. Percentile intervals of quantiles are known to cover a
-    # little more than 95 %; 600 dependent looks leave about ± 2 % by chance.
-    assert 0.93 <= np.mean(hits) <= 0.995
+    assert found.before.value_k == pytest.approx(np.quantile(cost_b, LEVELS, method="inverted_cdf"))
+    assert found.before.value_k == pytest.approx(quantiles(cost_b))
+    assert found.difference.value_k == pytest.approx(np.full(len(LEVELS), -0.5))
+    # Five prompts lie beyond the levels from 1/18 to 17/18, and there alone is a band.
+    banded = np.isfinite(found.difference.low_k) | np.isinf(found.difference.low_k)
+    assert (banded == ((LEVELS >= 5 / 90) & (LEVELS <= 85 / 90))).all()
+    panel, _ = arranged([f"p{i}" for i in range(90)])
+    theirs = pair_costs(
+        replace(panel, cost={"red": cost_b, "blue": cost_b - 0.5}), "red", "blue", MEAN, Settings()
+    )["quantile_difference"]
+    for ours, name in ((found.difference.low_k, "low"), (found.difference.high_k, "high")):
+        assert [value if np.isfinite(value) else None for value in ours[banded]] == theirs[name]
+    assert (found.before.low_k[banded] <= found.before.value_k[banded]).all()
+    assert (found.before.value_k[banded] <= found.before.high_k[banded]).all()
 
 
 def test_few_prompts_have_no_band():
     found = curves(answers([1.0, 2.0]), answers([0.0, 1.0]))
-    assert found.difference.low_n is None
-    assert len(found.difference.parts) == 1
+    for curve in found:
+        assert np.isnan(curve.low_k).all()
+        assert np.isnan(curve.high_k).all()
 
 
 def test_drawings_take_their_colours_and_names_from_the_page():

@@ -22,7 +22,7 @@ from openrlhf_rad.runs.summary import (
     verdict,
     warnings,
 )
-from openrlhf_rad.statistics.answers import layout
+from openrlhf_rad.statistics.answers import arranged
 from openrlhf_rad.statistics.inference import Estimate
 
 CVAR = make_spectrum("cvar", alpha=0.9)
@@ -131,7 +131,7 @@ def test_intervals_are_those_of_rad_eval() -> None:
     rng = np.random.default_rng(4)
     before, after = rng.normal(0, 1, 1200), rng.normal(-0.3, 1, 1200)
     prompts = [f"prompt {i // 2}" for i in range(1200)]
-    held = replace(layout(prompts), cost={"before": before, "after": after})
+    held = replace(arranged(prompts)[0], cost={"before": before, "after": after})
     rows = by_name(compare(answers(before, 2), answers(after, 2), CVAR))
     for name, spectrum in (("cost_mean", make_spectrum("mean")), ("risk", CVAR)):
         theirs = improvement(held, "before", "after", spectrum, Settings())["risk"]
@@ -147,11 +147,11 @@ def test_intervals_are_those_of_rad_eval() -> None:
 def test_quantiles_cover_the_truth() -> None:
     """200 prompts with 2 correlated answers each; the change is −0.3 at every level."""
     rng, covered, count = np.random.default_rng(6), [], 100
-    panel = layout([str(i // 2) for i in range(400)])
+    panel, _ = arranged([str(i // 2) for i in range(400)])
     truth = np.sqrt(2) * norm.ppf(0.9)
     for _ in range(count):
         before, after = (np.repeat(rng.normal(size=200), 2) + rng.normal(size=400) for _ in range(2))
-        row = quantile_row("", "", panel, 0.9, (before, after - 0.3))
+        row = quantile_row("", "", panel, 0.9, {"before": before, "after": after - 0.3})
         pairs = (row.before, truth), (row.after, truth - 0.3), (row.difference, -0.3)
         covered.append([found.low <= value <= found.high for found, value in pairs])
     assert (np.mean(covered, axis=0) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / count)).all()
