@@ -92,9 +92,12 @@ def quantile_skewness(sample: Sample, seed: int = 0) -> Estimate:
     low_r, middle_r, high_r = draw_rk.T
     with np.errstate(divide="ignore", invalid="ignore"):
         skew_r = np.where(high_r > low_r, (high_r + low_r - 2 * middle_r) / (high_r - low_r), 0.0)
-    if panel.prompts < 2 * EXPECTED or not np.isfinite(skew_r).all():
+    if panel.prompts < 2 * EXPECTED:
         return Estimate(float(skew_r[0]))
-    low, high = np.quantile(skew_r[1:], [0.025, 0.975])
+    # A tail that leaves the data outweighs the other; where both do, nothing is known.
+    skew_r = np.where(np.isinf(high_r), 1.0, np.where(np.isinf(low_r), -1.0, skew_r))
+    least_r = np.where(np.isinf(low_r), -1.0, skew_r)
+    low, high = np.quantile(least_r[1:], 0.025), np.quantile(skew_r[1:], 0.975)
     return Estimate(float(skew_r[0]), float(low), float(high))
 
 

@@ -239,8 +239,7 @@ def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
     axes.set_xlabel("quantile of the cost")
     axes.set_ylabel(f"cost of {pair['blue']}\nless that of {pair['red']}")
     axes.set_title(f"{pair['red']} vs {pair['blue']}: difference by quantile")
-    _band_key(axes, data["settings"]["confidence"])} band, all levels at once"
-    )
+    _band_key(axes, data["settings"]["confidence"])
     axes.legend(loc="best")
     return figure
 
