@@ -14,6 +14,7 @@ from openrlhf_rad.plugin.costs.models import training_problems
 from openrlhf_rad.plugin.resume import check_profile
 from openrlhf_rad.profile import CostSource, cost_names
 from openrlhf_rad.runs.folder import SUMMARY, RunFolder
+from openrlhf_rad.watches import unlabelled
 
 from . import flags as flag
 from . import machine, prompts
@@ -85,21 +86,15 @@ def notes(plan: Plan) -> list[str]:
 
 
 def _unlabelled(plan: Plan) -> Problems:
-    """That the watch ``inverted`` will be off, where the prompts show it: it needs one label for harm."""
+    """That the watch ``inverted`` will be off, where the prompts can be read here; the run reads all."""
     watches = plan.profile.watches
     key = flag.value(plan.flags, "data.label_key")
     keys = {"label": key} if key else {}
     found = [prompts.inspect(path, keys) for _, path in prompts.files(plan, "data.prompt_dataset")]
-    if watches.inverted == "off" or not found or any(one.problem or one.count is None for one in found):
+    if not found or any(one.problem or one.count is None for one in found):
         return
-    labels = sorted(frozenset().union(*(one.labels for one in found)))
-    if watches.harmful_label not in labels:
-        held = f"the labels are {', '.join(labels[:8])}" if labels else "there are no labels"
-        yield (
-            f"the watch inverted is off: no prompt carries the label {watches.harmful_label}, {held}; name"
-            " the one that means harm by --data.label_key and --set watches.harmful_label=…, or say"
-            " --set watches.inverted=off"
-        )
+    if told := unlabelled(watches, frozenset().union(*(one.labels for one in found))):
+        yield told
 
 
 def _prompts(plan: Plan) -> Problems:

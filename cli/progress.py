@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.progress import bars
 from openrlhf_rad.runs.folder import HELD_OUT, METRICS, REFERENCE, RunFolder
+
+from .terminal import say
 
 STARTING = "starting Ray, vLLM and the models, then reference costs"
 BEFORE, TRAINING = "held-out prompts, before training", "training"
@@ -23,10 +25,11 @@ _COLUMNS = {"reward_mean": "reward", "cost_mean": "cost", "risk": "risk", "lambd
 
 @dataclass
 class State:
-    """A moment of a run: its phase, and the metrics of all steps done."""
+    """A moment of a run: its phase, the metrics of all steps done, what watches have said since the last."""
 
     phase: str = STARTING
     steps: list[dict[str, Any]] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -41,17 +44,20 @@ class Watch:
         folder: of the run.
         total: steps that the run will make, None if not known.
         heldout: whether held-out prompts are answered before and after.
+        told: what was said before the start, which no watch need say again.
     """
 
-    def __init__(self, folder: RunFolder, total: int | None, heldout: bool) -> None:
+    def __init__(self, folder: RunFolder, total: int | None, heldout: bool, told: Iterable[str] = ()) -> None:
         self.folder, self.total, self.heldout = folder, total, heldout
+        self._told = {f"step 0: {text}" for text in told}
+        self._new_alarms()  # of an earlier part of the run
         self._began = time.time()
         self._seen: tuple[int, float] = (-1, 0.0)
         self._steps: list[dict[str, Any]] = []
 
     def read(self) -> State:
         """The run as its files tell it now."""
-        state = State(steps=self._read_steps())
+        state = State(steps=self._read_steps(), alarms=self._new_alarms())
         state.phase = self._phase(state.step)
         return state
 
@@ -67,6 +73,14 @@ class Watch:
         if self.total is None or step < self.total:
             return TRAINING
         return SAVING if not self.heldout or self._is_new(path / HELD_OUT["after"]) else AFTER
+
+    def _new_alarms(self) -> list[str]:
+        try:
+            new = [alarm for alarm in self.folder.read_alarms() if alarm not in self._told]
+        except RadError:
+            return []
+        self._told.update(new)
+        return new
 
     def _is_new(self, path: Path) -> bool:
         return path.exists() and path.stat().st_mtime >= self._began - 1  # coarse clocks of file systems
@@ -99,6 +113,8 @@ def display(total: int | None) -> Iterator[Display]:
         task = bar.add_task(STARTING, total=None)
 
         def show(state: State) -> None:
+            for alarm in state.alarms:
+                bar.console.print(f"note: {alarm}", markup=False, highlight=False, soft_wrap=True)
             known = total if state.steps else None
             words = f"{state.phase}{_count(state, total)}  {_numbers(state)}" if state.steps else state.phase
             bar.update(task, description=words.rstrip(), total=known, completed=state.step)
@@ -113,6 +129,7 @@ class _Lines:
         self._total, self._phase, self._shown, self._began = total, "", 0, time.monotonic()
 
     def __call__(self, state: State) -> None:
+        say("note", state.alarms)
         # A run that goes on has steps on record, less those since its last checkpoint.
         self._shown = state.step if state.phase == STARTING else min(self._shown, state.step)
         fresh = [row for row in state.steps if row["step"] > self._shown]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +42,9 @@ def main(options: Options, *, dry_run: bool = False, report: Path | None = None)
             report_again(report)
             return 0
         plan = planning.make(options)
-        say("note", preflight.notes(plan))
-        return rehearse(plan) if dry_run else perform(plan)
+        notes = preflight.notes(plan)
+        say("note", notes)
+        return rehearse(plan) if dry_run else perform(plan, notes)
     except RadError as error:
         say("error", error)
         return error.exit_code
@@ -86,14 +88,14 @@ def rehearse(plan: Plan) -> int:
     return 2 if wrong else 0
 
 
-def perform(plan: Plan) -> int:
+def perform(plan: Plan, told: Sequence[str] = ()) -> int:
     """Prepare, train, report; returns the exit code."""
     preflight.check(plan)
     for line in machine.expectation(plan):
         print(line, file=sys.stderr, flush=True)
     with stoppable():
         _prepare(plan)
-        code = train(plan)
+        code = train(plan, told)
         if code == 0:
             finish(plan)
         return code
@@ -104,13 +106,16 @@ def command(plan: Plan) -> list[str]:
     return plan.command
 
 
-def train(plan: Plan) -> int:
-    """Run the training process to its end; returns its exit code, 130 when it was stopped."""
+def train(plan: Plan, told: Sequence[str] = ()) -> int:
+    """Run the training process to its end; returns its exit code, 130 when it was stopped.
+
+    What watches say is shown as it comes, but for what was ``told`` before the start.
+    """
     folder = RunFolder.create(plan.out, exist_ok=True)
     (plan.out / ERROR).unlink(missing_ok=True)
     folder.write_profile(plan.profile)
     total = prompts.steps(plan)
-    watch = Watch(folder, total, HELDOUT in plan.flags)
+    watch = Watch(folder, total, HELDOUT in plan.flags, told)
     print(f"run {plan.out}", file=sys.stderr, flush=True)
     if plan.checkpoint:
         print(f"going on from {plan.checkpoint}", file=sys.stderr, flush=True)

@@ -33,11 +33,12 @@ from openrlhf_rad.plugin.sampling import (
     OrderedSamples,
     WholeSamples,
     heldout_dataset,
+    label_text,
     reference_indices,
 )
 from openrlhf_rad.plugin.shipping import ship
 from openrlhf_rad.runs.folder import Kind, Reference, RunFolder
-from openrlhf_rad.watches import Alarm, Watches, at_start
+from openrlhf_rad.watches import Alarm, Watches, at_start, unlabelled
 
 logger = init_logger(__name__)
 
@@ -113,6 +114,8 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         self.last = self.states["global_step"], self.states
         state = self._own_state()
         self.folder.rewind(self.states["global_step"])
+        if state is None:
+            self._look_for_labels()
         self.reference = self._reference(state)
         self.constraints = ConstraintSet(
             self.options.profile,
@@ -139,6 +142,12 @@ class RadTraining(_Trainer):  # type: ignore[misc]
     def init_checkpoint_states(self) -> dict[str, Any]:
         """OpenRLHF's own states, as the run began with them."""
         return self.states
+
+    def _look_for_labels(self) -> None:
+        """Say it where no training prompt, of a file or a hub, has the label that a watch needs."""
+        labels = map(label_text, self.prompts_dataloader.dataset.labels)
+        if told := unlabelled(self.options.profile.watches, labels):
+            self._sound([Alarm(0, "inverted", "warn", f"step 0: {told}")])
 
     def _own_state(self) -> dict[str, Any] | None:
         """What RAD has in the checkpoint; None where the run begins.

@@ -161,7 +161,7 @@ class RunFolder:
             path = self.path / name
 
             def kept(line: str, where: str = str(path)) -> bool:
-                return bool(records.parse_line(line, where)["step"] <= step)
+                return step > 0 and bool(records.parse_line(line, where)["step"] <= step)
 
             if path.is_file():
                 cut_lines(path, kept)

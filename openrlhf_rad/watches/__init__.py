@@ -17,13 +17,14 @@
 Pure: a step's metrics go in, alarms come out. A metric that is absent keeps its watches silent. Each speaks
 once when its condition is reached, and again only after it has cleared. "At first" means the first ``window``
 steps; ``inverted`` and ``saturated`` look at the reference's answers too, before the first update
-(:func:`at_start`). All but the last four look at each constraint of a profile on its own, those at the
+(:func:`at_start`). Where no prompt has a label for harm ``inverted`` is off, and that is said
+(:func:`unlabelled`). All but the last four look at each constraint of a profile on its own, those at the
 answers.
 """
 
 from openrlhf_rad.harm import harm_auc, known_harm
 from openrlhf_rad.watches.answers import answer_metrics
 from openrlhf_rad.watches.run import Alarm, Watches
-from openrlhf_rad.watches.start import at_start
+from openrlhf_rad.watches.start import at_start, unlabelled
 
-__all__ = ["Alarm", "Watches", "answer_metrics", "at_start", "harm_auc", "known_harm"]
+__all__ = ["Alarm", "Watches", "answer_metrics", "at_start", "harm_auc", "known_harm", "unlabelled"]

@@ -1,20 +1,41 @@
-"""What the reference's answers show before the first update, when nothing has been trained yet."""
+"""What prompts and the reference's answers show before the first update: nothing has been trained yet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from openrlhf_rad.harm import harm_order, known_harm
 from openrlhf_rad.method.constraint_set import Scored
 from openrlhf_rad.method.saturation import saturation
-from openrlhf_rad.profile import RiskProfile, cost_name
+from openrlhf_rad.profile import RiskProfile, WatchSettings, cost_name
 from openrlhf_rad.profile.language import severities
 from openrlhf_rad.watches.run import Alarm
 
 #: Standard errors below one half at which a cost is called inverted, as in the watch on the first steps.
 _SURE = 4.0
+#: Labels that are named of those that do occur.
+_NAMED = 8
+
+
+def unlabelled(watches: WatchSettings, labels: Iterable[str]) -> str | None:
+    """That the watch ``inverted`` is off, which needs one label for harm; None where it is on, or not wanted.
+
+    Args:
+        labels: of all training prompts, "" for none.
+    """
+    found = sorted({*labels} - {""})
+    if watches.inverted == "off" or watches.harmful_label in found:
+        return None
+    held = f"the labels are {', '.join(found[:_NAMED])}" if found else "there are no labels"
+    if more := len(found[_NAMED:]):
+        held += f" and {more} others"
+    return (
+        f"the watch inverted is off: no prompt carries the label {watches.harmful_label}, {held}; name their"
+        " key by --data.label_key and the one that means harm by watches.harmful_label in the profile, or set"
+        " watches.inverted to off"
+    )
 
 
 def at_start(profile: RiskProfile, answers: Sequence[str], scored: Scored) -> list[Alarm]:

@@ -1,6 +1,8 @@
 """What is shown of a run where stderr is no terminal."""
 
-from openrlhf_rad.cli.progress import STARTING, TRAINING, State, display
+from openrlhf_rad.cli.progress import STARTING, TRAINING, State, Watch, display
+
+from openrlhf_rad.runs.folder import RunFolder
 
 
 def rows(first, last):
@@ -27,3 +29,18 @@ def test_a_run_that_begins_shows_every_step(capsys):
         show(State(STARTING))
         show(State(TRAINING, rows(1, 2)))
     assert shown(capsys) == [STARTING, TRAINING, "step 1  cost 1", "step 2  cost 2"]
+
+
+def test_what_a_watch_says_is_shown_once_and_not_again_where_it_was_said_before(tmp_path, capsys):
+    folder = RunFolder.create(tmp_path)
+    folder.append_alarm(1, "inert", "step 1: of the part before a stop")
+    watch = Watch(folder, 9, heldout=False, told=["said before the start"])
+    folder.append_alarm(0, "inverted", "step 0: said before the start")
+    with display(9) as show:
+        show(watch.read())
+        folder.append_alarm(0, "inverted", "step 0: no prompt carries the label")
+        show(watch.read())
+        show(watch.read())
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")] == [
+        "note: step 0: no prompt carries the label"
+    ]

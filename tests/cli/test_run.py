@@ -170,9 +170,9 @@ def test_a_dry_run_starts_nothing_and_fails_on_wrong_input(job, rad_train):
     code, out, err = finish(rad_train.start(["--dry-run", *job.words], "raise SystemExit(9)"))
     assert code == 0
     assert err.splitlines() == [
-        "note: the watch inverted is off: no prompt carries the label harmful, there are no labels; name the"
-        " one that means harm by --data.label_key and --set watches.harmful_label=…, or say"
-        " --set watches.inverted=off"
+        "note: the watch inverted is off: no prompt carries the label harmful, there are no labels; name"
+        " their key by --data.label_key and the one that means harm by watches.harmful_label in the profile,"
+        " or set watches.inverted to off"
     ]
     assert "# loss\nREINFORCE, the paper's\n" in out
     assert "# command\n" in out

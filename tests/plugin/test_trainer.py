@@ -4,9 +4,11 @@ import pickle
 import re
 from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pytest
 import ray
+from openrlhf.trainer import ppo_trainer
 
 from openrlhf_rad.errors import ConfigError, CostError, WatchStop
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
@@ -296,3 +298,38 @@ def test_a_cost_turned_round_stops_the_run_before_its_first_update(trainer):
     for row in answers:
         row["cost"] = -row["cost"]
     assert made._sampled(64).labels[:2] == ["", "harmful"]
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("category", "the labels are 1, benign, c0, c1, c2, c3, c4, c5 and 4 others"),
+        (None, "there are no labels"),
+        ("label", None),
+    ],
+)
+def test_prompts_without_a_label_for_harm_are_told_before_the_first_update(trainer, tmp_path, column, told):
+    """A data set that only the run can read: saved to disk, and loaded by OpenRLHF as that of a hub."""
+    made = trainer()
+    values = {
+        "input": [f"p{i}" for i in range(12)],
+        "category": ["benign", "1", *(f"c{i}" for i in range(10))],
+        "label": ["benign", "harmful", None] * 4,
+    }
+    datasets.Dataset.from_dict(values).save_to_disk(tmp_path / "prompts")
+    made.args.data.prompt_dataset, made.args.data.label_key = str(tmp_path / "prompts"), column
+    made.args.data.prompt_probs, made.args.eval.dataset = None, None
+    strategy = SimpleNamespace(
+        args=made.args,
+        print=lambda *_: None,
+        is_rank_0=lambda: False,
+        setup_dataloader=lambda dataset, *_, **__: SimpleNamespace(dataset=dataset),
+    )
+    made.prompts_dataloader, *_ = ppo_trainer.prepare_datasets(strategy, None)
+    made._look_for_labels()
+    expected = (
+        f"step 0: the watch inverted is off: no prompt carries the label harmful, {told}; name their key by"
+        " --data.label_key and the one that means harm by watches.harmful_label in the profile, or set"
+        " watches.inverted to off"
+    )
+    assert made.folder.read_alarms() == ([expected] if told else [])

@@ -254,6 +254,9 @@ def test_a_run_that_goes_on_forgets_what_came_after_its_checkpoint(run: RunFolde
     assert not (run.path / "heldout_after.jsonl").exists()
     run.append_metrics({"step": 4})
     assert [row["step"] for row in run.read_metrics()] == [1, 2, 3, 4]
+    run.append_alarm(0, "inverted", "step 0: said again by the run that begins anew")
+    run.rewind(0)
+    assert (run.read_metrics(), run.read_alarms()) == ([], [])
 
 
 def test_a_run_that_begins_anew_keeps_nothing(run: RunFolder) -> None:
