@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, CostError, RadError
+from openrlhf_rad.errors import ConfigError, CostError, EnvironmentProblem, RadError
 from openrlhf_rad.files import write_atomically
 from openrlhf_rad.plugin import cpu, workers
+from openrlhf_rad.plugin.compatibility import missing
 from openrlhf_rad.plugin.costs.python_file import function_of
 from openrlhf_rad.plugin.costs.sources import checked_costs
 from openrlhf_rad.processes import Parent
@@ -56,6 +57,7 @@ def generate(request: Row, out: Path) -> None:
     waiting = list(shards(request, out))
     if not waiting:
         return
+    _need("vllm")
     if cpu.is_needed():
         cpu.activate()
     from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415
@@ -157,6 +159,7 @@ def _rater(request: Row) -> Callable[[list[Row]], Any]:
 
 def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
     """A checkpoint with a scalar head, loaded as OpenRLHF's reward actors load it."""
+    _need("openrlhf")
     on_cpu = cpu.is_needed()
     if on_cpu:
         cpu.activate()
@@ -191,6 +194,11 @@ def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
         return value
 
     return rate
+
+
+def _need(package: str) -> None:
+    if problems := missing(package):
+        raise EnvironmentProblem("\n".join(problems))
 
 
 def sent_prompt(row: Row, template: str | None, tokenizer: Any) -> str:

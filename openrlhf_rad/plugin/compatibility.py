@@ -48,14 +48,10 @@ def check_versions(any_version: bool) -> None:
     Raises:
         EnvironmentProblem: naming each version found, the one tested, and the override.
     """
-    problems = []
+    problems = missing(*TESTED)
     for package, tested in TESTED.items():
         found = _installed(package)
-        if found is None:
-            problems.append(
-                f'{package} is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU'
-            )
-        elif found.split("+")[0] not in tested and not any_version:
+        if found is not None and found.split("+")[0] not in tested and not any_version:
             problems.append(
                 f"{package} {found} was not tested with openrlhf_rad, {told(tested)};"
                 f" install {package}=={tested[0]}, or take the risk with --rad.any_version"
@@ -67,6 +63,15 @@ def check_versions(any_version: bool) -> None:
 def told(versions: Sequence[str]) -> str:
     """Versions in words, with their verb: "0.11.2 was", "0.11.2 and 0.11.1 were"."""
     return f"{' and '.join(versions)} {'were' if len(versions) > 1 else 'was'}"
+
+
+def missing(*packages: str) -> list[str]:
+    """What to say of those packages of :data:`TESTED` that are not installed."""
+    return [
+        f'{package} is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU'
+        for package in packages
+        if _installed(package) is None
+    ]
 
 
 def _installed(package: str) -> str | None:

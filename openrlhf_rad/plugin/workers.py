@@ -20,7 +20,6 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import wrapt
-from filelock import FileLock, Timeout
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.files import keep_from_others
@@ -135,10 +134,14 @@ class KernelBaton:
     """In the place of ``torch.utils.file_baton.FileBaton``: it falls to the next when its owner dies."""
 
     def __init__(self, lock_file_path: str) -> None:
+        from filelock import FileLock  # noqa: PLC0415 - torch brings it; rad eval's scorers may have neither
+
         self._lock = FileLock(f"{lock_file_path}.held")
 
     def try_acquire(self) -> bool:
         """Whether this process holds it now."""
+        from filelock import Timeout  # noqa: PLC0415
+
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
