@@ -48,7 +48,7 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
     Warns when the constraint would be inert or infeasible, when the sign of the cost looks inverted, and
     when too few answers lie in the tail. Exits with 1 when labels prove the sign inverted.
     """
-    from openrlhf_rad.authoring.reading import choose, read_profile
+    from openrlhf_rad.authoring.check import choose, read_profile
     from openrlhf_rad.calibration import findings as doubts
     from openrlhf_rad.calibration import writing
     from openrlhf_rad.calibration.proposal import propose

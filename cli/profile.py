@@ -57,7 +57,7 @@ def list_() -> None:
     """The shipped profiles: name, measure, and what each is for."""
     from rich.table import Table
 
-    from openrlhf_rad.authoring.reading import parts
+    from openrlhf_rad.authoring.words import parts
     from openrlhf_rad.profile import load_profile, shipped_profiles
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -83,7 +83,7 @@ def check(
 
     Each line is file:line:column, the value, the rule and the fix.
     """
-    from openrlhf_rad.authoring import checking
+    from openrlhf_rad.authoring import check as checking
 
     reports = [checking.check(file) for file in files]
     write = {"text": checking.as_text, "json": checking.as_json, "github": checking.as_github}[form.value]
@@ -96,8 +96,8 @@ def check(
 @app.command()
 def show(source: Source) -> None:
     """A profile on a page: picture of its weights, measure, formula, level and margin in words."""
-    from openrlhf_rad.authoring.reading import read_profile
-    from openrlhf_rad.authoring.showing import page
+    from openrlhf_rad.authoring.check import read_profile
+    from openrlhf_rad.authoring.show import page
 
     with errors_told():
         profile = read_profile(source)
@@ -112,8 +112,8 @@ def explain(source: Source) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from openrlhf_rad.authoring.explanation import explain as sections
-    from openrlhf_rad.authoring.reading import read_profile
+    from openrlhf_rad.authoring.check import read_profile
+    from openrlhf_rad.authoring.words import explain as sections
 
     with errors_told():
         profile = read_profile(source)
@@ -138,8 +138,8 @@ def weights(
     out: Out = None,
 ) -> None:
     """The weights of N quantiles, mean 1, from the best answers to the worst."""
-    from openrlhf_rad.authoring.reading import read_profile
-    from openrlhf_rad.authoring.tabulating import tabulate
+    from openrlhf_rad.authoring.check import read_profile
+    from openrlhf_rad.authoring.show import tabulate
 
     with errors_told():
         put(tabulate(read_profile(source), n, form.value), out)
@@ -164,7 +164,7 @@ def plot(
     Takes a second or two longer than the other commands, to load matplotlib.
     """
     from openrlhf_rad.authoring import drawing
-    from openrlhf_rad.authoring.reading import read_profile
+    from openrlhf_rad.authoring.check import read_profile
 
     with errors_told():
         profiles = [read_profile(source) for source in sources]
@@ -181,7 +181,7 @@ def diff(
 ) -> None:
     """What changes from A to B: the weights in words and as a picture, and every setting."""
     from openrlhf_rad.authoring import difference
-    from openrlhf_rad.authoring.reading import read_profile
+    from openrlhf_rad.authoring.check import read_profile
 
     with errors_told():
         left, right = read_profile(a), read_profile(b)

@@ -1,15 +1,11 @@
 """What people do with a profile before anything trains: check, see, compare, explain and write it.
 
 ==============  ==================================================================================
-``reading``     a file, a shipped name or standard input → profile
-``checking``    problems and warnings of a file, as text, JSON or GitHub annotations
-``words``       spectra, levels and constraints in words
-``picture``     pictures made of characters
-``drawing``     pictures for a document: φ, bin weights, cumulative weight
-``showing``     one profile on a page: the picture first, then the numbers
+``check``       a file, a shipped name or standard input → profile; problems and warnings of it
+``words``       spectra, levels and constraints in words; a profile in plain English
+``show``        one profile on a page; weights as characters, and as CSV, JSON or NPY
 ``difference``  two profiles: what changes in the weights, and every setting that differs
-``explanation`` plain English for a reviewer who knows no statistics
-``tabulating``  bin weights as CSV, JSON or NPY
+``drawing``     pictures for a document: φ, bin weights, cumulative weight
 ``interview``   a few questions → a commented file
 ==============  ==================================================================================
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.authoring import picture, words
-from openrlhf_rad.authoring.reading import parts
+from openrlhf_rad.authoring import show, words
+from openrlhf_rad.authoring.words import parts
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
 
@@ -77,11 +77,11 @@ def sentences(pair: Pair) -> Iterator[str]:
 def picture_lines(pair: Pair, width: int) -> list[str]:
     """The weights of A above those of B on one scale."""
     sides = [(letter, part) for letter, part in (("A", pair.a), ("B", pair.b)) if part is not None]
-    top = picture.highest_weight([part.risk for _, part in sides], width)
+    top = show.highest_weight([part.risk for _, part in sides], width)
     lines: list[str] = []
     for letter, part in sides:
-        drawn = picture.weight_picture(part.risk, width, rows=3, top=top)
-        # The axis is named once, under the last picture.
+        drawn = show.weight_picture(part.risk, width, rows=3, top=top)
+        # The axis is named once, under the last show.
         lines += [f"{letter}  {part.risk}", *(drawn if part is sides[-1][1] else drawn[:-1])]
     return lines
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from openrlhf_rad.authoring.reading import parts
+from openrlhf_rad.authoring.words import parts
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.method.spectrum import Spectrum

@@ -104,7 +104,7 @@ def problem(question: Question, answer: str, answers: Mapping[str, str]) -> str 
         try:
             profile = RiskProfile.from_text(f"risk: {json.dumps(risk, ensure_ascii=False)}")
         except ProfileError as error:
-            return re.sub(r"^<profile>:\d+:\d+: ", "", error.problems[0])
+            return error.details[0].message
         level = lowest_level(profile.risk)
         if answers.get("shape") == "flag" and level >= _MOST_FLAG:
             return (

@@ -11,9 +11,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from openrlhf_rad.authoring import picture, words
+from openrlhf_rad.authoring import show, words
 from openrlhf_rad.authoring.drawing import check_target, save_figure
-from openrlhf_rad.authoring.picture import ends
+from openrlhf_rad.authoring.show import ends
 from openrlhf_rad.calibration import writing
 from openrlhf_rad.calibration.findings import Finding, needed_rollout
 from openrlhf_rad.calibration.proposal import Proposal
@@ -53,7 +53,7 @@ def costs(sample: Sample, proposal: Proposal, width: int) -> list[str]:
     now, goal = targets(proposal)
     name = "mean" if proposal.part.settings.form == "expected" else str(proposal.part.risk)
     marks = [(goal, f"{name} asked for: {goal:.3g}"), (now, f"{name} of the reference: {now:.3g}")]
-    return picture.histogram(sample.cost_b, width, _ROWS, marks)
+    return show.histogram(sample.cost_b, width, _ROWS, marks)
 
 
 def targets(proposal: Proposal) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from openrlhf_rad.authoring.reading import STDIN
+from openrlhf_rad.authoring.check import STDIN
 from openrlhf_rad.calibration.proposal import OVERWEIGHT, Proposal
 from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.profile import RiskProfile

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openrlhf_rad.authoring import difference, picture, words
-from openrlhf_rad.authoring.reading import parts
+from openrlhf_rad.authoring import difference, show, words
+from openrlhf_rad.authoring.words import parts
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import Level, RiskProfile
 
@@ -96,7 +96,7 @@ def test_what_is_asked_for():
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30), st.integers(1, 8))
 def test_columns_are_as_high_as_their_values(values, rows):
-    lines = picture.columns(values, rows)
+    lines = show.columns(values, rows)
     assert {len(line) for line in lines} == {len(values)}
     heights = [sum(" ▁▂▃▄▅▆▇█".index(line[i]) for line in lines) for i in range(len(values))]
     top = max(values)
@@ -111,7 +111,7 @@ def test_columns_are_as_high_as_their_values(values, rows):
 @settings(deadline=None)
 @given(SPECTRA, st.integers(40, 120))
 def test_pictures_keep_to_their_width(spectrum, width):
-    for line in [*picture.weight_picture(spectrum, width), *picture.tail_lines(spectrum, width)]:
+    for line in [*show.weight_picture(spectrum, width), *show.tail_lines(spectrum, width)]:
         assert len(line) <= width
 
 
@@ -121,7 +121,7 @@ def test_pictures_keep_to_their_width(spectrum, width):
     st.floats(-1e4, 1e4),
 )
 def test_histograms_keep_to_their_width_and_point_at_the_mark(values, mark):
-    lines = picture.histogram(values, 60, 4, [(mark, "here")])
+    lines = show.histogram(values, 60, 4, [(mark, "here")])
     assert all(len(line) <= 60 for line in lines)
     assert sum(line.count("▲") for line in lines) == 1
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.authoring.reading import parts
+from openrlhf_rad.authoring.words import parts
 from openrlhf_rad.calibration import figures, writing
 from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrlhf_rad.authoring.explanation import explain
-from openrlhf_rad.authoring.words import price_moves
+from openrlhf_rad.authoring.words import explain, price_moves
 from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.profile import DualSettings, RiskProfile
 from openrlhf_rad.report.explain import explain_price
