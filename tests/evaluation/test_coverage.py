@@ -43,7 +43,7 @@ def test_every_shipped_profile_keeps_its_word(pair, coverage):
     "layout", [(None, 1, 0.4), (300, 1, 0.4), (1000, 1, 0.4), (3000, 1, 0.4), (300, 4, 0.9)]
 )
 def test_every_shipped_profile_keeps_its_word_in_many_repetitions(layout, coverage):
-    """Cells of the table in docs/evaluation.md; None: the least number of prompts that the gate takes of each."""
+    """Cells of the table in docs/evaluation.md; None: as few prompts as the gate takes."""
     prompts, each, tied = layout
     for pair in coverage.TAILS:
         for name, spectrum in coverage.shipped().items():
