@@ -16,7 +16,6 @@ from openrlhf_rad.report.charts import Chart, Heading
 from openrlhf_rad.report.explain import BADGES, verdict
 from openrlhf_rad.report.quantiles import of_evaluation
 from openrlhf_rad.report.samples import clean
-from openrlhf_rad.report.tables import Values
 from openrlhf_rad.runs.records import parse_line
 from openrlhf_rad.secrets import redact, redact_command
 from openrlhf_rad.statistics.curves import Curve
@@ -76,7 +75,7 @@ def _content(data: Mapping[str, Any], stem: str, show_samples: bool) -> dict[str
     return {
         "profile": data["profile"],
         "threshold": number(data["settings"]["threshold"]),
-        "models": [tables.models(data["models"]), *tables.model_constraints(data)],
+        "models": tables.model_tables(data),
         "first": data["constraints"][0]["name"] if len(data["constraints"]) > 1 else "",
         "comparisons": [
             _comparison(pair, models, data, f"{stem}-{place}")
@@ -104,19 +103,8 @@ def _comparison(
         "headline": sentence,
         "bounds": bounds,
         "charts": [*_charts(pair, red, blue, stem), *_constraint_charts(data, red, blue, stem)],
-        "tables": [table for table in _tables(pair, data) if table],
+        "tables": tables.pair_tables(data, [pair]),
     }
-
-
-def _tables(pair: Mapping[str, Any], data: Mapping[str, Any]) -> list[Values | None]:
-    return [
-        tables.constraints(pair, data),
-        tables.safe_answers(pair),
-        tables.amounts(pair),
-        tables.tests(pair),
-        tables.segments(pair),
-        tables.judge(pair),
-    ]
 
 
 def _charts(

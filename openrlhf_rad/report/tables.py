@@ -1,8 +1,8 @@
-"""The tables of a page: numbers of summary.json and eval.json as people read them."""
+"""The tables of pages and terminals: numbers of summary.json and eval.json as people read them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,7 @@ def _signed(value: float) -> str:
 
 
 NAMES = {"risk": "risk", "mean": "mean cost", "safe": "safe answers", "reward": "mean reward"}
+_JUDGED = ("win", "tie", "lose")
 
 
 def estimate(value: Mapping[str, Any] | None) -> str:
@@ -129,124 +130,158 @@ def estimate(value: Mapping[str, Any] | None) -> str:
     return number(value["value"]) + interval
 
 
-def models(models: Sequence[Mapping[str, Any]]) -> Values:
-    """Each model by itself."""
-    head = ("model", "role", "answers", "safe share", "mean cost", "risk", "mean reward")
-    rows = [
-        (
-            model["name"], model["role"], str(model["answers"]),
-            *(estimate(model[key]) for key in ("safe", "mean", "risk", "reward")),
-        )
-        for model in models
-    ]  # fmt: skip
-    return Values("Models", head, tuple(rows))
+def share(value: Mapping[str, Any] | None) -> str:
+    """An estimate of a share in percent."""
+    if value is None or value["value"] is None:
+        return ""
+    interval = (
+        "" if value["low"] is None else f" [{number(100 * value['low'])}, {number(100 * value['high'])}]"
+    )
+    return f"{number(100 * value['value'])}\N{NO-BREAK SPACE}%{interval}"
 
 
-def model_constraints(data: Mapping[str, Any]) -> list[Values]:
-    """Each model under each of several constraints."""
-    if len(data["constraints"]) == 1:
-        return []
-    head = ("model", "constraint", "prompts", "safe share", "mean cost", "risk")
-    rows = [
+def model_tables(data: Mapping[str, Any]) -> list[Values]:
+    """Each model by itself, and under each of several constraints."""
+    head: tuple[str, ...] = ("model", "role", "answers", "safe share", "mean cost", "risk", "mean reward")
+    rows: list[tuple[str, ...]] = [
         (
-            model["name"], bound["name"], str(bound["prompts"]),
-            *(estimate(held[key]) for key in ("safe", "mean", "risk")),
+            model["name"], model["role"], f"{model['answers']:,}", share(model["safe"]),
+            *(estimate(model[key]) for key in ("mean", "risk", "reward")),
         )
         for model in data["models"]
-        for bound, held in zip(data["constraints"], model["constraints"], strict=True)
     ]  # fmt: skip
-    return [Values("Models under each constraint, on its own prompts", head, tuple(rows))]
+    found = [Values("Models", head, tuple(rows))]
+    if len(data["constraints"]) > 1:
+        head = ("model", "constraint", "prompts", "safe share", "mean cost", "risk")
+        rows = [
+            (
+                model["name"], bound["name"], f"{bound['prompts']:,}", share(held["safe"]),
+                *(estimate(held[key]) for key in ("mean", "risk")),
+            )
+            for model in data["models"]
+            for bound, held in zip(data["constraints"], model["constraints"], strict=True)
+        ]  # fmt: skip
+        found.append(Values("Models under each constraint, on its own prompts", head, tuple(rows)))
+    return found
 
 
-def constraints(pair: Mapping[str, Any], data: Mapping[str, Any]) -> Values | None:
-    """A pair under each of several constraints."""
-    if len(data["constraints"]) == 1:
-        return None
-    head = (
-        *("constraint", "risk", "prompts", "risk falls by", "mean falls by"),
-        *("quantiles below, weighted", "above, weighted"),
-    )
-    rows = [
-        (
-            bound["name"], bound["risk"], str(bound["prompts"]),
-            *(estimate(held["improvement"][key]) for key in ("risk", "mean")),
-            *(estimate(held["gaps"]["weighted"][side]) for side in ("below", "above")),
+def pair_tables(data: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[Values]:
+    """What there is to say of some pairs; of one its name is left out. Tables without a row are left out."""
+    found = [
+        _of_pairs(data, pairs, rows_of, title, head)
+        for rows_of, title, head in (
+            (
+                _constraints,
+                "Constraints, each by its own cost and risk, on its own prompts",
+                (
+                    *("constraint", "risk", "prompts", "risk falls by", "mean falls by"),
+                    *("quantiles below, weighted", "above, weighted"),
+                ),
+            ),
+            (_safe_answers, "Safe answers (Table 2)", ("answers", "safe share", "safe", "of")),
+            (_differences, "Differences", ("quantity", "estimate")),
+            (_wins, "Reward wins of blue (Figure 1)", ("safe: red, blue", "blue's reward is higher", "of")),
+            (_tests, "Tests of dominance", ("test", "null hypothesis", "statistic", "p")),
+            (
+                _segments,
+                "By segment",
+                ("segment", "prompts", "safe, red", "safe, blue", "improvement: mean", "risk", "reward"),
+            ),
         )
-        for bound, held in zip(data["constraints"], pair["constraints"], strict=True)
-    ]  # fmt: skip
-    return Values("Constraints, each by its own cost and risk, on its own prompts", head, tuple(rows))
+    ]
+    judges = [_judge(pair, named=len(pairs) > 1) for pair in pairs if pair["judge"]]
+    return [table for table in [*found, *judges] if table.rows or table in judges]
 
 
-def safe_answers(pair: Mapping[str, Any]) -> Values:
-    """Table 2."""
+def _of_pairs(
+    data: Mapping[str, Any],
+    pairs: Sequence[Mapping[str, Any]],
+    rows_of: Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[tuple[str, ...]]],
+    title: str,
+    head: tuple[str, ...],
+) -> Values:
+    """One table of all pairs; several stand each under its name."""
+    rows: list[tuple[str, ...]] = []
+    for pair in pairs:
+        own = list(rows_of(pair, data))
+        if own and len(pairs) > 1:
+            rows.append((pair_name(pair), *[""] * (len(head) - 1)))
+        rows += own
+    return Values(title, head, tuple(rows))
+
+
+def pair_name(pair: Mapping[str, Any]) -> str:
+    """The red model and the blue one."""
+    return f"{pair['red']} vs {pair['blue']}"
+
+
+def _constraints(pair: Mapping[str, Any], data: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    if len(data["constraints"]) > 1:
+        for bound, held in zip(data["constraints"], pair["constraints"], strict=True):
+            falls = (estimate(held["improvement"][key]) for key in ("risk", "mean"))
+            sides = (estimate(held["gaps"]["weighted"][side]) for side in ("below", "above"))
+            yield bound["name"], bound["risk"], f"{bound['prompts']:,}", *falls, *sides
+
+
+def _safe_answers(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
     labels = {
         "red": f"all of {pair['red']}",
         "blue": f"all of {pair['blue']}",
         "reward_higher": f"{pair['blue']} where its reward is higher",
         "reward_lower": f"{pair['blue']} where its reward is lower",
     }
-    rows = [
-        (label, estimate(row["safe"]), str(row["safe_count"]), str(row["count"]))
-        for key, label in labels.items()
-        if (row := pair["safety"][key]) is not None
-    ]
-    return Values("Safe answers (Table 2)", ("answers", "safe share", "safe", "of"), tuple(rows))
+    for key, label in labels.items():
+        if (row := pair["safety"][key]) is not None:
+            yield label, share(row["safe"]), f"{row['safe_count']:,}", f"{row['count']:,}"
 
 
-def amounts(pair: Mapping[str, Any]) -> Values:
-    """How much better blue is: Table 3, both gaps, rewards."""
-    rows = [
-        (f"improvement: {NAMES[key]}", estimate(pair["improvement"][key]))
-        for key in NAMES
-        if pair["improvement"][key] is not None
-    ]
+def _differences(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    for key, name in NAMES.items():
+        if pair["improvement"][key] is not None:
+            shown = share if key == "safe" else estimate
+            yield f"improvement: {name}", shown(pair["improvement"][key])
     for kind in ("weighted", "unweighted"):
-        rows += [
-            (f"dominance difference, {kind} (Table 3)", estimate(pair["dominance"][kind])),
-            (f"blue's quantiles below red's, {kind}", estimate(pair["gaps"][kind]["below"])),
-            (f"blue's quantiles above red's, {kind}", estimate(pair["gaps"][kind]["above"])),
-        ]
-    return Values("Differences", ("quantity", "estimate"), tuple(rows))
+        yield f"dominance difference, {kind} (Table 3)", estimate(pair["dominance"][kind])
+        for side in ("below", "above"):
+            yield f"blue's quantiles {side} red's, {kind}", estimate(pair["gaps"][kind][side])
 
 
-def tests(pair: Mapping[str, Any]) -> Values | None:
-    """The tests of dominance."""
-    rows = [
-        (test["name"], test["null"], number(test["statistic"]), number(test["p"])) for test in pair["tests"]
-    ]
-    head = ("test", "null hypothesis", "statistic", "p")
-    return Values("Tests of dominance", head, tuple(rows)) if rows else None
+def _wins(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    for cell in pair["reward_wins"] or ():
+        rate = {"value": cell["rate"], "low": None, "high": None}
+        yield cell["cell"].replace(",", ", "), share(rate) or "none", f"{cell['count']:,}"
 
 
-def segments(pair: Mapping[str, Any]) -> Values | None:
-    """The main numbers of each segment."""
-    keys = ("safe_red", "safe_blue", "improvement_mean", "improvement_risk", "improvement_reward")
-    head = ("segment", "prompts", "safe, red", "safe, blue", "improvement: mean", "risk", "reward")
-    rows = [
-        (row["name"], str(row["prompts"]), *(estimate(row[key]) for key in keys)) for row in pair["segments"]
-    ]
-    return Values("By segment", head, tuple(rows)) if rows else None
+def _tests(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    for test in pair["tests"]:
+        levels = "" if test["levels"] is None else f", levels {test['levels'][0]:g}–{test['levels'][1]:g}"
+        yield test["name"] + levels, test["null"], number(test["statistic"]), _p(test["p"])
 
 
-def judge(pair: Mapping[str, Any]) -> Values | None:
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def _segments(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    for row in pair["segments"]:
+        safe = (share(row[f"safe_{side}"]) for side in ("red", "blue"))
+        gained = (estimate(row[f"improvement_{key}"]) for key in ("mean", "risk", "reward"))
+        yield row["name"], f"{row['prompts']:,}", *safe, *gained
+
+
+def _judge(pair: Mapping[str, Any], *, named: bool) -> Values:
     """Table 4, with the replies that were no verdict."""
-    if pair["judge"] is None:
-        return None
-    held, names = pair["judge"], ("win", "tie", "lose")
-    head = ("blue against red", *names, "pairs")
-    bad = f"{held['malformed']['count']} of {held['malformed']['calls']} replies malformed"
-    title = f"Harmlessness as {held['model']} judges it (Table 4); {bad}"
+    held = pair["judge"]
+    head = ("blue against red", *_JUDGED, "pairs")
+    bad = f"{held['malformed']['count']:,} of {held['malformed']['calls']:,} replies malformed"
+    of = f"{pair_name(pair)}: harmlessness" if named else "Harmlessness"
+    title = f"{of} as {held['model']} judges it (Table 4); {bad}"
     if held["overall"] is None:
         return Values(f"{title}: too many for a result", head, ())
+    seeds = held["seeds"] if len(held["seeds"]) > 1 else []
     pairs = sum(row["pairs"] for row in held["seeds"])
-    rows = [("all", *(estimate(held["overall"][key]) for key in names), str(pairs))]
-    rows += [
-        (f"seed {row['seed']}", *(_share(row[key]["share"]) for key in names), str(row["pairs"]))
-        for row in held["seeds"]
-        if len(held["seeds"]) > 1
-    ]
+    rows = [("all", *(share(held["overall"][key]) for key in _JUDGED), str(pairs))]
+    for row in seeds:
+        plain = ({"value": row[key]["share"], "low": None, "high": None} for key in _JUDGED)
+        rows.append((f"seed {row['seed']}", *map(share, plain), str(row["pairs"])))
     return Values(title, head, tuple(rows))
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else number(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.evaluation.sign import described
+from openrlhf_rad.report.tables import Values, lines, model_tables, pair_tables
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.words import number, one_line
@@ -128,24 +129,17 @@ def curves(metrics: Sequence[Mapping[str, Any]], width: int) -> list[Text]:
     return lines
 
 
-def comparison_table(rows: Iterable[Mapping[str, Any]], title: str) -> Table:
+def comparison_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """Rows of summary.json: before, after and change with its interval; set off when it excludes 0."""
     table = Table(box=None, title=title, title_justify="left", title_style="dim", padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("interval", no_wrap=True)
-    for row in rows:
-        change = row["difference"]
-        low, high = change["low"], change["high"]
-        clear = low is not None and (low > 0 or high < 0)
+    for row in lines(rows):
+        style = "bold" if row.clear else ""
         table.add_row(
-            Text(row["label"]),
-            *("" if row[side] is None else number(row[side]["value"]) for side in ("before", "after")),
-            Text(
-                ("+" if change["value"] > 0 else "") + number(change["value"]), style="bold" if clear else ""
-            ),
-            "" if low is None else Text(f"[{number(low)}, {number(high)}]"),
+            *map(Text, (row.label, row.before, row.after)), Text(row.change, style), Text(row.interval)
         )
     return table
 
@@ -203,138 +197,34 @@ def print_evaluation(data: Mapping[str, Any], console: Console | None = None, *,
     show(*(Text(line, style="dim") for line in described(data["models"], data["sign"])))
     show(Text(f"{size['answers']:,} answers of each model to {size['prompts']:,} prompts", style="dim"), "")
     if len(data["constraints"]) > 1:
-        show(bounds(data), "")
-    show(models(data), "", table_2(data), "", table_3(data))
-    if any(pair["reward_wins"] for pair in data["comparisons"]):
-        show("", figure_1(data))
-    if any(pair["judge"] for pair in data["comparisons"]):
-        show("", table_4(data))
-    show("", gaps(data), "", dominance(data))
-    if len(data["constraints"]) > 1:
-        show("", constraints(data))
-    if size["segments"]:
-        show("", segments(data))
+        first = f"Where no constraint is named, numbers are of the cost of {data['constraints'][0]['name']}."
+        show(Text(first, style="dim"), "")
+    show(
+        Text(f"Safe: cost ≤ {number(data['settings']['threshold'])}. Intervals: {_sure(data)}.", style="dim")
+    )
+    for table in (*model_tables(data), *pair_tables(data, data["comparisons"])):
+        show("", _rich(table))
     show("", *(Text(f"! {warning}", style="bold red") for warning in data["warnings"]))
     if samples > 0:
         show(*worst(data["worst"], samples))
 
 
-def bounds(data: Mapping[str, Any]) -> Table:
-    """What each of several constraints holds for; the tables that follow speak of the first one's cost."""
-    name = data["constraints"][0]["name"]
-    table = _table(
-        f"constraints; the tables below are of the cost of {name}", "constraint", "risk", "prompts"
-    )
-    for bound in data["constraints"]:
-        table.add_row(Text(bound["name"], style="bold"), Text(bound["risk"]), f"{bound['prompts']:,}")
-    return table
-
-
-def constraints(data: Mapping[str, Any]) -> Table:
-    """Each constraint of each pair, by its own cost and risk, on its own prompts."""
-    heads = ("risk falls by", "mean falls by", "quantiles below, weighted", "above")
-    table = _table(f"constraints, {_sure(data)} intervals", "constraint", *heads)
-    for pair in data["comparisons"]:
-        table.add_row(_name(pair), *[""] * 4)
-        for held in pair["constraints"]:
-            falls = [_estimate(held["improvement"][name]) for name in ("risk", "mean")]
-            sides = [_estimate(held["gaps"]["weighted"][side]) for side in ("below", "above")]
-            table.add_row(Text(f"  {held['name']}"), *falls, *sides)
-    return table
-
-
-def models(data: Mapping[str, Any]) -> Table:
-    """Each model by itself."""
-    table = _table(f"models, {_sure(data)} intervals", "", "safe", "mean cost", "risk", "reward")
-    for model in data["models"]:
-        cells = [_percent(model["safe"]), *(_estimate(model[name]) for name in ("mean", "risk", "reward"))]
-        table.add_row(Text(model["name"], style="bold"), *cells)
-    return table
-
-
-def table_2(data: Mapping[str, Any]) -> Table:
-    """Table 2: shares of safe answers."""
-    limit = number(data["settings"]["threshold"])
-    title = f"Table 2: safe answers (cost ≤ {limit})"
-    table = _table(title, "red vs blue", "blue where its reward is higher", "… lower", "blue", "red")
-    for pair in data["comparisons"]:
-        held = pair["safety"]
-        cells = [
-            _percent(held[cell]["safe"]) + f"\nof {held[cell]['count']:,}" if held[cell] else "–"
-            for cell in ("reward_higher", "reward_lower")
-        ]
-        table.add_row(_name(pair), *cells, *(_percent(held[cell]["safe"]) for cell in ("blue", "red")))
-    return table
-
-
-def table_3(data: Mapping[str, Any]) -> Table:
-    """Table 3: dominance differences."""
-    title = "Table 3: dominance difference, + is safer blue"
-    table = _table(title, "red vs blue", "weighted (risk)", "unweighted (mean)")
-    for pair in data["comparisons"]:
-        table.add_row(
-            _name(pair), *(_estimate(pair["dominance"][kind]) for kind in ("weighted", "unweighted"))
-        )
-    return table
-
-
-def figure_1(data: Mapping[str, Any]) -> Table:
-    """Figure 1: reward win rates of blue by safety outcome, with counts."""
-    heads = ("both safe", "only red safe", "only blue safe", "neither", "overall")
-    table = _table("Figure 1: how often blue's reward is higher (of how many)", "red vs blue", *heads)
-    for pair in data["comparisons"]:
-        cells = pair["reward_wins"] or []
-        shown = [f"{cell['rate']:.0%}\n{cell['count']:,}" if cell["count"] else "–\n0" for cell in cells]
-        table.add_row(_name(pair), *(shown or ["–"] * 5))
-    return table
-
-
-def table_4(data: Mapping[str, Any]) -> Table:
-    """Table 4: the judge's verdicts."""
-    heads = ("blue", "tie", "red", "malformed replies")
-    table = _table("Table 4: less harmful, as a judge sees it", "red vs blue", *heads)
-    for pair in data["comparisons"]:
-        if judge := pair["judge"]:
-            shares = judge["overall"] or {}
-            bad = f"{judge['malformed']['count']:,} of {judge['malformed']['calls']:,}"
-            table.add_row(_name(pair), *(_percent(shares.get(name)) for name in ("win", "tie", "lose")), bad)
-    return table
-
-
-def gaps(data: Mapping[str, Any]) -> Table:
-    """Both violations, with the profile's weights and with none."""
-    heads = ("below, weighted", "above, weighted", "below", "above")
-    table = _table("quantiles of blue below and above red's (L_w, L)", "red vs blue", *heads)
-    for pair in data["comparisons"]:
-        held = [
-            pair["gaps"][kind][side] for kind in ("weighted", "unweighted") for side in ("below", "above")
-        ]
-        table.add_row(_name(pair), *map(_estimate, held))
-    return table
-
-
-def dominance(data: Mapping[str, Any]) -> Table:
-    """The tests: a small p speaks against the null."""
-    table = _table("first-order dominance: small p speaks against the null", "null", "p", "test")
-    table.columns[2].justify = "left"
-    for pair in data["comparisons"]:
-        for test in pair["tests"]:
-            levels = "" if test["levels"] is None else f", levels {test['levels'][0]:g}–{test['levels'][1]:g}"
-            name = test["name"].split(",")[0]
-            table.add_row(Text(test["null"]), _p(test["p"]), Text(f"{name}{levels}", style="dim"))
-    return table
-
-
-def segments(data: Mapping[str, Any]) -> Table:
-    """Each segment of each pair."""
-    heads = ("prompts", "safe red → blue", "risk falls by", "mean falls by")
-    table = _table("segments", "segment", *heads)
-    for pair in data["comparisons"]:
-        table.add_row(_name(pair), *[""] * 4)
-        for held in pair["segments"]:
-            change = f"{held['safe_red']['value']:.0%} → {held['safe_blue']['value']:.0%}"
-            falls = (_estimate(held[f"improvement_{name}"]) for name in ("risk", "mean"))
-            table.add_row(Text(f"  {held['name']}"), f"{held['prompts']:,}", change, *falls)
+def _rich(values: Values) -> Table:
+    """A table of texts; in a wide one intervals stand below estimates; pairs are in their models' colours."""
+    table = Table(box=None, title=values.title, title_justify="left", title_style="dim", padding=(0, 1, 0, 0))
+    words = [word for row in values.rows for word in row[0].split()]
+    # Names are not broken where that can be helped.
+    table.add_column(values.head[0], overflow="fold", min_width=min(max(map(len, words), default=1), 20))
+    for name in values.head[1:]:
+        table.add_column(name, justify="right", overflow="fold")
+    apart = "\n[" if len(values.head) > 4 else " ["
+    for row in values.rows:
+        name, *cells = row
+        first = Text(name)
+        if " vs " in name and not any(cells):
+            red, _, blue = name.partition(" vs ")
+            first = Text.assemble((red, _BEFORE), " vs ", (blue, _AFTER))
+        table.add_row(first, *(Text(cell.replace(" [", apart)) for cell in cells))
     return table
 
 
@@ -357,37 +247,6 @@ def worst(rows: Sequence[Mapping[str, Any]], count: int) -> list[Any]:
             parts.append(Text(head, style="bold"))
             parts.append(Text(one_line(row["answer"], _CLIP)))
     return parts
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(box=None, title=title, title_justify="left", title_style="dim", padding=(0, 1, 0, 0))
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place else "left", overflow="fold")
-    return table
-
-
-def _name(pair: Mapping[str, Any]) -> Text:
-    return Text.assemble((pair["red"], _BEFORE), " vs ", (pair["blue"], _AFTER))
-
-
-def _estimate(held: Mapping[str, Any] | None) -> str:
-    if held is None:
-        return "–"
-    if held["low"] is None:
-        return number(held["value"])
-    return f"{number(held['value'])}\n\\[{number(held['low'])}, {number(held['high'])}]"
-
-
-def _percent(held: Mapping[str, Any] | None) -> str:
-    if held is None or held["value"] is None:
-        return "–"
-    if held["low"] is None:
-        return f"{held['value']:.1%}"
-    return f"{held['value']:.1%}\n\\[{held['low']:.1%}, {held['high']:.1%}]"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _sure(data: Mapping[str, Any]) -> str:

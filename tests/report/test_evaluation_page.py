@@ -33,7 +33,9 @@ def test_numbers_are_those_of_the_evaluation(evaluation, parse, secrets):
     for model in data["models"]:
         place = cells.index(model["name"])
         shown = [f"{number(model[k]['value'])} [{number(model[k]['low'])}, {number(model[k]['high'])}]"
-                 for k in ("safe", "mean", "risk")]  # fmt: skip
+                 for k in ("mean", "risk")]  # fmt: skip
+        safe = [number(100 * model["safe"][end]) for end in ("value", "low", "high")]
+        shown.insert(0, f"{safe[0]}\N{NO-BREAK SPACE}% [{safe[1]}, {safe[2]}]")
         assert cells[place + 1 : place + 6] == [model["role"], "60", *shown]
     for text in ("0.7 [0.6, 0.8]", "0.05 [−0.05, 0.15]", "0.03", "30"):
         assert text in cells
