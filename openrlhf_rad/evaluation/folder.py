@@ -63,18 +63,28 @@ def read(folder: Path) -> dict[str, Any]:
     return data
 
 
-def judged(folder: Path, red: str, blue: str) -> dict[str, Any] | None:
-    """What ``rad judge --out FOLDER`` found for a pair, None where there is nothing.
+def judged(
+    folder: Path, red: str, blue: str, digests: Mapping[str, frozenset[str]]
+) -> tuple[dict[str, Any] | None, str | None]:
+    """What ``rad judge --out FOLDER`` found for a pair, None where there is nothing; and what to say of it.
 
     The ``result`` of judge.json, and which model judged and how many replies were malformed; ``overall`` is
-    None where these were too many for a result.
+    None where these were too many for a result. A result on other files than those evaluated is left out.
+
+    Args:
+        digests: of each model, the sha256 of the files that its answers are in.
     """
     path = folder / JUDGE
     if not path.is_file():
-        return None
+        return None, None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         names = data["red"]["name"], data["blue"]["name"]
+        others = [
+            side["name"]
+            for side in (data["red"], data["blue"])
+            if not digests.get(side["name"], frozenset()) & {*side["sha256"]}
+        ]
         result: dict[str, Any] = data["result"] or {"overall": None, "seeds": []}
         found = result | {"model": data["judge"]["model"]}
         found["malformed"] = {key: data["malformed"][key] for key in ("count", "calls", "limit")}
@@ -82,7 +92,14 @@ def judged(folder: Path, red: str, blue: str) -> dict[str, Any] | None:
         raise DataError(
             f"{path}: it is not what rad judge writes; run rad judge again, or remove it"
         ) from None
-    return found if names == (red, blue) else None
+    if names != (red, blue):
+        return None, None
+    if others:
+        return None, (
+            f"{path}: rad judge read another file of {' and of '.join(others)} than this evaluation (another"
+            " sha256), so its result is left out; judge these answers: run rad judge again"
+        )
+    return found, None
 
 
 def tables(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -14,7 +14,7 @@ from openrlhf_rad.evaluation import compare, sign
 from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, costs_of, own_risks, parts
-from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, write
+from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, sha256, write
 from openrlhf_rad.evaluation.folder import source as read_from
 from openrlhf_rad.evaluation.sources import Plan, Source
 from openrlhf_rad.evaluation.work import Show, prepare
@@ -84,13 +84,19 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
             constraint: str(rating) for _, rating, names in job.plan.ratings(source) for constraint in names
         }
         row |= {"constraints": compare.of_model(bounds, panel, row, settings)}
-    comparisons = []
+    digests = {
+        source.name: frozenset({row["read"]["sha256"], *map(sha256, [source.table] if source.table else [])})
+        for row, source in zip(models, job.sources, strict=True)
+    }
+    comparisons, doubts = [], []
     couples = compare.pairs(names)
     for number, (red, blue) in enumerate(couples):
         show("comparisons", number, len(couples))
         row = compare.comparison(panel, red, blue, first.risk, settings, own=own_risks(job.profile))
         row |= {"constraints": compare.of_pair(bounds, panel, row, settings)}
-        comparisons.append(row | {"judge": judged(job.plan.out, red, blue)})
+        verdict, doubt = judged(job.plan.out, red, blue, digests)
+        comparisons.append(row | {"judge": verdict})
+        doubts += [doubt] if doubt else []
     show("comparisons", len(couples), len(couples))
     count_s = np.bincount(panel.segment_p[panel.segment_p >= 0], minlength=len(panel.segments))
     data = {
@@ -126,6 +132,7 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
             *job.profile.warnings,
             *compare.warnings(panel, names, first.risk, settings.threshold),
             *compare.constraint_warnings(bounds, panel, names, settings.threshold),
+            *doubts,
         ],
         "methods": compare.METHODS,
         "versions": versions(),

@@ -11,7 +11,7 @@ from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem, RadE
 from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
-from openrlhf_rad.evaluation.folder import judged, read
+from openrlhf_rad.evaluation.folder import judged, read, sha256
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Plan, Rating, Source, parse_rating, parse_sources
 from openrlhf_rad.evaluation.work import _read, prepare
@@ -108,16 +108,26 @@ def test_a_judge_s_verdict_comes_along(job, tmp_path):
     result = {"overall": dict.fromkeys(("win", "tie", "lose"), share)}
     (tmp_path / "out").mkdir()
     malformed = {"count": 1, "calls": 260, "limit": 0.1}
-    verdict = {"red": {"name": "red"}, "blue": {"name": "blue"}, "judge": {"model": "j"}, "result": result}
-    verdict["malformed"] = malformed
+    files = {name: sha256(tmp_path / f"{name}.jsonl") for name in ("red", "blue")}
+    sides = {name: {"name": name, "sha256": ["of another seed", digest]} for name, digest in files.items()}
+    verdict = {**sides, "judge": {"model": "j"}, "result": result, "malformed": malformed}
     (tmp_path / "out" / "judge.json").write_text(json.dumps(verdict))
     data = run(held, silent)
     assert data["comparisons"][0]["judge"] == result | {"model": "j", "malformed": malformed}
     assert "win_low" in (tmp_path / "out" / "table4.csv").read_text()
-    assert judged(tmp_path / "out", "other", "blue") is None
+    assert not any("rad judge" in text for text in data["warnings"])
+    assert judged(tmp_path / "out", "other", "blue", {}) == (None, None)
+    with open(tmp_path / "blue.jsonl", "a") as file:
+        file.write("\n")  # another file of the same name; what the judge read is gone
+    data = run(held, silent)
+    assert data["comparisons"][0]["judge"] is None
+    assert data["warnings"][-1] == (
+        f"{tmp_path / 'out' / 'judge.json'}: rad judge read another file of blue than this evaluation"
+        " (another sha256), so its result is left out; judge these answers: run rad judge again"
+    )
     (tmp_path / "out" / "judge.json").write_text("{")
     with pytest.raises(RadError, match="it is not what rad judge writes"):
-        judged(tmp_path / "out", "red", "blue")
+        judged(tmp_path / "out", "red", "blue", {})
 
 
 def test_answers_without_costs_are_scored_once(job, tmp_path):
