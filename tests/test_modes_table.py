@@ -1,4 +1,4 @@
-"""The tables of modes say what ran: they cannot be changed by hand, nor the list without a run."""
+"""The table of modes says what ran: it cannot be changed by hand, nor the list without a run."""
 
 import importlib.util
 import re
@@ -20,9 +20,8 @@ def benchmark():
     return module
 
 
-def test_the_tables_are_those_of_what_ran(benchmark):
-    for page, text in benchmark.pages(benchmark.kept()).items():
-        assert page.read_text(encoding="utf-8") == text, f"{page.name}: run make modes"
+def test_the_table_is_that_of_what_ran(benchmark):
+    assert benchmark.PAGE.read_text(encoding="utf-8") == benchmark.page(benchmark.kept()), "run make modes"
 
 
 def test_every_mode_has_run_and_passed(benchmark):
@@ -37,9 +36,9 @@ def test_a_mode_that_failed_or_was_not_run_shows(benchmark):
     mode = {"name": "a", "flags": "--a"}
     versions = {"openrlhf": "1"}
     failed = {"versions": versions, "modes": {"a": {"passed": False, "tests": 1}}}
-    assert "| a | `--a` | the five points below | **fails** |" in benchmark.table([mode], failed, whole=True)
+    assert "| a | `--a` | the five points below | **fails** |" in benchmark.table([mode], failed)
     with pytest.raises(KeyError):
-        benchmark.table([mode], {"versions": versions, "modes": {}}, whole=True)
+        benchmark.table([mode], {"versions": versions, "modes": {}})
 
 
 def test_a_reason_has_its_contract_tests(benchmark):
