@@ -9,11 +9,18 @@ import typer
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Also train four steps of the tiny preset; 10 minutes at most.")
+    ] = False,
 ) -> None:
     """Check versions, OpenRLHF's contract and this machine; exit with 1 when something would stop a run."""
     from .diagnosis import MARKS, as_document, diagnose
 
     findings = diagnose()
+    if train and all(finding.status != "stop" for finding in findings):
+        from .acceptance import accept
+
+        findings += accept()
     document = as_document(findings)
     if as_json:
         import json
