@@ -1,8 +1,8 @@
 """The ``train_ppo_ray`` scripts of OpenRLHF's examples, one word changed: dry runs take them, or say why not.
 
-The flags are those of examples/scripts at 0.11.0 and at 3c3be62, the newest that was to be had; what 0.11.2 calls
-otherwise (``is_correction_enable``, ``is_correction_type``) has its new name, and the ninth script came with 0.11.2.
-Flags that name a file of the examples name one of the test's.
+The flags are those of examples/scripts at 0.11.0 and at 3c3be62, the newest that was to be had; what
+0.11.2 calls otherwise (``is_correction_enable``, ``is_correction_type``) has its new name, and the ninth
+script came with 0.11.2. Flags that name a file of the examples name one of the test's.
 """
 
 import os
