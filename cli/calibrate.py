@@ -51,9 +51,9 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
     from openrlhf_rad.authoring.check import choose, read_profile
     from openrlhf_rad.calibration import findings as doubts
     from openrlhf_rad.calibration import writing
+    from openrlhf_rad.calibration.figures import read_sample
     from openrlhf_rad.calibration.proposal import propose
     from openrlhf_rad.calibration.report import page
-    from openrlhf_rad.calibration.sample import read_sample
     from openrlhf_rad.errors import ConfigError
     from openrlhf_rad.evaluation import columns
 

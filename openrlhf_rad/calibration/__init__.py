@@ -1,8 +1,7 @@
 """From scored answers of the reference model to a profile whose numbers fit the cost.
 
 =============  =================================================================================
-``sample``     the scored answers: costs, and rewards, labels and prompts where they are there
-``figures``    spread, risk and score of the reference, each with its interval
+``figures``    the scored answers; spread, risk and score of the reference, each with its interval
 ``proposal``   what the constraint asks of the reference and could reach; level, margin, λ step and λ_max
 ``findings``   what is doubtful: sign, slack, reach, too few answers
 ``writing``    the profile with the reasons as comments

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from openrlhf_rad.calibration.figures import quantile_skewness
+from openrlhf_rad.calibration.figures import Sample, quantile_skewness
 from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal, effective
-from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.harm import harm_order
 from openrlhf_rad.method.reference import MOST_SHARE
 from openrlhf_rad.method.saturation import saturation

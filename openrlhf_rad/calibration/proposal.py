@@ -20,8 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.calibration.figures import Figures, measure
-from openrlhf_rad.calibration.sample import Sample
+from openrlhf_rad.calibration.figures import Figures, Sample, measure
 from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.method import reference
 from openrlhf_rad.method.constraint import TransportOptions, evaluate

@@ -15,9 +15,9 @@ from openrlhf_rad.authoring import show, words
 from openrlhf_rad.authoring.drawing import check_target, save_figure
 from openrlhf_rad.authoring.show import ends
 from openrlhf_rad.calibration import writing
+from openrlhf_rad.calibration.figures import Sample
 from openrlhf_rad.calibration.findings import Finding, needed_rollout
 from openrlhf_rad.calibration.proposal import Proposal
-from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.calibration.writing import estimate, scaled
 from openrlhf_rad.style import AFTER, BEFORE, WEIGHT, new_figure, styled
 

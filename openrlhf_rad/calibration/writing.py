@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from openrlhf_rad.authoring.check import STDIN
+from openrlhf_rad.calibration.figures import Sample
 from openrlhf_rad.calibration.proposal import OVERWEIGHT, Proposal
-from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.inference import Estimate
 

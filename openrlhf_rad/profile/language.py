@@ -475,7 +475,7 @@ class EvaluateSettings:
     )
     resamples: int = key(
         2000,
-        "draws of the bootstrap",
+        "draws of simulated processes",
         "the ends of a 95 % interval then rest on 50 of them each",
         ge=200,
         le=1_000_000,

@@ -5,9 +5,9 @@ import pytest
 
 from openrlhf_rad.authoring.words import parts
 from openrlhf_rad.calibration import figures, writing
+from openrlhf_rad.calibration.figures import Sample
 from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose
-from openrlhf_rad.calibration.sample import Sample
 from openrlhf_rad.method.constraint import TransportOptions
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.method.step import RadStep

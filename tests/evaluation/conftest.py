@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openrlhf_rad.statistics.answers import Panel
-
 
 @pytest.fixture(scope="session")
 def coverage():
@@ -43,22 +41,6 @@ def write(tmp_path):
 
             pq.write_table(pa.Table.from_pylist(rows), path)
         return path
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def panel():
-    """A panel of prompts with as many answers as the sizes say, and the costs and rewards given."""
-
-    def make(sizes, cost=None, reward=None, segments=()):
-        size_p = np.asarray(sizes)
-        names = tuple(dict.fromkeys(segments))
-        segment_p = np.array([names.index(name) for name in segments] or [-1] * size_p.size, dtype=np.int32)
-        cost = {name: np.asarray(values, dtype=float) for name, values in (cost or {}).items()}
-        reward = {name: np.asarray(values, dtype=float) for name, values in (reward or {}).items()}
-        rows = {name: np.arange(size_p.sum()) for name in cost}
-        return Panel(np.cumsum(size_p) - size_p, size_p, segment_p, names, cost, reward, rows)
 
     return make
 
