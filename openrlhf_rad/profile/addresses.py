@@ -72,10 +72,10 @@ def sealed(profile: RiskProfile) -> tuple[RiskProfile, dict[str, str]]:
         parts = [_sealed(address, name_of) for address in addresses(cost.location)]
         return replace(cost, location=",".join(parts))
 
-    several = tuple(replace(one, cost=seal(one.cost)) for one in profile.several)
-    return replace(profile, cost=seal(profile.cost), several=several), {
-        name: secret for secret, name in names.items()
-    }
+    constraints = tuple(replace(one, cost=seal(one.cost)) for one in profile.constraints)
+    shared = profile.shared and replace(profile.shared, cost=seal(profile.shared.cost))
+    found = replace(profile, constraints=constraints, shared=shared)
+    return found, {name: secret for secret, name in names.items()}
 
 
 def _sealed(address: str, name_of: Callable[[str], str]) -> str:

@@ -97,6 +97,8 @@ def build(root: Node, problems: Problems) -> dict[str, Any]:
     plan = read(problems, TransportKeys, sections["transport"], TransportSettings())
     several = _several(problems, root, outer, plan)
     only = Constraint(ONLY, outer.risk, *_settings(problems, outer, None if several else plan), outer.cost)
+    if several and "risk" not in root.keys:
+        only = replace(only, risk=several[0].risk)
     reference = read(problems, ReferenceSettings, sections["reference"], ReferenceSettings())
     if reference.file is not None and len(several) > 1:
         rule = "a file of costs has one column, and this profile several constraints or segments"
@@ -105,16 +107,13 @@ def build(root: Node, problems: Problems) -> dict[str, Any]:
     built = {
         "name": _name(problems, root),
         "description": _text(problems, root, "description", ""),
-        "risk": only.risk if "risk" in root.keys or not several else several[0].risk,
+        "constraints": several or (only,),
+        "shared": only if several else None,
         "units": read(problems, Shared, root, Shared()).units,
-        "constraint": only.settings,
-        "dual": only.dual,
         "transport": plan,
-        "cost": only.cost,
         "reference": reference,
         "evaluate": read(problems, EvaluateSettings, sections["evaluate"], EvaluateSettings()),
         "watches": read(problems, WatchSettings, sections["watches"], WatchSettings()),
-        "several": several,
     }
     problems.refuse()
     return built

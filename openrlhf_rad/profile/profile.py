@@ -26,7 +26,7 @@ from openrlhf_rad.method.settings import (
     Units,
 )
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
-from openrlhf_rad.profile.check import ONLY, build
+from openrlhf_rad.profile.check import build
 from openrlhf_rad.profile.files import Found, find
 from openrlhf_rad.profile.inherit import override, read_file
 from openrlhf_rad.profile.language import EvaluateSettings, ReferenceSettings, WatchSettings, plain
@@ -55,24 +55,22 @@ class Written(NamedTuple):
 class RiskProfile:
     """A risk profile. Two are equal when all their values are, wherever they were written.
 
-    `risk`, `constraint`, `dual` and `cost` are those of the only constraint, or the defaults that the entries
-    of `constraints` take over.
+    Attributes:
+        constraints: all constraints, one for each segment, in the order of the file.
+        shared: what the top level of the file says, where it has `constraints` or `segments`, whose entries
+            take it over; None where the only constraint is what it says.
+        document: the file as written, for overrides.
     """
 
     name: str
     description: str
-    risk: Spectrum
+    constraints: tuple[Constraint, ...]
+    shared: Constraint | None = None
     units: Units = "spread"
-    constraint: ConstraintSettings = field(default_factory=ConstraintSettings)
-    dual: DualSettings = field(default_factory=DualSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
-    cost: CostSource | None = None
     reference: ReferenceSettings = field(default_factory=ReferenceSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     watches: WatchSettings = field(default_factory=WatchSettings)
-    #: The constraints and their segments where the file has either; else the sections above are the only one.
-    several: tuple[Constraint, ...] = ()
-    #: As written, for overrides.
     document: Written = field(default=Written(), compare=False, repr=False)
 
     @classmethod
@@ -86,9 +84,29 @@ class RiskProfile:
         return cls(**build(root, problems), document=Written(root, tuple(problems.sources)))
 
     @property
-    def constraints(self) -> tuple[Constraint, ...]:
-        """All constraints, one for each segment, in the order of the file."""
-        return self.several or (Constraint(ONLY, self.risk, self.constraint, self.dual, self.cost),)
+    def top(self) -> Constraint:
+        """What the top level of the file says: the only constraint, or what all take over."""
+        return self.shared or self.constraints[0]
+
+    @property
+    def risk(self) -> Spectrum:
+        """The spectrum of the top level; of the first constraint where it names none."""
+        return self.top.risk
+
+    @property
+    def constraint(self) -> ConstraintSettings:
+        """The section `constraint`."""
+        return self.top.settings
+
+    @property
+    def dual(self) -> DualSettings:
+        """The section `dual`."""
+        return self.top.dual
+
+    @property
+    def cost(self) -> CostSource | None:
+        """The section `cost`."""
+        return self.top.cost
 
     def weights(self, n: int) -> NDArray[np.float64]:
         """Bin weights of the spectrum for n particles, shape (n,), mean 1."""
@@ -112,7 +130,7 @@ class RiskProfile:
             "risk": self.risk.plain(),
             "units": self.units,
             "constraint": plain(self.constraint),
-            **_families(self.several),
+            **(_families(self.constraints) if self.shared else {}),
             "dual": plain(self.dual),
             "transport": plain(self.transport),
             "cost": {self.cost.kind: self.cost.location} if self.cost else None,
@@ -161,17 +179,17 @@ def load_profile(path_or_name: str | os.PathLike[str]) -> RiskProfile:
     return RiskProfile._from_file(find(os.fspath(path_or_name)))
 
 
-def _families(several: Sequence[Constraint]) -> dict[str, Any]:
-    """The section `constraints` with its segments; none where the profile has neither."""
+def _families(constraints: Sequence[Constraint]) -> dict[str, Any]:
+    """The section `constraints` with its segments."""
     families: dict[str, dict[str, Any]] = {}
-    for one in several:
+    for one in constraints:
         entry = {"risk": one.risk.plain(), **plain(one.settings), "dual": plain(one.dual)}
         if one.segment is None:
             cost = {"cost": {one.cost.kind: one.cost.location}} if one.cost else {}
             families[one.name] = {**entry, **cost, "segments": {}}
         else:
             families[one.family]["segments"][one.segment] = entry
-    return {"constraints": families} if families else {}
+    return {"constraints": families}
 
 
 @cache
