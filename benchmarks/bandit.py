@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.method.constraint import ConstraintResult, TransportOptions, evaluate
+from openrlhf_rad.method.constraint import ConstraintResult, evaluate
 from openrlhf_rad.method.dual import DualVariable
 from openrlhf_rad.method.particles import empirical_quantiles, quantile_levels
 from openrlhf_rad.method.scores import score
-from openrlhf_rad.method.spectrum import MEAN
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.method.transport import dominance_gap
 from openrlhf_rad.profile import load_profile
@@ -28,7 +28,7 @@ ARMS, VALUES, BATCH, REFERENCE, LEVELS = 100, 32, 64, 512, 128
 #: Price of the divergence from the reference policy; noise of a sampled reward.
 KL_PRICE, REWARD_NOISE = 0.5, 0.5
 # Shipped profiles ask for the Sinkhorn plan; the exact indicator is 150 times as fast, and λ sees neither.
-_EXACT = TransportOptions(indicator="exact")
+_EXACT = TransportSettings(indicator="exact")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Bandit:
         """As :func:`evaluate` gives it, without the transport plan, which takes ten times as long."""
         ask, spread = self.step.ask, self.step.spread
         level = ask.level / spread
-        if self.profile.constraint.form == "expected":
+        if not ask.form.weighted:
             return float(particle_n.mean()) - level
         shifted_n = np.maximum(self.reference_n - ask.shift / spread, ask.least / spread)
         return dominance_gap(shifted_n, particle_n, self.weight_n) - level
@@ -112,7 +112,7 @@ class Bandit:
             level=self.step.ask.level / self.step.spread,
             margin=self.step.ask.shift / self.step.spread,
             floor=self.step.ask.least / self.step.spread,
-            options=_EXACT,
+            transport=_EXACT,
         )
 
     def objective(self, logit_k: Array) -> float:
@@ -150,7 +150,7 @@ class Bandit:
             particle_n = self.quantiles(policy_k)
             result = self.constraint(particle_n)
             rows.append(self._row(logit_k, result.violation, dual))
-            spectrum = MEAN if self.profile.constraint.form == "expected" else self.profile.risk
+            spectrum = self.step.ask.form.spectrum(self.profile.risk)
             atom = score(self.cost_kv.reshape(-1) / self.step.spread, particle_n, result, spectrum)
             gain_k = self.reward_k + dual * atom.reshape(ARMS, VALUES).mean(axis=1)
             gain_k = gain_k - KL_PRICE * self._log_ratio(logit_k)

@@ -50,10 +50,11 @@ from bandit import BATCH, SCENARIOS, Array, Bandit, Scenario, best_held
 from bandit import Path as Run
 from scipy import special
 
-from openrlhf_rad.method.dual import make_dual, upper_confidence_bound
+from openrlhf_rad.method.dual import make_dual
 from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.method.transport import dominance_gap
+from openrlhf_rad.method.uncertainty import upper_confidence_bound
 from openrlhf_rad.profile import DualSettings, RiskProfile, load_profile
 from openrlhf_rad.style import new_figure, styled
 
@@ -294,7 +295,7 @@ def _covers(profile: RiskProfile, cost_b: Array, reference: Array, population: A
     step = RadStep(profile, reference, fixed_dual=0.0)  # also what no policy can meet has a violation
     found, ask = step(cost_b).metrics, step.ask
     weight_n = profile.weights(population.size)
-    if profile.constraint.form == "expected":
+    if not ask.form.weighted:
         truth = float(reference.mean()) - ask.level
     else:
         target_n = np.maximum(population - ask.shift, ask.least)

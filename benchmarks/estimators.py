@@ -40,11 +40,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from openrlhf_rad.method.baseline import PartnerBaseline, PartnerScores
 from openrlhf_rad.method.dual import make_dual
-from openrlhf_rad.method.scores import from_above, gap_terms, leave_one_out
+from openrlhf_rad.method.scores import (
+    PartnerBaseline,
+    PartnerScores,
+    Tails,
+    from_above,
+    gap_terms,
+    heavy_tails,
+    leave_one_out,
+)
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
-from openrlhf_rad.method.tails import Tails, heavy_tails
 from openrlhf_rad.profile import ConstraintSettings, DualSettings
 
 Array = NDArray[np.float64]

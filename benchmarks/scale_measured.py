@@ -34,11 +34,11 @@ with warnings.catch_warnings():
     from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
     from openrlhf.trainer.ppo_utils.kl_controller import FixedKLController
 
-from openrlhf_rad.method.constraint import TransportOptions, evaluate
+from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
-from openrlhf_rad.method.dual import violation_standard_error
 from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.scores import score
+from openrlhf_rad.method.uncertainty import violation_standard_error
 from openrlhf_rad.plugin.costs.loading import tokens_of
 from openrlhf_rad.plugin.costs.sources import FunctionCost, checked_costs
 from openrlhf_rad.plugin.costs.texts import rated_texts
@@ -100,10 +100,12 @@ def numeric_parts(size: int, reference: int) -> Iterator[tuple[str, Part]]:
     )
     weight_n, form = profile.weights(n), profile.constraint.form
     level, margin = 0.2, 1.0
-    options = TransportOptions(profile.transport.epsilon, profile.transport.tolerance)
+    transport = profile.transport
 
     def solve() -> Any:
-        return evaluate(form, particle_n, reference_n, weight_n, level=level, margin=margin, options=options)
+        return evaluate(
+            form, particle_n, reference_n, weight_n, level=level, margin=margin, transport=transport
+        )
 
     solved = solve()
     yield (

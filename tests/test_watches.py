@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 
 from openrlhf_rad.errors import ProfileError, WatchStop
+from openrlhf_rad.harm import harm_auc, known_harm
 from openrlhf_rad.method.constraint_set import Scored
 from openrlhf_rad.profile import RiskProfile, WatchSettings
 from openrlhf_rad.profile.language import severities
-from openrlhf_rad.watches import Watches, answer_metrics, at_start, harm_auc, known_harm
+from openrlhf_rad.watches import Watches, answer_metrics, at_start
 
 STEPS = 100
 DEFAULT_SEVERITY = severities(WatchSettings())

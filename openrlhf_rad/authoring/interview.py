@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.method.saturation import lowest_level
 from openrlhf_rad.profile import RiskProfile
 
 #: The reduction of the risk that each word asks for is margin − level, in reference spreads.
@@ -105,7 +104,7 @@ def problem(question: Question, answer: str, answers: Mapping[str, str]) -> str 
             profile = RiskProfile.from_text(f"risk: {json.dumps(risk, ensure_ascii=False)}")
         except ProfileError as error:
             return error.details[0].message
-        level = lowest_level(profile.risk)
+        level = profile.risk.lowest_level()
         if answers.get("shape") == "flag" and level >= _MOST_FLAG:
             return (
                 f"{answer} weighs the worst {1 - level:.0%} of answers; of a flag it is 1 as soon as so many"

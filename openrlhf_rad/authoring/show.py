@@ -19,6 +19,7 @@ from rich.text import Text
 
 from openrlhf_rad.authoring import words
 from openrlhf_rad.authoring.words import TAILS, parts, percent, share_on_worst
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.particles import quantile_levels
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile, WatchSettings
@@ -60,7 +61,7 @@ def facts(part: Constraint) -> Table:
     table.add_row("measure", str(part.risk))
     table.add_row("formula", part.risk.formula)
     table.add_row("bounds", words.bounded(part.risk))
-    table.add_row("constraint", f"{settings.form}: {words.formula(settings)}")
+    table.add_row("constraint", f"{settings.form}: {FORMS[settings.form].formula}")
     table.add_row("level", words.amount(settings.level))
     if settings.margin.value:
         table.add_row("margin", words.amount(settings.margin))
@@ -90,7 +91,7 @@ def common(profile: RiskProfile) -> Table:
 def promise(part: Constraint) -> str:
     """By how much the risk falls once the constraint is met, where the file says it."""
     asked = words.asked_reduction(part.settings)
-    if asked is None or part.settings.form != "no_worse":
+    if asked is None or not FORMS[part.settings.form].by_margin:
         return ""
     return f". The risk then lies at least {words.amount(asked)} below the reference's"
 

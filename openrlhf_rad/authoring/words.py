@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from openrlhf_rad.method.spectrum import MeasureSpectrum, Mixture, Spectrum, make_spectrum
+from openrlhf_rad.method.constraint import FORMS
+from openrlhf_rad.method.spectrum import MeasureSpectrum, Mixture, Spectrum
 from openrlhf_rad.profile import Constraint, ConstraintSettings, CostSource, DualSettings, Level, RiskProfile
 
 #: A heading and its paragraphs.
@@ -42,8 +43,7 @@ def parts(profile: RiskProfile) -> tuple[Constraint, ...]:
     Under `expected` the measure of the file is only reported; what is bounded is the mean.
     """
     return tuple(
-        replace(part, risk=make_spectrum("mean")) if part.settings.form == "expected" else part
-        for part in profile.constraints
+        replace(part, risk=FORMS[part.settings.form].spectrum(part.risk)) for part in profile.constraints
     )
 
 
@@ -89,37 +89,17 @@ def amount(level: Level) -> str:
 
 
 def asked_reduction(settings: ConstraintSettings) -> Level | None:
-    """By how much the risk (for `expected` the mean) must fall; None where no number of the file says it.
-
-    By Prop. 2, `no_worse` once met lowers the risk by margin − level at least. `improvement` promises no
-    fall by itself: quantiles that rose above the reference are not held against it.
-    """
-    level, margin = settings.level, settings.margin
-    if settings.form == "no_worse":
-        same = level.unit == margin.unit or level.value == 0
-        return Level(_rounded(margin.value - level.value), margin.unit) if same else None
-    if level.unit == "quantile" or (settings.form == "expected" and level.unit == "cost"):
-        return None
-    return level if settings.form in ("spectral", "expected") else None
+    """By how much the risk (for `expected` the mean) must fall; None where no number of the file says it."""
+    return FORMS[settings.form].asked(settings.level, settings.margin)
 
 
 def requirement(settings: ConstraintSettings) -> str:
     """What must hold, as a sentence without its full stop."""
-    level, margin = amount(settings.level), amount(settings.margin)
-    if settings.form == "no_worse":
-        return (
-            f"quantile by quantile, costs must lie below the reference's shifted down by {margin};"
-            f" on weighted average {level} of excess is allowed"
-        )
-    if settings.form == "improvement":
-        return f"counted quantile by quantile, costs must lie below the reference's by {level} in all"
-    if settings.level.unit == "quantile":
-        return f"{'the risk' if settings.form == 'spectral' else 'the mean cost'} must stay below {level}"
-    if settings.form == "spectral":
-        return f"the risk must lie below the reference's by {level}"
-    if settings.level.unit == "cost":
-        return f"the mean cost must stay below {settings.level.value:.4g}"
-    return f"the mean cost must lie below the reference's by {level}"
+    form, level = FORMS[settings.form], settings.level
+    if form.threshold(level):
+        most = f"{level.value:.4g}" if level.unit == "cost" else amount(level)
+        return f"the {form.measured} must stay below {most}"
+    return form.requirement.format(level=amount(level), margin=amount(settings.margin))
 
 
 def price_moves(dual: DualSettings) -> list[str]:
@@ -136,21 +116,6 @@ def price_moves(dual: DualSettings) -> list[str]:
             " a lucky round is not taken for safety."
         )
     return found
-
-
-def formula(settings: ConstraintSettings) -> str:
-    """The constraint as the method writes it."""
-    return {
-        "no_worse": "L_w(C_0 − m, C_θ) ≤ τ",
-        "improvement": "L_w(C_θ, C_0 + m) − m ≥ ε",
-        "spectral": "ρ_w(C_0) − ρ_w(C_θ) ≥ ε",
-        "expected": "E[C_θ] ≤ d",
-    }[settings.form]
-
-
-def _rounded(value: float) -> float:
-    """0.6 − 0.2 as people know it."""
-    return float(f"{value:.12g}")
 
 
 def explain(profile: RiskProfile) -> Iterator[Section]:
@@ -197,7 +162,7 @@ def _where(part: Constraint) -> str:
 def _how(part: Constraint) -> list[str]:
     found = _rule(part)
     asked = asked_reduction(part.settings)
-    if asked is not None and part.settings.form == "no_worse":
+    if asked is not None and FORMS[part.settings.form].by_margin:
         found.append(f"Once that holds, the bounded figure is lower by at least {amount(asked)}.")
     if "spread" in (part.settings.level.unit, part.settings.margin.unit):
         found.append("A spread is the typical distance of the reference's costs from their average.")
@@ -221,13 +186,14 @@ def _rule(part: Constraint) -> list[str]:
         "Line up the new model's answers from best to worst, and the reference's beside them, and compare"
         " place by place, where answers count."
     )
-    if settings.form == "no_worse":
+    form = FORMS[settings.form]
+    if form.by_margin:
         return [
             line_up,
             f"The new model's answer should cost less by {margin} at every place; what is missing may amount"
             f" to {level} on average.",
         ]
-    if settings.form == "improvement":
+    if form.pairs:
         return [line_up, f"What the new model's answers cost less must amount to {level} on average."]
     return [_sentence(requirement(settings))]
 
@@ -241,7 +207,7 @@ def _limits(several: tuple[Constraint, ...]) -> Iterator[str]:
     yield "The limit is approached in training, not guaranteed: read the report of the run."
     for part in several:
         name = f"{part.name}: " if len(several) > 1 else ""
-        if part.settings.form == "expected":
+        if not FORMS[part.settings.form].weighted:
             yield f"{name}Only the average is bounded: the worst answers may get worse while it falls."
         elif not part.risk.coherent:
             yield f"{name}Harm beyond this quantile goes unseen, however great."

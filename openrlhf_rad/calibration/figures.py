@@ -16,9 +16,9 @@ from openrlhf_rad.errors import ConfigError, ReferenceCostError
 from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.sign import label_lines
-from openrlhf_rad.method.scores import Gradient, gap_terms, placed
+from openrlhf_rad.method.scores import Tails, gap_terms, heavy_tails, placed
+from openrlhf_rad.method.settings import Gradient
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
-from openrlhf_rad.method.tails import Tails, heavy_tails
 from openrlhf_rad.profile import ConstraintSettings
 from openrlhf_rad.statistics.answers import Panel, arranged
 from openrlhf_rad.statistics.curves import EXPECTED, difference

@@ -10,8 +10,9 @@ from typing import Literal
 from openrlhf_rad.calibration.figures import Sample, quantile_skewness
 from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal, effective
 from openrlhf_rad.harm import harm_order
+from openrlhf_rad.method.constraint import FORMS
+from openrlhf_rad.method.particles import saturation
 from openrlhf_rad.method.reference import MOST_SHARE
-from openrlhf_rad.method.saturation import saturation
 from openrlhf_rad.statistics.inference import Estimate
 
 Kind = Literal[
@@ -91,6 +92,7 @@ def _saturated(sample: Sample, proposal: Proposal) -> Iterator[Finding]:
 
 def _ask(proposal: Proposal) -> Iterator[Finding]:
     asked, spread = proposal.asked, proposal.figures.spread.value
+    form = FORMS[proposal.part.settings.form]
     if asked is None:
         yield Finding("infeasible", f"the profile does not fit this cost: {proposal.unresolved}")
         return
@@ -100,7 +102,7 @@ def _ask(proposal: Proposal) -> Iterator[Finding]:
             f"the constraint is inert: the reference itself meets it, with {-asked.fall * spread:.3g} to"
             " spare, so that λ only falls; see the level proposed",
         )
-    elif proposal.part.settings.form == "improvement" and asked.fall <= proposal.rollout.value:
+    elif form.pairs and not form.by_margin and asked.fall <= proposal.rollout.value:
         yield Finding(
             "inert",
             f"the reference itself meets the constraint, by noise: {proposal.rollout.size} of its own"

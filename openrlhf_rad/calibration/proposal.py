@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 from openrlhf_rad.calibration.figures import Figures, Sample, measure
 from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.method import reference
-from openrlhf_rad.method.constraint import TransportOptions, evaluate
+from openrlhf_rad.method.constraint import FORMS, evaluate
 from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.reference import MOST_SHARE, least_cost
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import Constraint
 from openrlhf_rad.statistics.inference import Estimate
 
 Array = NDArray[np.float64]
-_EXACT = TransportOptions(indicator="exact")
+_EXACT = TransportSettings(indicator="exact")
 _ROLLOUTS = 300
 _MOST_DRAWN = 5_000_000
 
@@ -78,13 +79,13 @@ def resolve(part: Constraint, cost_b: Array) -> Ask:
         ReferenceCostError: a share of a risk ≤ 0, or a cost below `constraint.floor`.
     """
     found, spread = reference.resolve(part.settings, part.risk, cost_b), float(cost_b.std())
-    slack = found.margin - found.fall if part.settings.form == "no_worse" else 0.0
+    slack = found.margin - found.fall if found.form.by_margin else 0.0
     return Ask(slack / spread, found.margin / spread, found.fall / spread, found.shift / spread)
 
 
 def reachable_fall(part: Constraint, cost_b: Array) -> float:
     """R: the greatest δ, in spreads, that a policy could meet whose every answer costs the least."""
-    present = float(cost_b.mean()) if part.settings.form == "expected" else part.risk.risk(cost_b)
+    present = FORMS[part.settings.form].figure(part.risk, cost_b)
     return (present - reference.least_cost(part.settings, cost_b)) / float(cost_b.std())
 
 
@@ -106,7 +107,7 @@ def simulate(
             level=0.0,
             margin=shift,
             floor=floor,
-            options=_EXACT,
+            transport=_EXACT,
         )
         gaps.append(found.gap_reverse)
         values.append(found.value)
@@ -168,7 +169,7 @@ def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Pr
     Args:
         rollout: answers of a rollout, n.
     """
-    form = part.settings.form
+    form = FORMS[part.settings.form]
     figures = measure(sample, part.risk, part.settings, seed)
     asked, unresolved = _asked(part, sample)
     spread = figures.spread.value
@@ -177,10 +178,11 @@ def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Pr
     seen = simulate(
         part, np.sort(sample.cost_b) / spread, rollout, shift=shift, floor=least / spread, seed=seed
     )
-    slack = _slack(form, asked, seen)
+    # τ ≥ 2 · the excess that sampling alone shows: a policy that meets the shift must see λ fall.
+    slack = max(asked.slack if asked else 0.0, 2 * seen.gap) if form.by_margin else 0.0
     reachable = reachable_fall(part, sample.cost_b)
     fall = _fall(asked, reachable)
-    margin = fall + slack if form == "no_worse" else (asked.margin if asked else 0.0)
+    margin = fall + slack if form.by_margin else (asked.margin if asked else 0.0)
     return Proposal(
         part,
         figures,
@@ -198,13 +200,6 @@ def _asked(part: Constraint, sample: Sample) -> tuple[Ask | None, str]:
         return resolve(part, sample.cost_b), ""
     except ReferenceCostError as error:
         return None, str(error)
-
-
-def _slack(form: str, asked: Ask | None, seen: Rollout) -> float:
-    """τ ≥ 2 · the excess that sampling alone shows: a policy that meets the shift must see λ fall."""
-    if form != "no_worse":
-        return 0.0
-    return max(asked.slack if asked else 0.0, 2 * seen.gap)
 
 
 def _fall(asked: Ask | None, reachable: float) -> float:

@@ -19,6 +19,7 @@ from openrlhf_rad.calibration.figures import Sample
 from openrlhf_rad.calibration.findings import Finding, needed_rollout
 from openrlhf_rad.calibration.proposal import Proposal
 from openrlhf_rad.calibration.writing import estimate, scaled
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.style import AFTER, BEFORE, WEIGHT, new_figure, styled
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def page(
 def costs(sample: Sample, proposal: Proposal, width: int) -> list[str]:
     """The histogram with the reference's risk, and the risk that is asked for, marked below."""
     now, goal = targets(proposal)
-    name = "mean" if proposal.part.settings.form == "expected" else str(proposal.part.risk)
+    name = str(FORMS[proposal.part.settings.form].spectrum(proposal.part.risk))
     marks = [(goal, f"{name} asked for: {goal:.3g}"), (now, f"{name} of the reference: {now:.3g}")]
     return show.histogram(sample.cost_b, width, _ROWS, marks)
 
@@ -91,12 +92,12 @@ def proposed(proposal: Proposal, unit: writing.Unit) -> Table:
     spread, ask = proposal.figures.spread, proposal.ask
     table = _table("proposed", "value", "in the cost's own unit [95 % interval]")
     given = writing.values(proposal, unit)
-    form = proposal.part.settings.form
+    form = FORMS[proposal.part.settings.form]
     own = {
-        "constraint.level": estimate(scaled(spread, ask.slack if form == "no_worse" else ask.fall)),
+        "constraint.level": estimate(scaled(spread, ask.slack if form.by_margin else ask.fall)),
         "constraint.margin": estimate(scaled(spread, ask.margin)),
     }
-    if form == "expected":
+    if not form.weighted:
         own["constraint.level"] = f"the mean less {estimate(scaled(spread, ask.fall))}"
     for key, one in (("initial", proposal.initial), ("step", proposal.step), ("max", proposal.maximum)):
         if one is not None:
@@ -148,7 +149,7 @@ def figure_of(sample: Sample, proposal: Proposal) -> Figure:
 def _mark_targets(axes: Axes, proposal: Proposal, low: float, high: float) -> None:
     """A line at the risk now and at the one asked for, each with its words."""
     now, goal = targets(proposal)
-    name = "mean" if proposal.part.settings.form == "expected" else str(proposal.part.risk)
+    name = str(FORMS[proposal.part.settings.form].spectrum(proposal.part.risk))
     for place, text, style, height in (
         (now, f"{name} now: {now:.3g}", BEFORE, 0.98),
         (goal, f"{name} asked for: {goal:.3g}", AFTER, 0.90),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from openrlhf_rad.authoring.check import STDIN
 from openrlhf_rad.calibration.figures import Sample
 from openrlhf_rad.calibration.proposal import OVERWEIGHT, Proposal
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.inference import Estimate
 
@@ -16,13 +17,13 @@ Unit = Literal["cost", "spread"]
 
 def values(proposal: Proposal, unit: Unit) -> dict[str, Any]:
     """Keys of a profile with one constraint and their proposed values, to three digits."""
-    form, ask, figures = proposal.part.settings.form, proposal.ask, proposal.figures
+    form, ask, figures = FORMS[proposal.part.settings.form], proposal.ask, proposal.figures
     found: dict[str, Any] = {}
-    if form == "expected" and unit == "cost":
+    if not form.weighted and unit == "cost":
         found["constraint.level"] = _digits(figures.mean.value - ask.fall * figures.spread.value)
     else:
-        found["constraint.level"] = _amount(ask.slack if form == "no_worse" else ask.fall, proposal, unit)
-    if form in ("no_worse", "improvement"):
+        found["constraint.level"] = _amount(ask.slack if form.by_margin else ask.fall, proposal, unit)
+    if form.pairs:
         found["constraint.margin"] = _amount(ask.margin, proposal, unit)
     for key, one in (("initial", proposal.initial), ("step", proposal.step), ("max", proposal.maximum)):
         if one is not None:
@@ -65,17 +66,17 @@ def write(profile: RiskProfile, proposal: Proposal, sample: Sample, scores: str,
 
 def comments(proposal: Proposal) -> dict[str, list[str]]:
     """The reason of every proposed value, by its key."""
-    form, ask, figures = proposal.part.settings.form, proposal.ask, proposal.figures
+    form, ask, figures = FORMS[proposal.part.settings.form], proposal.ask, proposal.figures
     spread = figures.spread
     fall = f"{ask.fall:.3g} σ = {estimate(scaled(spread, ask.fall))}"
     found: dict[str, list[str]] = {}
-    if form == "no_worse":
+    if form.by_margin:
         found["constraint.level"] = [
             f"τ = {ask.slack:.3g} σ = {estimate(scaled(spread, ask.slack))};"
             f" sampling alone shows {proposal.rollout.gap:.2g} σ of excess in a rollout"
         ]
         found["constraint.margin"] = [f"m = τ + fall; once met the risk lies lower by {fall}"]
-    elif form == "expected":
+    elif not form.weighted:
         found["constraint.level"] = [f"d: the mean {estimate(figures.mean)} less {fall}"]
     else:
         found["constraint.level"] = [f"ε: the risk must fall by {fall}"]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation.constraints import Part, family, without_prompts
-from openrlhf_rad.method.saturation import Saturation, saturation
+from openrlhf_rad.method.particles import Saturation, saturation
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.statistics.answers import Panel
 from openrlhf_rad.statistics.curves import Curve, difference, quantile_curve, quantile_levels

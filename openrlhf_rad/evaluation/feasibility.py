@@ -81,19 +81,19 @@ def _finding(part: Part, profile: RiskProfile, seed: int) -> Finding:
 
 def _violation(part: Part, ask: Ask, tail: float, draws: int, seed: int) -> tuple[float, float | None]:
     """How far a constraint is from being met and the bound above it, in the cost's own units."""
-    panel, risk, form = part.panel, ask.risk, ask.settings.form
+    panel, risk, form = part.panel, ask.risk, ask.form
     red_b, blue_b = panel.cost[BEFORE], panel.cost[AFTER]
-    if form == "expected":
+    if not form.weighted:
         mean = average(panel, blue_b)
         return mean.value - ask.level, mean.upper(tail) - ask.level if mean.certain else None
-    if form == "spectral":
+    if not form.pairs:
         less = fall(panel, risk, red_b, blue_b)
         return ask.level - less.value, ask.level - less.lower(tail) if less.certain else None
-    moved_b = np.maximum(red_b - ask.shift, ask.least) if form == "no_worse" else red_b + ask.shift
+    moved_b = form.shifted(red_b, ask.shift, ask.least)
     moved = difference(panel, moved_b, blue_b, draws=draws, seed=seed)
     costs = moved_b, blue_b
     found = gaps(risk, costs, moved, fall(panel, risk, *costs), 1 - 2 * tail)
-    if form == "no_worse":
+    if form.upper_bound:
         high = found.above.high
         return found.above.value - ask.level, None if high is None else high - ask.level
     asked, low = ask.level + ask.shift, found.below.low

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.evaluation import compare
 from openrlhf_rad.evaluation.compare import RANGE
-from openrlhf_rad.method.saturation import ceiling, saturation
+from openrlhf_rad.method.particles import ceiling, saturation
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.statistics.answers import Panel
 from openrlhf_rad.statistics.curves import EXPECTED, Difference, difference, quantile_levels

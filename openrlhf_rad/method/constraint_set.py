@@ -49,13 +49,26 @@ class SetResult:
     Attributes:
         bonus_b: Σ_k λ_k s_k(c) of each response, shape (B,), to add to its reward, before the baseline.
         advantage_b: the same of the constraints whose score has its own baseline, to add after it.
-        metrics: plain floats; of the first constraint under plain names, of each of several under
-            `<constraint>/<name>`.
+        metrics: constraint → name → a plain float.
     """
 
     bonus_b: Array
     advantage_b: Array
-    metrics: dict[str, float]
+    metrics: dict[str, dict[str, float]]
+
+
+def columns(metrics: Mapping[str, Mapping[str, float]], *, alone: bool) -> dict[str, float]:
+    """Metrics by constraint as the columns of ``metrics.jsonl``.
+
+    Those of the first constraint under their plain names; of several, all under ``<constraint>/<name>`` too.
+
+    Args:
+        alone: whether the profile has one constraint.
+    """
+    found = dict(next(iter(metrics.values()), {}))
+    if not alone:
+        found |= {f"{part}/{name}": value for part, held in metrics.items() for name, value in held.items()}
+    return found
 
 
 class ConstraintSet:
@@ -95,15 +108,11 @@ class ConstraintSet:
             CostError: costs that are missing or not finite. TransportError: no usable plan.
         """
         bonus_b, advantage_b = np.zeros(len(batch.labels)), np.zeros(len(batch.labels))
-        metrics: dict[str, float] = {}
+        metrics: dict[str, dict[str, float]] = {}
         for part in self.parts:
-            price_b, found = part(batch)
+            price_b, metrics[part.constraint.name] = part(batch)
             target_b = advantage_b if part.step.own_baseline else bonus_b
             target_b += price_b
-            if part is self.parts[0]:
-                metrics.update(found)
-            if len(self.parts) > 1:
-                metrics.update({f"{part.constraint.name}/{name}": value for name, value in found.items()})
         return SetResult(bonus_b, advantage_b, metrics)
 
     def check_batch(self, batch_size: int) -> list[str]:
@@ -207,7 +216,7 @@ class ConstraintPart:
     def _check_reference(self, size: int, labels: Sequence[str]) -> None:
         """Raises ReferenceCostError for a segment with too few reference answers, with how many would do."""
         one = self.constraint
-        needed = least_reference(one.risk, one.settings.form)
+        needed = least_reference(one)
         if size >= needed:
             return
         which = f"carry the label {one.segment}" if one.segment else "carry no label of a segment"

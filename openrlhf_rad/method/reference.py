@@ -1,28 +1,18 @@
-"""Reference costs that a user brings along, and what a constraint asks of a sample of them.
-
-The fall δ is by how much the risk (for `expected` the mean) must lie below the reference's, in the cost's own
-units. No policy can lower it by more than R, the fall to the least cost that there is.
-
-| form        | δ              | the most that can be asked |
-|-------------|----------------|----------------------------|
-| no_worse    | m − τ          | m = τ + R                  |
-| improvement | ε              | ε = R                      |
-| spectral    | ε              | ε = R                      |
-| expected    | E[C_0] − d     | d = the least cost         |
-"""
+"""The sample of reference costs: its file, what it must hold, and what a constraint asks of it."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.errors import ReferenceCostError
-from openrlhf_rad.method.settings import MINIMUM_REFERENCE, ConstraintSettings, FormName
+from openrlhf_rad.errors import CostError, ReferenceCostError
+from openrlhf_rad.method.constraint import FORMS, Form
+from openrlhf_rad.method.particles import as_costs
+from openrlhf_rad.method.settings import MINIMUM_REFERENCE, Constraint, ConstraintSettings
 from openrlhf_rad.method.spectrum import Spectrum
 
 Array = NDArray[np.float64]
@@ -57,6 +47,11 @@ class Ask:
     reach: float
 
     @property
+    def form(self) -> Form:
+        """Of the constraint."""
+        return FORMS[self.settings.form]
+
+    @property
     def feasible(self) -> bool:
         """Whether a policy could meet it whose every answer costs the least."""
         return self.fall <= self.reach * (1 + 1e-9)
@@ -64,19 +59,19 @@ class Ask:
     @property
     def key(self) -> str:
         """The key of a profile that says how much is asked."""
-        return "constraint.margin" if self.settings.form == "no_worse" else "constraint.level"
+        return "constraint.margin" if self.form.by_margin else "constraint.level"
 
     def asking(self, fall: float) -> float:
         """The value of that key, in the cost's own units, that asks for another fall."""
-        if self.settings.form == "no_worse":
-            return self.margin - self.fall + fall
-        return self.level + self.fall - fall if self.settings.form == "expected" else fall
+        given = self.margin if self.form.by_margin else self.level
+        return self.form.asking(given, self.fall, fall)
 
     @property
     def refusal(self) -> str:
         """Why no policy can meet it, and what could be asked."""
-        what = "mean cost" if self.settings.form == "expected" else f"risk {self.risk}"
-        seen, lower = ("possible", "") if self.settings.floor is not None else ("seen", _LOWER)
+        what = f"risk {self.risk}" if self.form.weighted else self.form.measured
+        seen = "seen" if self.settings.floor is None else "possible"
+        lower = "; if answers can cost less, write constraint.floor" if self.settings.floor is None else ""
         return (
             f"no policy can meet the constraint: it asks that the {what} fall by {self.fall:.4g}, and it"
             f" would fall by {self.reach:.4g} if every answer cost {self.least:.4g}, the least {seen}; the"
@@ -96,45 +91,50 @@ class Ask:
         )
 
 
-_LOWER = "; if answers can cost less, write constraint.floor"
-
-
 def resolve(settings: ConstraintSettings, risk: Spectrum, cost_r: ArrayLike) -> Ask:
     """What a constraint asks of reference costs in any order.
 
     Raises:
         ReferenceCostError: a share of a risk ≤ 0, or a cost below `constraint.floor`.
     """
-    ordered = np.sort(np.asarray(cost_r, dtype=np.float64))
-    least = least_cost(settings, ordered)
-    level, margin = _level(settings, ordered, risk), settings.margin.resolve(ordered, risk.risk(ordered))
-    present = float(ordered.mean()) if settings.form == "expected" else risk.risk(ordered)
-    reach = present - least
-    if settings.form == "expected":
-        return Ask(settings, risk, level, 0.0, 0.0, least, present - level, reach)
-    if settings.form != "no_worse":
-        return Ask(settings, risk, level, margin, margin, least, level, reach)
-    # The greatest shift is to the least cost throughout: what the margin asks beyond comes off the slack.
-    slack = level - max(margin - reach, 0.0)
-    return Ask(
-        settings, risk, slack, margin, _shift(ordered, risk, margin, least), least, margin - level, reach
-    )
+    form, ordered = FORMS[settings.form], np.sort(np.asarray(cost_r, dtype=np.float64))
+    least, present = least_cost(settings, ordered), form.figure(risk, ordered)
+    level = form.level(settings.level, ordered, present)
+    margin = settings.margin.resolve(ordered, present) if form.pairs else 0.0
+    fall = form.fall(level, margin, present)
+    level, shift = form.shift(level, margin, ordered, risk, least)
+    return Ask(settings, risk, level, margin, shift, least, fall, present - least)
 
 
-def _level(settings: ConstraintSettings, cost_r: Array, risk: Spectrum) -> float:
-    """ε, τ or d of the form in the cost's own units.
+def least_reference(constraint: Constraint) -> int:
+    """The fewest reference costs that say anything of a constraint."""
+    weighted = FORMS[constraint.settings.form].weighted
+    return max(MINIMUM_REFERENCE, constraint.risk.least_size() if weighted else 0)
 
-    | level                  | `expected`                  | the other forms                         |
-    |------------------------|-----------------------------|-----------------------------------------|
-    | a number               | the threshold d itself      | the amount itself                       |
-    | share of risk, spread  | d = E[C_0] − the amount     | the amount                              |
-    | reference quantile p   | d = F_0⁻¹(p)                | `spectral`: ε = ρ_w(C_0) − F_0⁻¹(p)     |
+
+def checked_costs(constraint: Constraint, costs: ArrayLike) -> Array:
+    """The reference costs of a constraint, sorted, shape (N,).
+
+    Raises:
+        ReferenceCostError: too few, constant or non-finite costs.
     """
-    base = float(cost_r.mean()) if settings.form == "expected" else risk.risk(cost_r)
-    amount = settings.level.resolve(cost_r, base)
-    if settings.form == "expected":
-        return base - amount if settings.level.unit in ("risk", "spread") else amount
-    return base - amount if settings.level.unit == "quantile" else amount
+    try:
+        cost_r = np.sort(as_costs(costs))
+    except CostError as error:
+        raise ReferenceCostError(f"reference costs: {error}") from None
+    needed = least_reference(constraint)
+    if cost_r.size < needed:
+        raise ReferenceCostError(
+            f"there are {cost_r.size} reference costs; {constraint.risk} needs at least {needed}, or the"
+            f" worst one alone would count; sample more, for instance reference.samples: {max(256, needed)}"
+        )
+    largest = float(np.abs(cost_r).max())
+    if not cost_r.std() > 1e-12 * largest:
+        raise ReferenceCostError(
+            f"all {cost_r.size} reference costs are {cost_r[0]:g}; a constraint on a distribution needs costs"
+            " that differ; check that the cost source answers each response on its own"
+        )
+    return cost_r
 
 
 def least_cost(settings: ConstraintSettings, cost_r: Array) -> float:
@@ -146,38 +146,6 @@ def least_cost(settings: ConstraintSettings, cost_r: Array) -> float:
         f"constraint.floor is {settings.floor:g} and an answer of the reference costs {seen:g}; the floor is"
         f" the least cost that is possible; write {seen:g} or less, or leave it out"
     )
-
-
-def _shift(ordered: Array, risk: Spectrum, margin: float, least: float) -> float:
-    """The s of Σ w_i min(s, y_i − least)/N = margin, or the one that brings every y_i to `least`."""
-    share_r, room_r = risk.weights(ordered.size) / ordered.size, ordered - least
-    if not (share_r[room_r < margin] > 0).any():
-        return margin
-    # Piecewise linear in s: up to room_k those below k have fallen as far as they can, the others by s.
-    fallen_r = np.append(0.0, np.cumsum(share_r * room_r)[:-1])
-    rest_r = np.cumsum(share_r[::-1])[::-1]
-    reached = int(np.searchsorted(fallen_r + rest_r * room_r, margin))
-    if reached == ordered.size:
-        return float(room_r[-1])
-    return float(min((margin - fallen_r[reached]) / rest_r[reached], room_r[reached]))
-
-
-def least_size(risk: Spectrum) -> int:
-    """The least number of answers of which more than the worst one counts: 1/(1 − α) and one for CVaR_α."""
-    # The weight below the top one, G(1 − 1/n), grows with n: double, then bisect.
-    high = 2
-    while not _counts(risk, high):
-        high *= 2
-    return bisect_left(range(high + 1), True, lo=2, key=lambda n: _counts(risk, n))
-
-
-def least_reference(risk: Spectrum, form: FormName) -> int:
-    """The fewest reference costs that say anything of a spectrum."""
-    return MINIMUM_REFERENCE if form == "expected" else max(MINIMUM_REFERENCE, least_size(risk))
-
-
-def _counts(risk: Spectrum, n: int) -> bool:
-    return float(risk.cumulative(1 - 1 / n)) > 1e-9
 
 
 def read_costs(path: str | Path) -> Array:

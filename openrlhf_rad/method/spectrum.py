@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +30,8 @@ MAX_STEPS = 100
 MAX_MEMBERS = 20
 #: Weights are typed by hand: 1/3 as 0.333333333 is meant.
 _SUM_TOLERANCE = 1e-9
+# The weight beyond a level that counts as none, as in the far tail of a smoothed VaR.
+_NO_WEIGHT = 1e-9
 
 
 class Spectrum(ABC):
@@ -76,6 +80,14 @@ class Spectrum(ABC):
         """ρ_φ of the empirical distribution of sample_b (Eq. (8)), exactly; in the sample's own units."""
         ordered = np.sort(np.asarray(sample_b, dtype=np.float64))
         return float(self.weights(ordered.size) @ ordered / ordered.size)
+
+    def least_size(self) -> int:
+        """The fewest answers of which more than the worst one counts: 1/(1 − α) and one for CVaR_α."""
+        return _least_size(self)
+
+    def lowest_level(self) -> float:
+        """The level below which it puts no weight: α of CVaR_α, 0 of the mean."""
+        return _lowest_level(self)
 
 
 @dataclass(frozen=True)
@@ -318,6 +330,27 @@ def _normalised(weights: Sequence[float]) -> list[str]:
 def _raise(flaws: list[Flaw]) -> None:
     if flaws:
         raise ProfileError([f"{flaw.path} is {flaw.value}; {flaw.rule}; {flaw.fix}" for flaw in flaws])
+
+
+@lru_cache(maxsize=64)
+def _least_size(spectrum: Spectrum) -> int:
+    # The weight below the top one, G(1 − 1/n), grows with n: double, then bisect.
+    def counts(n: int) -> bool:
+        return float(spectrum.cumulative(1 - 1 / n)) > _NO_WEIGHT
+
+    high = 2
+    while not counts(high):
+        high *= 2
+    return bisect_left(range(high + 1), True, lo=2, key=counts)
+
+
+@lru_cache(maxsize=64)
+def _lowest_level(spectrum: Spectrum) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(spectrum.cumulative(middle)) <= _NO_WEIGHT else (low, middle)
+    return low
 
 
 def number_text(value: float) -> str:

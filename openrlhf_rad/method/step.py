@@ -10,23 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
-from openrlhf_rad.method.baseline import PartnerBaseline, PartnerScores
-from openrlhf_rad.method.constraint import ConstraintResult, Potentials, TransportOptions, evaluate
-from openrlhf_rad.method.dual import (
-    DualVariable,
-    Uncertainty,
-    make_dual,
-    reference_standard_error,
-    violation_standard_error,
-)
-from openrlhf_rad.method.particles import as_costs, empirical_quantiles
-from openrlhf_rad.method.reference import MOST_SHARE, least_reference, least_size, resolve
-from openrlhf_rad.method.saturation import saturation
-from openrlhf_rad.method.scores import score
+from openrlhf_rad.errors import ConfigError, ReferenceCostError
+from openrlhf_rad.method.constraint import FORMS, ConstraintResult, Potentials, evaluate
+from openrlhf_rad.method.dual import DualVariable, make_dual
+from openrlhf_rad.method.particles import as_costs, empirical_quantiles, saturation
+from openrlhf_rad.method.reference import MOST_SHARE, checked_costs, resolve
+from openrlhf_rad.method.scores import PartnerBaseline, PartnerScores, heavy_tails, score
 from openrlhf_rad.method.settings import Constraint, Settings
-from openrlhf_rad.method.spectrum import MEAN
-from openrlhf_rad.method.tails import heavy_tails
+from openrlhf_rad.method.uncertainty import Uncertainty, reference_standard_error, violation_standard_error
 
 Array = NDArray[np.float64]
 
@@ -82,7 +73,7 @@ class RadStep:
         if constraint is None:
             (constraint,) = settings.constraints
         self.constraint, self.transport = constraint, settings.transport
-        self._reference = _checked_reference(constraint, reference_costs)
+        self._reference = checked_costs(constraint, reference_costs)
         self.spread = float(self._reference.std())
         self.unit = self.spread if settings.units == "spread" else 1.0
         self.reference_risk = constraint.risk.risk(self._reference)
@@ -96,13 +87,14 @@ class RadStep:
             make_dual(constraint.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
         )
         self._potentials: Potentials | None = None
-        self._spectrum = MEAN if constraint.settings.form == "expected" else constraint.risk
+        self._form = FORMS[constraint.settings.form]
+        self._spectrum = self._form.spectrum(constraint.risk)
         self._tails = heavy_tails(constraint.settings, self._spectrum, self._reference / self.unit)
         self._baseline = PartnerBaseline()
 
     @property
     def own_baseline(self) -> bool:
-        """Whether scores need no other baseline: see :mod:`openrlhf_rad.method.baseline`."""
+        """Whether scores need no other baseline: see :mod:`openrlhf_rad.method.scores`."""
         return self.constraint.settings.gradient == "leave_one_out"
 
     def __call__(
@@ -172,7 +164,7 @@ class RadStep:
         Raises:
             ConfigError: with the number of samples that would do.
         """
-        if self.constraint.settings.form == "expected":
+        if not self._form.weighted:
             return
         if self.particle_count(batch_size) < self.minimum_batch():
             raise ConfigError(
@@ -224,7 +216,7 @@ class RadStep:
 
     def minimum_batch(self) -> int:
         """The least number of samples with which more than the most costly one counts."""
-        return least_size(self.constraint.risk)
+        return self.constraint.risk.least_size()
 
     def score_bound(self) -> float:
         """An upper bound on λ_max · (max s − min s) over the reference costs, in the profile's unit.
@@ -263,14 +255,6 @@ class RadStep:
         return score(cost_b, particle_n, result, self._spectrum, gradient=gradient)
 
     def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
-        transport = self.transport
-        options = TransportOptions(
-            transport.epsilon,
-            transport.tolerance,
-            transport.max_iterations,
-            transport.indicator,
-            self.constraint.dual.gap,
-        )
         return evaluate(
             self.constraint.settings.form,
             particle_n,
@@ -279,7 +263,8 @@ class RadStep:
             level=self.ask.level / self.unit,
             margin=self.ask.shift / self.unit,
             floor=self.ask.least / self.unit,
-            options=options,
+            transport=self.transport,
+            gap=self.constraint.dual.gap,
             start=self._potentials,
         )
 
@@ -288,7 +273,7 @@ class RadStep:
     ) -> dict[str, float]:
         """Metrics of a batch. Both risks come from the n particles, so that Eq. (16) holds among them."""
         q50, q90, q99 = np.quantile(cost_b, [0.5, 0.9, 0.99], method="inverted_cdf")
-        total = result.weight_n.sum()
+        total, plan = result.weight_n.sum(), result.plan
         spreads: dict[str, float] = {
             "risk": float(weight_n @ particle_n) / particle_n.size,
             "reference_risk": float(weight_n @ reference_n) / reference_n.size,
@@ -304,9 +289,9 @@ class RadStep:
             "cost_q90": float(q90),
             "cost_q99": float(q99),
             **{name: value * self.unit for name, value in spreads.items()},
-            "sinkhorn_iterations": float(result.iterations),
-            "marginal_error": result.marginal_error,
-            "sinkhorn_converged": float(result.converged),
+            "sinkhorn_iterations": float(plan.iterations) if plan else 0.0,
+            "marginal_error": plan.marginal_error if plan else 0.0,
+            "sinkhorn_converged": float(plan.converged) if plan else 1.0,
             "share_active": float(result.weight_n @ result.activation_n / total),
             "saturated": float(saturation(self.constraint.risk, cost_b, self._reference) is not None),
         }
@@ -323,24 +308,3 @@ class RadStep:
             "lambda": used,
             "lambda_next": self.dual.value,
         }
-
-
-def _checked_reference(constraint: Constraint, reference_costs: ArrayLike) -> Array:
-    """The reference costs, sorted, shape (N,). Raises ReferenceCostError."""
-    try:
-        cost_r = np.sort(as_costs(reference_costs))
-    except CostError as error:
-        raise ReferenceCostError(f"reference costs: {error}") from None
-    needed = least_reference(constraint.risk, constraint.settings.form)
-    if cost_r.size < needed:
-        raise ReferenceCostError(
-            f"there are {cost_r.size} reference costs; {constraint.risk} needs at least {needed}, or the"
-            f" worst one alone would count; sample more, for instance reference.samples: {max(256, needed)}"
-        )
-    largest = float(np.abs(cost_r).max())
-    if not cost_r.std() > 1e-12 * largest:
-        raise ReferenceCostError(
-            f"all {cost_r.size} reference costs are {cost_r[0]:g}; a constraint on a distribution needs costs"
-            " that differ; check that the cost source answers each response on its own"
-        )
-    return cost_r

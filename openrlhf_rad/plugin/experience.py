@@ -13,12 +13,13 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
+from openrlhf_rad.harm import harm_auc, known_harm
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult, columns
 from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
 from openrlhf_rad.plugin.costs.texts import answer_texts, finished_b
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
 from openrlhf_rad.profile import RiskProfile, cost_names
-from openrlhf_rad.watches import answer_metrics, harm_auc, known_harm
+from openrlhf_rad.watches import answer_metrics
 
 Array = NDArray[np.float64]
 
@@ -127,7 +128,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         result = self.constraints(scored(sampled, list(self.cost_sources)))
         trained = sum(len(experience.sequences) for experience in experiences)
         self.last_metrics = {
-            **result.metrics,
+            **columns(result.metrics, alone=len(self.constraints.parts) == 1),
             "seconds_rad": time.perf_counter() - started,
             "seconds_cost": self.seconds_cost,
             **({} if self.staleness is None else {"staleness": self.staleness}),
@@ -230,17 +231,14 @@ def batch_metrics(profile: RiskProfile, rows: Sequence[Row], experiences: Sequen
     found = answer_metrics(answers)
     sources = list(cost_names(profile).values())
     harmful_b = known_harm(answers, [row["label"] for row in rows], profile.watches.harmful_label)
-    for place, source in enumerate(sources):
+    order: dict[str, dict[str, float]] = {}  # by the constraint that a source is called after
+    for source in sources:
         auc = harm_auc([costs_of(row, sources)[source] for row in rows], harmful_b)
         if auc is not None:
-            found |= _named("harm_auc", auc, source, first=place == 0, alone=len(profile.constraints) == 1)
+            order[source] = {"harm_auc": auc}
+    found |= columns(order, alone=len(profile.constraints) == 1)
     entropy = token_entropy(experiences)
     return found if entropy is None else {**found, "entropy": entropy}
-
-
-def _named(name: str, value: float, source: str, *, first: bool, alone: bool) -> Mapping[str, float]:
-    """A source's value under the name of the constraint that it is called after; the first's also plain."""
-    return {**({name: value} if first else {}), **({} if alone else {f"{source}/{name}": value})}
 
 
 def token_entropy(experiences: Sequence[Any]) -> float | None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from openrlhf_rad.errors import Place, Problem, did_you_mean, shown
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.settings import (
     Constraint,
     ConstraintSettings,
@@ -28,7 +29,6 @@ from openrlhf_rad.profile.inherit import KEYS, merge
 from openrlhf_rad.profile.language import (
     ADDRESS,
     BELONGS,
-    FORM_DEFAULTS,
     SECTIONS,
     TILTED,
     ConstraintKeys,
@@ -61,7 +61,6 @@ SEGMENT_KEYS = ("risk", *_FIELDS[ConstraintKeys], "dual")
 ENTRY_KEYS = (*SEGMENT_KEYS, "cost", "segments")
 Record = TypeVar("Record")
 _EMPTY = from_plain({}, "", Place(""))
-_GAP_FORMS = ("improvement", "no_worse")
 # A file with more short forms is no profile.
 _MAX_SHORT = 30
 
@@ -161,7 +160,7 @@ def _settings(
     check_dual(problems, outer.dual, dual)
     if dual.gap == "plan" and transport is not None:
         rule = ""
-        if settings.form not in _GAP_FORMS:
+        if not FORMS[settings.form].pairs:
             rule = f"form {settings.form} compares averages and has no plan"
         elif outer.risk != MEAN:
             rule = f"Eq. (25) has no weights, and the risk is {outer.risk}"
@@ -175,20 +174,20 @@ def _settings(
 def _constraint(problems: Problems, node: Node) -> ConstraintSettings:
     """What a mapping asks; level and margin default by form."""
     named = node.keys["form"].value if "form" in node.keys else None
-    form = next((known for known in FORM_DEFAULTS if known == named), ConstraintSettings.form)
-    usual = ConstraintSettings(form, *FORM_DEFAULTS[form])
-    settings = read(problems, ConstraintKeys, node, usual)
-    if settings.form in _GAP_FORMS and settings.level.unit == "quantile":
+    form = FORMS[named if isinstance(named, str) and named in FORMS else ConstraintSettings.form]
+    settings = read(problems, ConstraintKeys, node, ConstraintSettings(form.name, *form.defaults))
+    form = FORMS[settings.form]
+    if form.pairs and settings.level.unit == "quantile":
         rule = "a gap between whole distributions is bounded by an amount, which no quantile is"
         fix = "write form: spectral or expected, or 20% of reference spread"
         problems.add(node.keys["level"], rule, fix)
-    elif settings.form in _GAP_FORMS and settings.level.value < 0:
+    elif form.pairs and settings.level.value < 0:
         problems.add(node.keys["level"], "it must be ≥ 0", "a dominance gap is never negative")
-    if settings.form not in _GAP_FORMS and settings.margin.value > 0:
+    if not form.pairs and settings.margin.value > 0:
         rule = f"form {settings.form} takes no margin, for it compares averages"
         problems.add(node.keys["margin"], rule, "remove it")
-    if settings.form == "expected" and settings.gradient == "tilted":
-        rule = "form expected has the plain expected-cost gradient"
+    if not form.weighted and settings.gradient == "tilted":
+        rule = f"form {form.name} has the plain expected-cost gradient"
         problems.add(node.keys["gradient"], rule, "write leave_one_out")
     return settings
 

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass as section
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.measures import Interval
 from openrlhf_rad.method.settings import (
     MINIMUM_REFERENCE,
@@ -26,7 +27,6 @@ from openrlhf_rad.method.settings import (
     PATTERN,
     ConstraintSettings,
     DualSettings,
-    FormName,
     Level,
     TransportSettings,
 )
@@ -164,13 +164,6 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-# Level and margin of each form where the profile gives none.
-FORM_DEFAULTS: dict[FormName, tuple[Level, Level]] = {
-    "no_worse": (Level(0.2, "spread"), Level(0.6, "spread")),
-    "improvement": (Level(0.4, "spread"), Level(0.6, "spread")),
-    "spectral": (Level(0.4, "spread"), Level(0.0)),
-    "expected": (Level(0.4, "spread"), Level(0.0)),
-}
 #: By how much λ and its step are greater under `tilted`, whose score is so many times smaller.
 TILTED = 6.0
 #: Key → the keys that belong to one of its values: a new value begins with their defaults.
@@ -184,7 +177,7 @@ ADDRESS = r"^(https?://|\$\{[A-Za-z_][A-Za-z0-9_]*\})\S*$"
 
 
 def _by_form(index: int) -> str:
-    shown = {form: levels[index] for form, levels in FORM_DEFAULTS.items() if levels[index].value}
+    shown = {name: form.defaults[index] for name, form in FORMS.items() if form.defaults[index].value}
     return "by form: " + "; ".join(f"`{form}` {level}" for form, level in shown.items())
 
 

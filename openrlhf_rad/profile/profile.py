@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import Place
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.settings import (
     Constraint,
     ConstraintSettings,
@@ -25,7 +26,7 @@ from openrlhf_rad.method.settings import (
     TransportSettings,
     Units,
 )
-from openrlhf_rad.method.spectrum import MEAN, Spectrum
+from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile.check import build
 from openrlhf_rad.profile.files import Found, find
 from openrlhf_rad.profile.inherit import override, read_file
@@ -200,14 +201,14 @@ def _normal_quantiles() -> NDArray[np.float64]:
 
 def _samples(constraint: Constraint) -> int:
     """N with which the risk of normal costs is uncertain by a fifth of the fall that is asked."""
-    settings = constraint.settings
+    settings, form = constraint.settings, FORMS[constraint.settings.form]
     relative = {level.unit for level in (settings.level, settings.margin) if level.value}
     fall = _USUAL_FALL
     if relative == {"spread"}:
-        no_worse = settings.form == "no_worse"
-        asked = settings.margin.value - settings.level.value if no_worse else settings.level.value
+        level, margin = settings.level.value, settings.margin.value
+        asked = margin - level if form.by_margin else level
         fall = asked if asked > 0 else fall
-    risk = MEAN if settings.form == "expected" else constraint.risk
+    risk = form.spectrum(constraint.risk)
     # The influence function of ρ_φ is ∫ φ(F(z)) dz (Huber 1981, section 3.3), here over normal quantiles.
     cost_r = _normal_quantiles()
     density = cost_r.size * np.diff(risk.cumulative((np.arange(cost_r.size) + 0.5) / cost_r.size))
@@ -219,29 +220,20 @@ def _samples(constraint: Constraint) -> int:
 
 
 def _warnings(constraint: Constraint) -> list[str]:
-    found, settings = [], constraint.settings
+    found, form = [], FORMS[constraint.settings.form]
     if not constraint.risk.coherent:
         found.append(
             f"{constraint.risk} is not a coherent risk measure: a mixture of two policies can look riskier"
             " than either; cvar at the same α is coherent"
         )
     # A segment's spectrum may be meant for the other constraints.
-    if settings.form == "expected" and constraint.segment is None and constraint.risk != MEAN:
+    if constraint.segment is None and form.spectrum(constraint.risk) != constraint.risk:
         found.append(
-            f"form expected bounds the mean, so that {constraint.risk} shows in reports and plays no part in"
-            " training; write risk: mean, or another form"
+            f"form {form.name} bounds the mean, so that {constraint.risk} shows in reports and plays no part"
+            " in training; write risk: mean, or another form"
         )
-    if settings.form == "improvement" and settings.margin.value == 0:
-        found.append(
-            "form improvement with margin 0 takes noise for a gap: at step 0 the estimated gap is positive,"
-            " so that a small level is met untrained, and half of the quantiles have no gradient; set"
-            " constraint.margin, for instance 60% of reference spread"
-        )
-    if settings.form == "no_worse" and settings.level.value == 0:
-        found.append(
-            "form no_worse with level 0 never has slack, for no gap is negative, so λ can only rise;"
-            " set constraint.level, for instance 20% of reference spread"
-        )
+    if doubt := form.doubt(constraint.settings):
+        found.append(doubt)
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from openrlhf_rad.authoring.words import price_moves
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.settings import ConstraintSettings, DualSettings, Level
 from openrlhf_rad.method.spectrum import MeasureSpectrum, Mixture, Piecewise, Spectrum
 from openrlhf_rad.report.sources import RunRecord
@@ -66,22 +67,21 @@ def explain_constraint(settings: ConstraintSettings) -> str:
     """What is asked of the policy, in a sentence or two."""
     level, margin = _amount(settings.level), _amount(settings.margin)
     shifted = "the reference's" if settings.margin.value == 0 else f"the reference's, lowered by {margin}"
-    if settings.form == "no_worse":
+    form = FORMS[settings.form]
+    if form.by_margin:
         return (
             f"At every level that counts, the policy's cost should lie below {shifted}. What lies above,"
             f" added up with the weights, may come to {level} at most."
         )
-    if settings.form == "improvement":
+    if form.pairs:
         return (
             f"At the levels that count, the policy's costs should lie below the reference's by {level} in"
             " all, added up with the weights."
         )
-    measured = "mean cost" if settings.form == "expected" else "risk"
-    # A number is the threshold of a mean, but the amount by which a risk should fall.
-    if settings.level.unit == "quantile" or (settings.level.unit, measured) == ("cost", "mean cost"):
-        return f"The policy's {measured} should be at most {level}."
-    amount = level.replace("reference's risk", f"reference's {measured}")
-    return f"The policy's {measured} should lie below the reference's by at least {amount}."
+    if form.threshold(settings.level):
+        return f"The policy's {form.measured} should be at most {level}."
+    amount = level.replace("reference's risk", f"reference's {form.measured}")
+    return f"The policy's {form.measured} should lie below the reference's by at least {amount}."
 
 
 def explain_price(dual: DualSettings) -> str:

@@ -8,13 +8,13 @@ from openrlhf_rad.calibration import figures, writing
 from openrlhf_rad.calibration.figures import Sample
 from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose
-from openrlhf_rad.method.constraint import TransportOptions
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.profile import ConstraintSettings, RiskProfile
 
 FORMS = ("no_worse", "improvement", "spectral", "expected")
-EXACT = TransportOptions(indicator="exact")
+EXACT = TransportSettings(indicator="exact")
 
 
 def sample_of(cost_b, **more):

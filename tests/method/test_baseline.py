@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from openrlhf_rad.method.baseline import PartnerBaseline, PartnerScores
-from openrlhf_rad.method.scores import leave_one_out
+from openrlhf_rad.method.scores import PartnerBaseline, PartnerScores, leave_one_out
 from openrlhf_rad.method.spectrum import MEAN, make_spectrum
 
 CVAR, WANG = make_spectrum("cvar", alpha=0.7), make_spectrum("wang", eta=1)

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from openrlhf_rad.method.constraint import TransportOptions, evaluate
-from openrlhf_rad.method.dual import upper_confidence_bound, violation_standard_error
+from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.particles import empirical_quantiles
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.spectrum import MEAN
 from openrlhf_rad.method.step import RadStep
+from openrlhf_rad.method.uncertainty import upper_confidence_bound, violation_standard_error
 from openrlhf_rad.profile import RiskProfile, load_profile
 
-EXACT = TransportOptions(indicator="exact")
+EXACT = TransportSettings(indicator="exact")
 CASES = [
     ("uniform", "no_worse", 0.5),
     ("uniform", "no_worse", 0.0),
@@ -51,7 +52,7 @@ def test_the_violation_is_that_of_the_constraint(profile, form, margin):
     rng = np.random.default_rng(5)
     cost_b, reference = rng.normal(0.3, 1, 32), rng.normal(size=32)
     quantiles = np.sort(cost_b), np.sort(reference)
-    expected = evaluate(form, *quantiles, weights(profile, 32), level=0.0, margin=margin, options=EXACT)
+    expected = evaluate(form, *quantiles, weights(profile, 32), level=0.0, margin=margin, transport=EXACT)
     assert violation(profile, form, margin, cost_b, reference)[0] == pytest.approx(expected.violation)
 
 

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openrlhf_rad.errors import TransportError
-from openrlhf_rad.method.constraint import FORMS, TransportOptions, evaluate
+from openrlhf_rad.method.constraint import FORMS, evaluate
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.method.transport import sinkhorn
 
 CVAR = make_spectrum("cvar", alpha=0.8)
-EXACT = TransportOptions(indicator="exact")
+EXACT = TransportSettings(indicator="exact")
 RNG = np.random.default_rng(11)
 REFERENCE = np.sort(RNG.lognormal(size=40))
 POLICY = np.sort(RNG.lognormal(0.1, 1.1, size=40))
@@ -43,7 +44,7 @@ def test_the_gaps_differ_by_the_spectral_risks(seed, n, kind, spectrum):
 def test_no_worse_bounds_the_risk_by_margin_and_value(seed, margin):
     rng = np.random.default_rng(seed)
     x, y = np.sort(rng.standard_t(2, size=20)), np.sort(rng.standard_t(2, size=20))
-    result = evaluate("no_worse", x, y, CVAR.weights(20), level=0.1, margin=margin, options=EXACT)
+    result = evaluate("no_worse", x, y, CVAR.weights(20), level=0.1, margin=margin, transport=EXACT)
     assert CVAR.risk(x) <= CVAR.risk(y) - margin + result.value + 1e-9
 
 
@@ -55,7 +56,7 @@ def test_improvement_by_hand():
         np.array([4.0, 5.0]),
         np.array([0.0, 2.0]),
         level=2.5,
-        options=EXACT,
+        transport=EXACT,
     )
     assert result.value == pytest.approx(2.0)
     assert result.violation == pytest.approx(0.5)
@@ -65,11 +66,11 @@ def test_improvement_by_hand():
 
 def test_no_worse_by_hand():
     policy, reference = np.array([1.0, 3.0]), np.array([2.0, 2.5])
-    result = evaluate("no_worse", policy, reference, np.ones(2), level=0.1, options=EXACT)
+    result = evaluate("no_worse", policy, reference, np.ones(2), level=0.1, transport=EXACT)
     assert result.value == pytest.approx(0.25)
     assert result.violation == pytest.approx(0.15)
     np.testing.assert_array_equal(result.activation_n, [0.0, 1.0])
-    shifted = evaluate("no_worse", policy, reference, np.ones(2), level=2.0, margin=1.5, options=EXACT)
+    shifted = evaluate("no_worse", policy, reference, np.ones(2), level=2.0, margin=1.5, transport=EXACT)
     assert shifted.value == pytest.approx((0.5 + 2.0) / 2)
     assert shifted.satisfied
     np.testing.assert_array_equal(shifted.activation_n, [1.0, 1.0])
@@ -85,13 +86,13 @@ def test_expected_ignores_the_spectrum():
 
 @pytest.mark.parametrize("indicator", ["sinkhorn", "exact"])
 def test_improvement_turns_into_spectral_as_the_margin_grows(indicator):
-    options = TransportOptions(indicator=indicator)
+    options = TransportSettings(indicator=indicator)
     spectral = evaluate("spectral", POLICY, REFERENCE, WEIGHT, level=0.3)
-    far = evaluate("improvement", POLICY, REFERENCE, WEIGHT, level=0.3, margin=1e3, options=options)
+    far = evaluate("improvement", POLICY, REFERENCE, WEIGHT, level=0.3, margin=1e3, transport=options)
     assert far.value == pytest.approx(spectral.value, abs=1e-9)
     assert far.violation == pytest.approx(spectral.violation, abs=1e-9)
     np.testing.assert_allclose(far.activation_n, spectral.activation_n, atol=1e-9)
-    near = evaluate("improvement", POLICY, REFERENCE, WEIGHT, level=0.3, options=options)
+    near = evaluate("improvement", POLICY, REFERENCE, WEIGHT, level=0.3, transport=options)
     assert near.value > spectral.value + 0.01
 
 
@@ -100,9 +101,9 @@ def test_a_small_epsilon_gives_the_exact_indicator(form):
     # Spaced pairs, each far from its neighbours.
     reference_n = 3.0 * np.arange(12)
     particle_n = reference_n + np.where(np.arange(12) % 3, 0.8, -0.8)
-    smooth = TransportOptions(epsilon=0.02, tolerance=1e-9)
+    smooth = TransportSettings(epsilon=0.02, tolerance=1e-9)
     found = [
-        evaluate(form, particle_n, reference_n, np.ones(12), level=0.1, options=options).activation_n
+        evaluate(form, particle_n, reference_n, np.ones(12), level=0.1, transport=options).activation_n
         for options in (smooth, EXACT)
     ]
     assert set(found[1]) == {0.0, 1.0}
@@ -110,12 +111,12 @@ def test_a_small_epsilon_gives_the_exact_indicator(form):
 
 
 def test_at_the_reference_only_a_margin_wakes_the_tail():
-    asleep = evaluate("improvement", REFERENCE, REFERENCE, WEIGHT, level=0.1, options=EXACT)
+    asleep = evaluate("improvement", REFERENCE, REFERENCE, WEIGHT, level=0.1, transport=EXACT)
     assert not asleep.activation_n.any()
     for form in ("improvement", "no_worse"):
         smooth = evaluate(form, REFERENCE, REFERENCE, WEIGHT, level=0.1, margin=0.5)
         assert smooth.activation_n[-8:].min() > 0.5
-        exact = evaluate(form, REFERENCE, REFERENCE, WEIGHT, level=0.1, margin=0.5, options=EXACT)
+        exact = evaluate(form, REFERENCE, REFERENCE, WEIGHT, level=0.1, margin=0.5, transport=EXACT)
         np.testing.assert_array_equal(exact.activation_n, np.ones(40))
 
 
@@ -129,12 +130,12 @@ def test_quantiles_far_above_the_reference_keep_their_pull_only_under_no_worse()
 
 @pytest.mark.parametrize("form", ["improvement", "no_worse"])
 def test_the_violation_is_free_of_entropic_bias(form):
-    smooth = TransportOptions(epsilon=2.0)
-    with_entropy = evaluate(form, POLICY, REFERENCE, WEIGHT, level=0.1, margin=0.2, options=smooth)
-    without = evaluate(form, POLICY, REFERENCE, WEIGHT, level=0.1, margin=0.2, options=EXACT)
+    smooth = TransportSettings(epsilon=2.0)
+    with_entropy = evaluate(form, POLICY, REFERENCE, WEIGHT, level=0.1, margin=0.2, transport=smooth)
+    without = evaluate(form, POLICY, REFERENCE, WEIGHT, level=0.1, margin=0.2, transport=EXACT)
     assert with_entropy.violation == without.violation
-    assert with_entropy.iterations > 0
-    assert without.iterations == 0
+    assert with_entropy.plan.iterations > 0
+    assert without.plan.iterations == 0
     assert np.abs(with_entropy.activation_n - without.activation_n).max() > 0.01
 
 
@@ -146,10 +147,10 @@ def test_activations_lie_between_zero_and_one(form):
 
 
 def test_a_plan_that_is_no_coupling_is_refused():
-    options = TransportOptions(epsilon=0.001, max_iterations=1)
+    options = TransportSettings(epsilon=0.001, max_iterations=1)
     shuffled = np.sort(RNG.normal(size=40))
     with pytest.raises(TransportError, match=r"raise transport\.epsilon or transport\.max_iterations"):
-        evaluate("improvement", shuffled, REFERENCE, WEIGHT, level=0.1, options=options)
+        evaluate("improvement", shuffled, REFERENCE, WEIGHT, level=0.1, transport=options)
 
 
 @pytest.mark.parametrize(("form", "margin"), [("nearly", 0.0), ("no_worse", -1.0), ("spectral", 1.0)])
@@ -166,7 +167,12 @@ def test_the_smooth_change_across_a_gap_is_that_of_pot_s_potential(form, tied):
     draw = (lambda: rng.integers(0, 3, 12).astype(float)) if tied else (lambda: rng.normal(size=12))
     particle_n, reference_n, epsilon = np.sort(draw()), np.sort(draw()), 0.3
     found = evaluate(
-        form, particle_n, reference_n, np.ones(12), level=0.1, options=TransportOptions(epsilon, 1e-12)
+        form,
+        particle_n,
+        reference_n,
+        np.ones(12),
+        level=0.1,
+        transport=TransportSettings(epsilon, tolerance=1e-12),
     ).change_g
     x_n, y_n = (particle_n, reference_n) if form == "improvement" else (reference_n, particle_n)
     plan = sinkhorn(x_n, y_n, epsilon, solver="pot", tol=1e-12, max_iterations=50_000)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.errors import CostError, ReferenceCostError
-from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, columns
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.profile import RiskProfile
 
@@ -36,7 +36,7 @@ def test_one_constraint_is_one_step(rng):
     alone = RadStep(plain, reference.costs["cost"])(batch.costs["cost"])
     both = ConstraintSet(plain, reference)(batch)
     np.testing.assert_array_equal(both.advantage_b, alone.dual_variable * alone.score_b)
-    assert both.metrics == {**alone.metrics, "samples": 64.0}
+    assert both.metrics == {"cost": {**alone.metrics, "samples": 64.0}}
 
 
 def test_bonuses_add_up_and_each_dual_variable_moves_by_its_own_constraint(rng):
@@ -48,11 +48,14 @@ def test_bonuses_add_up_and_each_dual_variable_moves_by_its_own_constraint(rng):
         text = f"risk: {one.risk}\ndual: {{initial: {one.dual.initial}, step: {one.dual.step}}}"
         alone = RadStep(profile(text), reference.costs[one.name])(batch.costs[one.name])
         expected += alone.dual_variable * alone.score_b
-        assert found.metrics[f"{one.name}/lambda_next"] == alone.metrics["lambda_next"]
+        assert found.metrics[one.name]["lambda_next"] == alone.metrics["lambda_next"]
     np.testing.assert_allclose(found.advantage_b, expected, rtol=1e-12)
-    assert found.metrics["harm/lambda_next"] > found.metrics["harm/lambda"]
-    assert found.metrics["privacy/lambda_next"] < found.metrics["privacy/lambda"]
-    assert found.metrics["lambda"] == found.metrics["harm/lambda"]
+    assert found.metrics["harm"]["lambda_next"] > found.metrics["harm"]["lambda"]
+    assert found.metrics["privacy"]["lambda_next"] < found.metrics["privacy"]["lambda"]
+    named = columns(found.metrics, alone=False)
+    assert named["lambda"] == named["harm/lambda"] == found.metrics["harm"]["lambda"]
+    assert named["privacy/lambda"] == found.metrics["privacy"]["lambda"]
+    assert columns({"cost": {"lambda": 1.0}}, alone=True) == {"lambda": 1.0}
 
 
 def test_a_segment_sees_its_own_answers_only(rng):
@@ -70,7 +73,7 @@ def test_a_segment_sees_its_own_answers_only(rng):
     np.testing.assert_allclose(
         found.advantage_b[child_b], children.dual_variable * children.score_b, rtol=1e-12
     )
-    assert found.metrics["cost.child/samples"] == 32
+    assert found.metrics["cost.child"]["samples"] == 32
 
 
 def test_a_segment_with_few_answers_looks_back_first_on_the_reference(rng):
@@ -99,7 +102,7 @@ def test_a_rollout_without_a_segment_leaves_its_dual_variable(rng):
     before = segments.parts[1].state_dict()
     found = segments(answers(rng, 16, "cost", labels=["adult"] * 16))
     assert segments.parts[1].state_dict() == before
-    assert found.metrics["cost.child/samples"] == 0
+    assert found.metrics["cost.child"]["samples"] == 0
 
 
 def test_states_restore_every_dual_variable_and_the_recent_costs(rng):
@@ -147,9 +150,11 @@ def test_the_window_grows_to_its_size_and_the_step_counts_new_answers(rng):
     part, sizes = segments.parts[1], []
     for count in (4, 4, 4, 4, 30):
         before = part.step.dual.value
-        metrics = segments(answers(rng, count, "cost", labels=["child"] * count, shift=2.0)).metrics
+        metrics = segments(answers(rng, count, "cost", labels=["child"] * count, shift=2.0)).metrics[
+            "cost.child"
+        ]
         new = count / min(22, 12 + 4 * (len(sizes) + 1)) if count < 22 else 1.0
-        used = metrics["cost.child/violation_used"] / part.step.spread
+        used = metrics["violation_used"] / part.step.spread
         assert part.step.dual.value - before == pytest.approx(new * 0.1 * used)
         sizes.append(part.state_dict()["recent"])
     assert [len(recent) for recent in sizes] == [16, 20, 22, 22, 22]

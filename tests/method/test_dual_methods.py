@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.method.dual import AdamDual, DualVariable, LogDual, PidDual, make_dual
-from openrlhf_rad.method.dual.estimate import Ema, Window
+from openrlhf_rad.method.dual import AdamDual, DualVariable, Ema, LogDual, PidDual, Window, make_dual
 from openrlhf_rad.profile import DualSettings
 
 VIOLATIONS = np.random.default_rng(0).normal(0.2, 1.0, 60).tolist()
@@ -201,13 +200,13 @@ def test_settings_that_cannot_serve_are_refused_together():
             )
         )
     assert str(error.value).splitlines() == [
-        "dual.memory is 0; it must be a whole number of at least 1; 8 is the default",
-        "dual.confidence is 0.3; it must lie in [0.5, 1); below 0.5 the bound would excuse a violation; for"
-        " nine in ten use 0.9, for none null",
+        "dual.memory is 0; it must be a whole number of at least 1",
+        "dual.delay is True; it must be a whole number of at least 1",
         "dual.proportional is -1; it must lie in [0, ∞); 0 leaves it out",
         "dual.derivative is nan; it must lie in [0, ∞); 0 leaves it out",
         "dual.smoothing is 1; it must lie in [0, 1); 0 takes each violation as it is",
-        "dual.delay is true; it must be a whole number of at least 1; 5 is the default",
+        "dual.confidence is 0.3; it must lie in [0.5, 1); below 0.5 the bound would excuse a violation; for"
+        " nine in ten use 0.9, for none None",
     ]
     with pytest.raises(ConfigError) as error:
         make_dual(DualSettings(method="sgd", estimate="mean"))  # type: ignore[arg-type]

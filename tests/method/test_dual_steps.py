@@ -122,7 +122,7 @@ def start(profile, fixed=None):
 
 
 def run(constraints, batches):
-    return [constraints(Scored({"cost": cost_b}, [""] * BATCH)).metrics for cost_b in batches]
+    return [constraints(Scored({"cost": cost_b}, [""] * BATCH)).metrics["cost"] for cost_b in batches]
 
 
 def moved_by(estimate, confidence, reference_errors):
@@ -200,9 +200,9 @@ def test_answers_to_one_prompt_count_as_dependent():
     profile = RiskProfile.from_text("risk: mean\nconstraint: {form: spectral}")
     twice, labels = np.repeat(BATCHES[0], 2), [""] * 2 * BATCH
     prompts = [f"prompt {i // 2}" for i in range(2 * BATCH)]
-    once = start(profile)(Scored({"cost": BATCHES[0]}, [""] * BATCH)).metrics["violation_error"]
-    naive = start(profile)(Scored({"cost": twice}, labels)).metrics["violation_error"]
-    known = start(profile)(Scored({"cost": twice}, labels, prompts)).metrics
+    once = start(profile)(Scored({"cost": BATCHES[0]}, [""] * BATCH)).metrics["cost"]["violation_error"]
+    naive = start(profile)(Scored({"cost": twice}, labels)).metrics["cost"]["violation_error"]
+    known = start(profile)(Scored({"cost": twice}, labels, prompts)).metrics["cost"]
     assert known["violation_error"] == pytest.approx(once, rel=1e-9)
     assert naive == pytest.approx(once / math.sqrt(2), rel=0.01)
     assert known["violation_samples"] == BATCH

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.method.constraint import TransportOptions, evaluate
+from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.scores import score
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.spectrum import make_spectrum
 
 RNG = np.random.default_rng(3)
@@ -87,8 +88,8 @@ def test_tilted_is_equation_14_by_its_double_sum():
     n, epsilon = 50, 0.3
     particle_n, reference_n = population_quantiles(n), np.sort(RNG.lognormal(0.5, size=n))
     weight_n = make_spectrum("wang", eta=0.75).weights(n)
-    options = TransportOptions(epsilon, 1e-12, 100_000)
-    result = evaluate("improvement", particle_n, reference_n, weight_n, level=0.1, options=options)
+    options = TransportSettings(epsilon, tolerance=1e-12, max_iterations=100_000)
+    result = evaluate("improvement", particle_n, reference_n, weight_n, level=0.1, transport=options)
     found = reinforce(score(COST_K, particle_n, result, make_spectrum("wang", eta=0.75), gradient="tilted"))
 
     # Eq. (24) from ones, then Eq. (14) summed over responses and particles.
@@ -147,7 +148,7 @@ def test_on_tied_costs_it_is_the_true_gradient_of_the_gap(form, costs, spectrum)
         spectrum.weights(n),
         level=0.0,
         margin=margin,
-        options=TransportOptions(indicator="exact"),
+        transport=TransportSettings(indicator="exact"),
     )
     p, score_k = probabilities(logit_k), score(cost_k, particle_n, result, spectrum)
     estimate = p * (score_k - p @ score_k)

@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from openrlhf_rad.errors import ReferenceCostError
-from openrlhf_rad.method.constraint import TransportOptions, evaluate
+from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.reference import read_costs, resolve
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
 
-EXACT = TransportOptions(indicator="exact")
+EXACT = TransportSettings(indicator="exact")
 SHARES = {"0/1": (0.05, 0.1, 0.3), "1-5": ((0.6, 0.2, 0.1, 0.06, 0.04), (0.2, 0.2, 0.2, 0.2, 0.2))}
 RISKS = st.sampled_from(["mean", "cvar α=0.7", "wang η=1", "power γ=3", "0.5*cvar(α=0.9) + 0.5*mean"])
 
@@ -91,7 +92,7 @@ def is_met(step, values, share_v, n=1000):
         level=step.ask.level,
         margin=step.ask.shift,
         floor=step.ask.least,
-        options=EXACT,
+        transport=EXACT,
     ).satisfied
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.method.saturation import lowest_level, saturation
+from openrlhf_rad.method.particles import saturation
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import load_profile, shipped_profiles
 
@@ -44,5 +44,5 @@ def test_the_level_that_is_advised_tells_them_apart():
 
 
 def test_lowest_levels():
-    assert lowest_level(make_spectrum("cvar", alpha=0.99)) == pytest.approx(0.99, abs=1e-8)
-    assert lowest_level(make_spectrum("mean")) < 1e-8
+    assert make_spectrum("cvar", alpha=0.99).lowest_level() == pytest.approx(0.99, abs=1e-8)
+    assert make_spectrum("mean").lowest_level() < 1e-8

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openrlhf_rad.method.constraint import TransportOptions, evaluate
+from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.scores import score
+from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.spectrum import MEAN, make_spectrum
 
-EXACT = TransportOptions(indicator="exact")
+EXACT = TransportSettings(indicator="exact")
 CVAR, WANG, VAR = (
     make_spectrum("cvar", alpha=0.7),
     make_spectrum("wang", eta=1),
@@ -45,7 +46,7 @@ def scores(form, sample, reference_n, spectrum, margin, *, gradient="leave_one_o
     margin = margin if form in ("improvement", "no_worse") else 0.0
     weight_n = spectrum.weights(cost_b.size)
     ordered = np.sort(cost_b)
-    result = evaluate(form, ordered, reference_n, weight_n, level=0.0, margin=margin, options=EXACT)
+    result = evaluate(form, ordered, reference_n, weight_n, level=0.0, margin=margin, transport=EXACT)
     return score(cost_b, ordered, result, MEAN if form == "expected" else spectrum, gradient=gradient)
 
 
@@ -142,7 +143,7 @@ def test_of_the_mean_it_is_rloo_over_the_batch():
 def test_tilted_is_the_double_sum_and_sees_ranks_only():
     cost_b = np.random.default_rng(2).integers(0, 6, 12).astype(float)
     weight_n, n = CVAR.weights(12), 12
-    result = evaluate("no_worse", np.sort(cost_b), np.zeros(12), weight_n, level=0, options=EXACT)
+    result = evaluate("no_worse", np.sort(cost_b), np.zeros(12), weight_n, level=0, transport=EXACT)
     particle_n = np.sort(cost_b)
     expected = [
         sum(w * a * (c <= q) / n for w, a, q in zip(weight_n, result.activation_n, particle_n, strict=True))

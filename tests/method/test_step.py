@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, CostError, ReferenceCostError
-from openrlhf_rad.method.reference import least_size
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
 
@@ -244,7 +243,7 @@ def test_a_rollout_without_a_gradient_is_refused() -> None:
 )
 def test_the_least_batch_is_found_without_trying_each(risk, least):
     """CVaR α needs a second sample within the worst 1 − α; rounding shows beyond a thousand million."""
-    found = least_size(load_profile("medical").with_overrides({"risk": risk}).risk)
+    found = load_profile("medical").with_overrides({"risk": risk}).risk.least_size()
     assert found == (least if least < 1e6 else pytest.approx(least, rel=1e-3))
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from openrlhf_rad.method.scores import leave_one_out
+from openrlhf_rad.method.scores import Tails, heavy_tails, leave_one_out
 from openrlhf_rad.method.spectrum import MEAN, make_spectrum
 from openrlhf_rad.method.step import RadStep
-from openrlhf_rad.method.tails import Tails, heavy_tails
 from openrlhf_rad.profile import ConstraintSettings, RiskProfile
 
 CVAR = make_spectrum("cvar", alpha=0.9)

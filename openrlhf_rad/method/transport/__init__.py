@@ -5,11 +5,9 @@ upward moves cost (Eq. (7)). The sorted gap is exact; the entropic plan (Eq. (6)
 Importing this package is light: numba, POT and torch are loaded by the solver or front that needs them.
 """
 
-from openrlhf_rad.method.transport.batched import BatchResult, sinkhorn_batch
-from openrlhf_rad.method.transport.divergence import Divergence, sinkhorn_divergence
-from openrlhf_rad.method.transport.gap import dominance_gap
-from openrlhf_rad.method.transport.result import SinkhornResult, Solver
-from openrlhf_rad.method.transport.solve import sinkhorn
+from openrlhf_rad.method.transport.batch import BatchResult, Divergence, sinkhorn_batch, sinkhorn_divergence
+from openrlhf_rad.method.transport.problem import SinkhornResult, Solver
+from openrlhf_rad.method.transport.solve import dominance_gap, sinkhorn
 
 __all__ = [
     "BatchResult",

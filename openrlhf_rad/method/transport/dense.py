@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from openrlhf_rad.errors import TransportError
-from openrlhf_rad.method.transport.problem import Problem
-from openrlhf_rad.method.transport.result import ROUNDING, Array, SinkhornResult, stopped
+from openrlhf_rad.method.transport.problem import ROUNDING, Array, Problem, SinkhornResult, stopped
 
 # Above this max(M)/ε the scalings of the plain iteration could leave the range of float64.
 _PLAIN_LIMIT = 300.0

@@ -15,16 +15,21 @@ Newton's step on the dual solves the graph Laplacian of P. Eliminating the point
 of products of positive numbers, so there is no cancellation, whatever the scale; a step is two passes.
 
 All of it is one file because the compiler's cache looks only at the file of the function that is called.
+
+Compiling takes seconds, so the machine code is cached beside the module or, where that folder is read-only,
+in the user's cache folder; later processes (every Ray worker, every later run) load it in milliseconds. Numba
+takes part of a second to load, so only the functions that need this module import it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-
-from openrlhf_rad.method.transport.compiled import compiled
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -47,6 +52,18 @@ _FAR = 90.0
 _NEAR = 2e-3
 # Distance in ε from which on a step's slope is left as it is.
 _WIDE = 0.3
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Division by zero gives inf, as in numpy; products and sums may fuse, but are not reordered.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+
+
+def compiled(function: Function) -> Function:
+    """The function, compiled at its first call or loaded from the cache."""
+    try:
+        return cast(Function, numba.njit(cache=True, **_OPTIONS)(function))
+    except RuntimeError:  # no folder to write to: compile in each process
+        return cast(Function, numba.njit(**_OPTIONS)(function))
 
 
 @compiled

@@ -1,23 +1,29 @@
-"""`sinkhorn`: one problem, checked, with the solver asked for."""
+"""`sinkhorn`: one problem, checked, with the solver asked for; and the gap that needs none."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from openrlhf_rad.method.transport.gap import solve_exact
+from openrlhf_rad.errors import TransportError
 from openrlhf_rad.method.transport.problem import (
+    ROUNDING,
     Problem,
+    SinkhornResult,
+    Solver,
     as_points,
     check_limits,
     check_scale,
     check_start,
     check_weights,
     finite,
+    quantile_pairs,
+    sorting,
+    stopped,
 )
-from openrlhf_rad.method.transport.result import SinkhornResult, Solver
 
 
 def is_tensor(values: Any) -> bool:
@@ -60,7 +66,7 @@ def sinkhorn(
             that stops early is returned with converged=False and a message; see ``require``.
     """
     if is_tensor(x) or is_tensor(y):
-        from openrlhf_rad.method.transport.tensors import on_tensors  # noqa: PLC0415
+        from openrlhf_rad.method.transport.torch_front import on_tensors  # noqa: PLC0415
 
         options = {"tol": tol, "max_iterations": max_iterations, "weights": weights, "solver": solver}
         return on_tensors(sinkhorn, x, y, epsilon, init=init, **options)
@@ -70,8 +76,6 @@ def sinkhorn(
     start = None if init is None else check_start(init, x_n.size, y_m.size)
     problem = Problem(x_n, y_m, float(epsilon), tol, max_iterations, start, weight_n)
     if solver == "linear":
-        from openrlhf_rad.method.transport.linear import solve_linear  # noqa: PLC0415
-
         return solve_linear(problem)
     finite(x_n, "x"), finite(y_m, "y")
     check_scale(epsilon, 0.0, 0.0)
@@ -82,3 +86,85 @@ def sinkhorn(
 
         return solve_pot(problem)
     raise ValueError(f"solver is {solver!r}; it must be 'linear', 'pot' or 'exact'")
+
+
+_NONE = np.empty(0)
+
+
+def solve_linear(problem: Problem) -> SinkhornResult:
+    """One problem in O((n + m) log(n + m)) for sorting and O(n + m) for each of a few Newton steps."""
+    from openrlhf_rad.method.transport import recurrences  # noqa: PLC0415 - numba takes part of a second
+
+    x_n, y_m = np.ascontiguousarray(problem.x_n), np.ascontiguousarray(problem.y_m)
+    tol, max_iterations = problem.tol, problem.max_iterations
+    n, m = x_n.size, y_m.size
+    by_x, by_y = sorting(x_n, "x"), sorting(y_m, "y")
+    sorted_x, sorted_y = x_n[by_x], y_m[by_y]
+    low, high = min(sorted_x[0], sorted_y[0]), max(sorted_x[-1], sorted_y[-1])
+    epsilon = check_scale(problem.epsilon, low, high)
+    z, order = np.empty(n + m), np.empty(n + m, np.int32)
+    recurrences.merge(sorted_x, sorted_y, by_x, by_y, epsilon, z, order)
+    del sorted_x, sorted_y, by_x, by_y  # before the workspace: memory is counted at its peak
+    work, pair = np.empty((recurrences.ROWS, n + m)), np.empty((n + m, 2))
+    f, g = (_NONE, _NONE) if problem.start is None else problem.start
+    value, cost, error, iterations = recurrences.solve(
+        z, order, n, m, epsilon, tol, max_iterations, f, g, work, pair
+    )
+    return SinkhornResult(
+        value=value,
+        cost=cost,
+        gradient=pair[:n, 1],
+        gradient_y=pair[n:, 1],
+        f=pair[:n, 0],
+        g=pair[n:, 0],
+        converged=error <= max(tol, ROUNDING),
+        iterations=iterations,
+        marginal_error=error,
+        weighted_gap=problem.weighted_gap(),
+        message=stopped(iterations, error, tol, max_iterations),
+    )
+
+
+def dominance_gap(x: ArrayLike, y: ArrayLike, weight_n: ArrayLike | None = None) -> float:
+    """L_w(X, Y) = (1/n) Σ w_i (y_(i) − x_(i))₊ over sorted points, exact (Eq. (15); Eq. (3) without w).
+
+    How far X lies below Y, added up over quantiles; in the unit of the points.
+
+    Raises:
+        TransportError: x, y and the weights differ in length, are empty or not finite.
+    """
+    x_n, y_n = np.sort(finite(as_points(x, "x"), "x")), np.sort(finite(as_points(y, "y"), "y"))
+    weights = np.ones(x_n.size) if weight_n is None else finite(as_points(weight_n, "weight_n"), "weight_n")
+    if not x_n.size == y_n.size == weights.size:
+        raise TransportError(
+            f"x has {x_n.size} points, y {y_n.size}, weight_n {weights.size}; the gap compares quantiles"
+            " one by one; take the same number of quantiles of each"
+        )
+    return float(weights @ np.maximum(y_n - x_n, 0.0) / x_n.size)
+
+
+def solve_exact(problem: Problem) -> SinkhornResult:
+    """The coupling of equal quantile levels, the limit ε → 0, in O((n + m) log(n + m))."""
+    x_n, y_m = problem.x_n, problem.y_m
+    n, m = x_n.size, y_m.size
+    rank_x, rank_y, mass = quantile_pairs(n, m)
+    x_k, y_k = np.argsort(x_n, kind="stable")[rank_x], np.argsort(y_m, kind="stable")[rank_y]
+    rise = y_m[y_k] - x_n[x_k]
+    up = np.where(rise > 0, mass, 0.0)
+    cost = float(mass @ np.maximum(rise, 0.0))
+    error = max(
+        float(np.linalg.norm(np.bincount(x_k, mass, n) - 1 / n)),
+        float(np.linalg.norm(np.bincount(y_k, mass, m) - 1 / m)),
+    )
+    return SinkhornResult(
+        value=cost,
+        cost=cost,
+        gradient=-np.bincount(x_k, up, n),
+        gradient_y=np.bincount(y_k, up, m),
+        f=np.full(n, np.nan),
+        g=np.full(m, np.nan),
+        converged=True,
+        iterations=0,
+        marginal_error=error,
+        weighted_gap=problem.weighted_gap(),
+    )

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from openrlhf_rad.errors import CostError, TransportError
 from openrlhf_rad.method.particles import as_costs, quantile_levels
-from openrlhf_rad.method.transport.result import Array
+from openrlhf_rad.method.transport.problem import Array
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def test_a_second_process_loads_the_compiled_code(tmp_path):
 
 
 def test_code_without_a_folder_to_cache_in_is_compiled_in_memory():
-    from openrlhf_rad.method.transport.compiled import compiled
+    from openrlhf_rad.method.transport.recurrences import compiled
 
     scope = {}
     exec(compile("def double(x):\n    return 2 * x\n", "<nowhere>", "exec"), scope)

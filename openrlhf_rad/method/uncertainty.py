@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from openrlhf_rad.method.constraint import Form, exact_changes, shifted
+from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.reference import Ask
 from openrlhf_rad.method.scores import leave_one_out, placed
-from openrlhf_rad.method.spectrum import MEAN, Spectrum
+from openrlhf_rad.method.settings import FormName
+from openrlhf_rad.method.spectrum import Spectrum
 
 Array = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ def upper_confidence_bound(
 
 
 def violation_standard_error(
-    form: Form,
+    form: FormName,
     cost_b: Array,
     particle_n: Array,
     reference_n: Array,
@@ -81,13 +82,12 @@ def violation_standard_error(
     Returns:
         0 on 0 samples where the constraint feels no quantile.
     """
-    n, phi = particle_n.size, MEAN if form == "expected" else spectrum
-    weight_n, shifted_n = phi.weights(n), shifted(form, reference_n, margin, floor)
-    active_n = _exact(form, particle_n, shifted_n)
-    carried_n = weight_n * active_n
+    rule, n = FORMS[form], particle_n.size
+    phi, shifted_n = rule.spectrum(spectrum), rule.shifted(reference_n, margin, floor)
+    carried_n = phi.weights(n) * rule.felt(particle_n, shifted_n)
     if not carried_n.any():
         return Uncertainty(0.0, 0.0)
-    score_n = leave_one_out(exact_changes(form, particle_n, shifted_n), phi)
+    score_n = leave_one_out(rule.changes(particle_n, shifted_n), phi)
     influence_b = (1 - 1 / n) * placed(cost_b, particle_n, score_n)
     influence_b = influence_b - influence_b.mean()
     samples = float(carried_n.sum() ** 2 / (carried_n @ carried_n)) * cost_b.size / n
@@ -112,40 +112,19 @@ def reference_standard_error(ask: Ask, reference_r: Array, cost_b: Array) -> flo
     Returns:
         In the cost's own units; 0 for a threshold that the reference plays no part in.
     """
-    settings, size = ask.settings, reference_r.size
-    unit, spectrum = settings.level.unit, ask.risk
-    if settings.form in ("spectral", "expected") and unit == "quantile":
+    level, size = ask.settings.level, reference_r.size
+    if ask.form.threshold(level):
+        if level.unit != "quantile":
+            return 0.0
         # ρ_w(C_θ) or E[C_θ] stays below F_0⁻¹(p): the binomial interval of a quantile, one deviation wide.
-        step = math.sqrt(settings.level.value * (1 - settings.level.value) / size)
-        low, high = (settings.level.value + side * step for side in (-1, 1))
+        step = math.sqrt(level.value * (1 - level.value) / size)
+        low, high = (level.value + side * step for side in (-1, 1))
         ends = np.quantile(reference_r, [max(low, 0.0), min(high, 1.0)], method="inverted_cdf")
         return float(ends[1] - ends[0]) / 2
-    if settings.form == "expected":
-        if unit == "cost":
-            return 0.0
-        spectrum = MEAN
-    level_g = np.arange(1, size) / size
-    change_g = np.diff(reference_r)
-    if settings.form in ("no_worse", "improvement"):
-        # Across the gap at level i/N the policy's quantile is one and the same.
-        beside_g = np.quantile(cost_b, level_g, method="inverted_cdf")
-        if settings.form == "no_worse":
-            shifted_r = np.maximum(reference_r - ask.shift, ask.least)
-            above = (np.maximum(beside_g - one, 0.0) for one in (shifted_r[:-1], shifted_r[1:]))
-        else:
-            shifted_r = reference_r + ask.shift
-            above = (np.maximum(one - beside_g, 0.0) for one in (shifted_r[1:], shifted_r[:-1]))
-        first, second = above
-        change_g = first - second
+    spectrum, level_g = ask.form.spectrum(ask.risk), np.arange(1, size) / size
+    # Across the gap at level i/N the policy's quantile is one and the same.
+    beside_g = np.asarray(np.quantile(cost_b, level_g, method="inverted_cdf"), dtype=np.float64)
+    change_g = ask.form.reference_changes(reference_r, beside_g, ask.shift, ask.least)
     density_g = size * np.diff(spectrum.cumulative((np.arange(size) + 0.5) / size))
     influence_r = np.append(0.0, np.cumsum(density_g * change_g))
     return float(influence_r.std(ddof=1)) / math.sqrt(size)
-
-
-def _exact(form: Form, particle_n: Array, shifted_n: Array) -> Array:
-    """1 where the violation moves with quantile i, else 0; a tie counts, as either side of it may."""
-    if form == "no_worse":
-        return (particle_n >= shifted_n).astype(np.float64)
-    if form == "improvement":
-        return (particle_n <= shifted_n).astype(np.float64)
-    return np.ones(particle_n.size)
