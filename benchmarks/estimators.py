@@ -294,7 +294,7 @@ def constants(rollouts: int) -> str:
         drawn = Rollouts.of(law, spectrum, size, rollouts)
         plain = drawn.cell(ALONE["tilted, rollout"], Tails())
         for kept, reach in itertools.product((1 / 2, 1 / 3, 1 / 4), (0.5, 0.25, 0.15, 0.1, 0.05)):
-            with patch.multiple("openrlhf_rad.method.tails", _KEPT=kept, _REACH=reach):
+            with patch.multiple("openrlhf_rad.method.scores", _KEPT=kept, _REACH=reach):
                 cell = drawn.cell(ESTIMATORS["leave_one_out"], drawn.tails)
             ratio = math.log(cell.signal / plain.signal)
             along = ratio + 2 * math.log(cell.cosine / plain.cosine)
