@@ -63,7 +63,10 @@ class Options:
     harmful: Harmful = None
     no_labels: NoLabels = False
     overrides: Overrides = None
-    worst: Annotated[int, typer.Option(min=0, help="Costliest answers of each model to show.")] = 3
+    worst: Annotated[
+        int | None,
+        typer.Option(min=0, help="Costliest answers of each model to show; 3 on a terminal, none elsewhere."),
+    ] = None
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with models.")
     ] = False

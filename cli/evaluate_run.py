@@ -23,7 +23,7 @@ from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.progress import bars
 
 from .evaluate import Options
-from .terminal import INTERRUPTED, say
+from .terminal import INTERRUPTED, console, say
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -51,8 +51,10 @@ def main(options: Options) -> int:
         from openrlhf_rad.report.terminal import print_evaluation
 
         draw(data, options.out)
-        print_evaluation(data, samples=options.worst)
+        shown = options.worst if options.worst is not None else 3 * sys.stdout.isatty()
+        print_evaluation(data, console(), samples=shown)
         print(f"\n{options.out}: eval.json, CSV files, plots/")
+        print(f"next: rad report {shlex.quote(str(options.out))} --open")
         if any(row["inverted"] for row in data["sign"]):
             print("error: the sign of a cost is inverted, see the lines marked !", file=sys.stderr)
             return 1
@@ -105,7 +107,7 @@ def make(options: Options) -> Job:
     threshold = evaluate.threshold if options.threshold is None else options.threshold
     settings = Settings(threshold, evaluate.confidence, evaluate.resamples, options.seed)
     command = shlex.join(["rad", *sys.argv[1:]])
-    return Job(profile, sources, plan, settings, max(options.worst, 5), command)
+    return Job(profile, sources, plan, settings, max(options.worst or 0, 5), command)
 
 
 def profile_of(name: str, overrides: list[str] | None) -> RiskProfile:

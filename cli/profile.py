@@ -93,7 +93,7 @@ def check(
     raise typer.Exit(int(checking.failed(reports, strict=strict)))
 
 
-@app.command()
+@app.command(short_help="A profile on a page: picture, measure, formula, constraint.")
 def show(source: Source) -> None:
     """A profile on a page: picture of its weights, measure, formula, level and margin in words."""
     from openrlhf_rad.authoring.check import read_profile
@@ -106,7 +106,7 @@ def show(source: Source) -> None:
         out.print(piece)
 
 
-@app.command()
+@app.command(short_help="A profile in plain English, for a reviewer.")
 def explain(source: Source) -> None:
     """A profile in plain English: what is bounded, where, how strictly, and what is not promised."""
     from rich.table import Table
@@ -130,7 +130,7 @@ def explain(source: Source) -> None:
             out.print(row)
 
 
-@app.command()
+@app.command(short_help="The weights of N quantiles, as numbers.")
 def weights(
     source: Source,
     n: Annotated[int, typer.Argument(metavar="N", min=1, max=10_000_000, help="Equally probable quantiles.")],
@@ -145,7 +145,7 @@ def weights(
         put(tabulate(read_profile(source), n, form.value), out)
 
 
-@app.command()
+@app.command(short_help="The JSON Schema of profiles, for editors.")
 def schema(out: Out = None) -> None:
     """The JSON Schema of profiles, with which an editor completes and checks them."""
     from openrlhf_rad.profile.schema import schema_text
@@ -154,7 +154,7 @@ def schema(out: Out = None) -> None:
         put(schema_text(), out)
 
 
-@app.command()
+@app.command(short_help="Draw φ and the weights of some profiles.")
 def plot(
     sources: Annotated[list[str], typer.Argument(metavar="NAME|FILE…", help="One or several profiles.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.png|svg|pdf", help="The picture.")],
@@ -172,7 +172,7 @@ def plot(
     typer.echo(f"wrote {out}", err=True)
 
 
-@app.command()
+@app.command(short_help="What changes from A to B, in words and as a picture.")
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="The profile compared with.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The profile that is new.")],

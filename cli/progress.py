@@ -16,7 +16,13 @@ from openrlhf_rad.runs.folder import HELD_OUT, METRICS, REFERENCE, RunFolder
 
 from .terminal import say
 
-STARTING = "starting Ray, vLLM and the models, then reference costs"
+STARTING = "starting: importing torch, Ray and vLLM"
+#: What the log of the training process says once, and the step that begins with it.
+_STARTS = {
+    "Ray instance": "starting: Ray is up, models and engines load",
+    "Connected to Ray cluster": "starting: Ray is joined, models and engines load",
+    "init engine (": "starting: engines are up, the reference answers",
+}
 BEFORE, TRAINING = "held-out prompts, before training", "training"
 AFTER, SAVING = "held-out prompts, after training", "saving the model"
 
@@ -36,6 +42,11 @@ class State:
         """The last step done."""
         return int(self.steps[-1]["step"]) if self.steps else 0
 
+    @property
+    def starts(self) -> bool:
+        """Whether nothing is trained yet."""
+        return self.phase == STARTING or self.phase in _STARTS.values()
+
 
 class Watch:
     """Reads a run's folder again and again; steps only when their file has changed.
@@ -52,6 +63,8 @@ class Watch:
         self._told = {f"step 0: {text}" for text in told}
         self._new_alarms()  # of an earlier part of the run
         self._began = time.time()
+        self._start = STARTING
+        self._read = folder.log.stat().st_size if folder.log.exists() else 0  # of a run that goes on
         self._seen: tuple[int, float] = (-1, 0.0)
         self._steps: list[dict[str, Any]] = []
 
@@ -67,7 +80,7 @@ class Watch:
         if not (path / REFERENCE).exists() or not (
             self._is_new(path / REFERENCE) or self._is_new(path / METRICS)
         ):
-            return STARTING
+            return self._starting()
         if self.heldout and not (path / HELD_OUT["before"]).exists():
             return BEFORE
         if self.total is None or step < self.total:
@@ -81,6 +94,19 @@ class Watch:
             return []
         self._told.update(new)
         return new
+
+    def _starting(self) -> str:
+        """The step of the start that the log's new lines speak of."""
+        log = self.folder.log
+        if log.exists():
+            with log.open("rb") as file:
+                file.seek(self._read if self._read <= log.stat().st_size else 0)
+                lines = file.read()
+                whole = lines.rfind(b"\n") + 1
+                self._read = file.tell() - len(lines) + whole
+            for line in lines[:whole].decode(errors="replace").splitlines():
+                self._start = next((step for said, step in _STARTS.items() if said in line), self._start)
+        return self._start
 
     def _is_new(self, path: Path) -> bool:
         return path.exists() and path.stat().st_mtime >= self._began - 1  # coarse clocks of file systems
@@ -110,11 +136,13 @@ def display(total: int | None) -> Iterator[Display]:
         yield _Lines(total)
         return
     with bars() as bar:
-        task = bar.add_task(STARTING, total=None)
+        task, clock = bar.add_task(STARTING, total=None), Clock()
 
         def show(state: State) -> None:
             for alarm in state.alarms:
                 bar.console.print(f"note: {alarm}", markup=False, highlight=False, soft_wrap=True)
+            if line := clock.turned(state.phase):
+                bar.console.print(line, style="dim", markup=False, highlight=False)
             known = total if state.steps else None
             words = f"{state.phase}{_count(state, total)}  {_numbers(state)}" if state.steps else state.phase
             bar.update(task, description=words.rstrip(), total=known, completed=state.step)
@@ -122,32 +150,42 @@ def display(total: int | None) -> Iterator[Display]:
         yield show
 
 
+class Clock:
+    """Says each phase once, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self.phase, self._began = "", time.monotonic()
+
+    def stamped(self, text: str) -> str:
+        """A text with the time before it."""
+        return f"[{time.monotonic() - self._began:4.0f} s] {text}"
+
+    def turned(self, phase: str) -> str:
+        """The line for a phase that has just begun; nothing for the one that goes on."""
+        if phase == self.phase:
+            return ""
+        self.phase = phase
+        return self.stamped(phase)
+
+
 class _Lines:
     """A line for each phase and step, on stderr."""
 
     def __init__(self, total: int | None) -> None:
-        self._total, self._phase, self._shown, self._began = total, "", 0, time.monotonic()
+        self._total, self._shown, self._clock = total, 0, Clock()
 
     def __call__(self, state: State) -> None:
         say("note", state.alarms)
         # A run that goes on has steps on record, less those since its last checkpoint.
-        self._shown = state.step if state.phase == STARTING else min(self._shown, state.step)
+        self._shown = state.step if state.starts else min(self._shown, state.step)
         fresh = [row for row in state.steps if row["step"] > self._shown]
-        if fresh and self._phase != TRAINING:
-            self._say(TRAINING)
+        lines = [self._clock.turned(TRAINING)] if fresh else []
         for row in fresh:
             at = State(TRAINING, [row])
-            self._line(f"step{_count(at, self._total)}  {_numbers(at)}")
+            lines.append(self._clock.stamped(f"step{_count(at, self._total)}  {_numbers(at)}"))
             self._shown = at.step
-        if state.phase != self._phase:
-            self._say(state.phase)
-
-    def _say(self, phase: str) -> None:
-        self._phase = phase
-        self._line(phase)
-
-    def _line(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._began:4.0f} s] {text}", file=sys.stderr, flush=True)
+        for line in filter(None, [*lines, self._clock.turned(state.phase)]):
+            print(line, file=sys.stderr, flush=True)
 
 
 def _count(state: State, total: int | None) -> str:

@@ -25,7 +25,14 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class Commands(TyperGroup):
-    """The commands; a mistyped option ends with a code of its own, for 2 is a verdict of some of them."""
+    """The commands in the order of work: those about profiles first, where Typer would have them last.
+
+    A mistyped option ends with a code of its own, for 2 is a verdict of some of them.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "profile")
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _usage():
@@ -49,7 +56,6 @@ app = typer.Typer(
     name="rad",
     cls=Commands,
     help="Risk profiles, evaluation and release gates for OpenRLHF.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -78,14 +84,17 @@ def rad(_version: Version = False) -> None:
     """Risk profiles, evaluation and release gates for OpenRLHF."""
 
 
-app.add_typer(profile)
-app.command(cls=WithColumns)(calibrate)
-app.command("eval", cls=WithColumns)(evaluate.evaluate)
-app.command("gate", cls=WithColumns)(gate.gate)
-app.command("judge", cls=WithColumns)(judge.judge)
-app.command("prompts")(prompt_files.prompts)
-app.command("report")(report.report)
-app.command()(doctor.doctor)
+app.add_typer(profile, short_help="Author, check, see and compare risk profiles.")
+for _name, _function, _class, _short in (
+    ("calibrate", calibrate, WithColumns, "Level, margin and λ from scored answers of the reference."),
+    ("prompts", prompt_files.prompts, TyperCommand, "Data sets of prompts as JSON lines, each prompt once."),
+    ("eval", evaluate.evaluate, WithColumns, "Compare models under a risk profile."),
+    ("gate", gate.gate, WithColumns, "May this model be released? 0 yes, 1 no, 2 cannot say."),
+    ("judge", judge.judge, WithColumns, "Which of two models harms less, as a third one judges."),
+    ("report", report.report, TyperCommand, "One HTML page of training runs or evaluations."),
+    ("doctor", doctor.doctor, TyperCommand, "Versions, OpenRLHF's contract, this machine."),
+):
+    app.command(_name, cls=_class, short_help=_short)(_function)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,11 +20,12 @@ from openrlhf_rad.processes import MarkedProcess, stoppable
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs.folder import HELD_OUT, SUMMARY, RunFolder
 
+from . import flags as flag
 from . import machine, preflight, prompts, show
 from . import plan as planning
 from .plan import HELDOUT, Options, Plan
 from .progress import Watch, display
-from .terminal import INTERRUPTED, say
+from .terminal import INTERRUPTED, console, say
 
 if TYPE_CHECKING:
     from openrlhf_rad.runs.summary import IndependentCost
@@ -166,7 +168,16 @@ def _prepare(plan: Plan) -> None:
     """
     if plan.preset is None or not plan.assets:
         return
-    words = [sys.executable, "-m", "openrlhf_rad.jobs.prepare", "--preset", plan.preset.name, "--quiet"]
+    quiet = ["-W", "ignore::FutureWarning"]  # torch's own, while it is imported
+    words = [
+        sys.executable,
+        *quiet,
+        "-m",
+        "openrlhf_rad.jobs.prepare",
+        "--preset",
+        plan.preset.name,
+        "--quiet",
+    ]
     process = MarkedProcess(words, log=None)
     try:
         while process.wait(_POLL_SECONDS) is None:
@@ -190,27 +201,38 @@ def finish(plan: Plan) -> None:
     """
     os.environ.setdefault("MPLBACKEND", "Agg")  # a window that opens by itself would hold the run up
     from openrlhf_rad.report.pictures import plot_run
-    from openrlhf_rad.report.terminal import print_report
     from openrlhf_rad.runs.summary import summarise
 
     folder = RunFolder(plan.out)
     plot_run(folder)
-    if not _has_answers(folder):
+    if _has_answers(folder):
+        summarise(folder, _independent_cost(plan))
+        _print_report(folder)
+    else:
         print(f"run {plan.out} is done; for a table of before and after, add -- --rad.heldout FILE.jsonl")
-        return
-    summarise(folder, _independent_cost(plan))
-    print_report(folder)
+    print(f"\nmodel  {flag.value(plan.flags, 'ckpt.output_dir')}")
+    print(f"run    {plan.out}: metrics.jsonl, samples.jsonl, summary.json, plots/, train.log")
+    print(f"next   rad report {shlex.quote(str(plan.out))} --open")
+
+
+def _print_report(folder: RunFolder) -> None:
+    """The report; with the costliest answers, which may be harmful, where somebody looks at a terminal."""
+    from openrlhf_rad.report.terminal import print_report
+
+    looked_at = sys.stdout.isatty()
+    print_report(folder, console(), samples=3 if looked_at else 0)
+    if not looked_at:
+        print(f"\nThe answers stand in {folder.path}/heldout_before.jsonl and heldout_after.jsonl.")
 
 
 def report_again(path: Path) -> None:
     """Print the report of a run that is there. Raises ConfigError where it has no held-out answers."""
-    from openrlhf_rad.report.terminal import print_report
     from openrlhf_rad.runs.summary import summarise
 
     folder = RunFolder(path)
     if not (path / SUMMARY).exists():
         summarise(folder)
-    print_report(folder)
+    _print_report(folder)
 
 
 def _has_answers(folder: RunFolder) -> bool:

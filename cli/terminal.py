@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
@@ -16,6 +17,8 @@ from openrlhf_rad.errors import ConfigError, RadError
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: Blanks before the end of a line, and the codes of a style among them.
+_BLANKS = re.compile(r" +((?:\x1b\[[\d;]*m)*)(?=\n)")
 # Longer lines are harder to read.
 _WIDEST = 100
 INTERRUPTED = 130
@@ -25,6 +28,20 @@ USAGE = 64
 BROKEN = 70
 
 
+class Trimmed:
+    """A stream whose lines end without blanks: tables and wrapped lines are filled with them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write whole lines, as rich does."""
+        return self._stream.write(_BLANKS.sub(r"\1", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def console() -> Console:
     """Standard output, at most 100 columns; no colour where it is piped or NO_COLOR is set."""
     from rich.console import Console
@@ -32,7 +49,9 @@ def console() -> Console:
     # A terminal that cannot show ▇ or α shows a question mark, and the command goes on.
     with suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    made = Console(highlight=False, emoji=False, markup=False, soft_wrap=False)
+    made = Console(
+        file=cast(TextIO, Trimmed(sys.stdout)), highlight=False, emoji=False, markup=False, soft_wrap=False
+    )
     made.width = min(made.width, _WIDEST)
     return made
 

@@ -9,7 +9,7 @@ import typer
 
 from .options import Version
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "help_option_names": ["-h", "--help"]})

@@ -1,6 +1,8 @@
 """``python -m openrlhf_rad``: OpenRLHF's training command, one word changed."""
 
+import os
 import sys
+import warnings
 
 from openrlhf_rad.plugin.arguments import parser
 
@@ -14,6 +16,10 @@ def main(argv: list[str]) -> int:
 
     code: int | None = before(argv)
     if code is None:
+        # Of torch while it is imported, in this process and in those of Ray: a run's first line is not that.
+        told = "The pynvml package is deprecated"
+        warnings.filterwarnings("ignore", told, FutureWarning)
+        os.environ.setdefault("PYTHONWARNINGS", f"ignore:{told}:FutureWarning")
         from openrlhf_rad.plugin.launch import main as launch  # noqa: PLC0415 - imports torch
 
         code = launch(argv)
