@@ -1,8 +1,10 @@
 """What is shown of a run where stderr is no terminal."""
 
-from openrlhf_rad.cli.progress import STARTING, TRAINING, State, Watch, display
+import os
 
-from openrlhf_rad.runs.folder import RunFolder
+from openrlhf_rad.cli.progress import BEFORE, STARTING, TRAINING, State, Watch, display
+
+from openrlhf_rad.runs.folder import REFERENCE, RunFolder
 
 
 def rows(first, last):
@@ -44,3 +46,30 @@ def test_what_a_watch_says_is_shown_once_and_not_again_where_it_was_said_before(
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")] == [
         "note: step 0: no prompt carries the label"
     ]
+
+
+def test_the_start_is_told_step_by_step_from_what_the_log_says(tmp_path):
+    """Lines of an earlier start do not count, nor does half a line."""
+    folder = RunFolder.create(tmp_path / "run")
+    folder.log.write_text("Started a local Ray instance.\ninit engine (profile) took 2 s\n")
+    watch = Watch(folder, 9, True)
+    seen = [watch.read().phase]
+    for text in (
+        "Started a local Ray inst",
+        "ance.\nmore\n",
+        "(EngineCore) init engine (profile, …) took 2 s\n",
+    ):
+        with folder.log.open("a") as file:
+            file.write(text)
+        seen.append(watch.read().phase)
+    assert seen == [
+        STARTING,
+        STARTING,
+        "starting: Ray is up, models and engines load",
+        "starting: engines are up, the reference answers",
+    ]
+    (folder.path / REFERENCE).touch()
+    assert watch.read().phase == BEFORE
+    folder.log.write_text("begun anew")  # a log that is shorter is read from its beginning
+    os.utime(folder.path / REFERENCE, (0, 0))
+    assert watch.read().starts

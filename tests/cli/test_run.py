@@ -156,7 +156,10 @@ def test_a_run_that_ends_well_is_reported_and_can_be_again(job, rad_train):
     assert list((folder / "plots").glob("*.png"))
     assert "32 answers to 32 held-out prompts" in out
     code, again, err = finish(rad_train.start(["--report", str(folder)], ""))
-    assert (code, again) == (0, out), err
+    assert code == 0, err
+    report, _, where = out.rpartition("\nmodel  ")
+    assert again == report
+    assert where.splitlines()[-1] == f"next   rad report {folder} --open"
 
 
 def test_a_report_of_a_folder_without_a_run(tmp_path, rad_train):
