@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import typer.main
@@ -59,7 +59,7 @@ def columns() -> Iterator[str]:
 
 def watches() -> Iterator[str]:
     """Each watch as the table of keys has it."""
-    yield from ("| watch | speaks | by default | why not always `stop` |", "|---|---|---|---|")
+    yield from ("| watch | speaks | by default | why |", "|---|---|---|---|")
     text = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
     yield from (
         f"| `{name}` | {when} | {default} | {why} |" for name, when, default, why in WATCH.findall(text)
@@ -95,9 +95,21 @@ def python() -> Iterator[str]:
 
 
 def _documented(name: str, held: Callable[..., Any]) -> Iterator[str]:
-    plain = not inspect.isclass(held) or dataclasses.is_dataclass(held)
-    yield f"{name}{inspect.signature(held)}" if plain else name
-    yield from ("", inspect.getdoc(held) or "")
+    if not inspect.isclass(held):
+        yield from (f"{name}{_signature(held)}", "", inspect.getdoc(held) or "")
+        return
+    yield from (name, "", inspect.getdoc(held) or "")
+    for each, member in vars(held).items():
+        if each.startswith("_") or not isinstance(member, FunctionType | property | classmethod):
+            continue
+        function = getattr(held, each)
+        shown = each if isinstance(member, property) else f"{each}{_signature(function)}"
+        yield from ("", f"  .{shown}", f"      {(inspect.getdoc(function) or '').partition(chr(10))[0]}")
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    """Without the quotes that annotations as texts bring along, and without self."""
+    return re.sub(r"\(self(, )?", "(", str(inspect.signature(function)).replace("'", ""))
 
 
 def _cell(text: str) -> str:
