@@ -114,7 +114,8 @@ def build(root: Node, problems: Problems) -> dict[str, Any]:
         "evaluate": read(problems, EvaluateSettings, sections["evaluate"], EvaluateSettings()),
         "watches": read(problems, WatchSettings, sections["watches"], WatchSettings()),
     }
-    problems.refuse()
+    if problems.found:
+        problems.refuse()
     return built
 
 
