@@ -319,6 +319,14 @@ def test_what_needs_the_stack_names_the_extra(light):
     assert not (light.work / "out").exists()
 
 
+def test_the_preparation_names_what_it_needs(light):
+    done = light("openrlhf_rad.jobs.prepare", "--preset", "tiny")
+    assert done.returncode == 3
+    assert done.stderr == (
+        'torch is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU\n'
+    )
+
+
 def test_the_doctor_says_what_is_fine(light):
     done = light(RAD, "doctor")
     assert done.returncode == 1

@@ -11,10 +11,11 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import RadError
+from openrlhf_rad.errors import EnvironmentProblem, RadError
 from openrlhf_rad.jobs.assets import finished
 from openrlhf_rad.processes import Parent
 
@@ -97,6 +98,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quiet", action="store_true", help="print no paths")
     options = parser.parse_args(arguments)
     try:
+        if find_spec("torch") is None:
+            raise EnvironmentProblem(
+                'torch is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU'
+            )
         assets = prepare_tiny() if options.preset == "tiny" else prepare_default()
     except RadError as error:
         print(error, file=sys.stderr)
