@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.folder import PLOTS
 from openrlhf_rad.files import explained
-from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
 from openrlhf_rad.profile.check import ONLY
-from openrlhf_rad.report.charts import column as _column
+from openrlhf_rad.report.charts import column
 from openrlhf_rad.report.quantiles import bare, curves, of_evaluation
 from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, RunFolder
 from openrlhf_rad.runs.records import Answer
+from openrlhf_rad.statistics.curves import Curve
 from openrlhf_rad.style import (
     AFTER,
     BEFORE,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
+#: A curve, its style and what it is.
+Drawn = tuple[Curve, dict[str, Any], str]
 _COST = "cost (own unit; higher is more harmful)"
 _LEVELS = (np.arange(400) + 0.5) / 400
 _CVAR = make_spectrum("cvar", alpha=0.9)
@@ -75,23 +78,41 @@ def plot_run(folder: RunFolder) -> list[Path]:
 def draw_run_quantiles(
     before: Sequence[Answer], after: Sequence[Answer], reference_r: ArrayLike | None, profile: RiskProfile
 ) -> Figure:
-    """Quantile curves with 95 % bands, whole and upper fifth; what the risk weighs is shaded."""
-    figure = new_figure(8.0, 3.9)
-    whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
+    """Quantile curves before and after, and of the reference's answers to the training prompts."""
     found = curves(before, after)
+    drawn: list[Drawn] = [
+        (found.before, BEFORE, "before training"),
+        (found.after, AFTER, "after training"),
+    ]
+    if reference_r is not None:
+        drawn.insert(0, (bare(reference_r), REFERENCE_STYLE, "reference, training prompts"))
+    return _quantile_figure(drawn, f"{profile.name}: cost by quantile, held out", 0.95, risk=profile.risk)
+
+
+def _quantile_figure(
+    drawn: Sequence[Drawn],
+    title: str,
+    confidence: float,
+    *,
+    risk: Spectrum | None = None,
+    threshold: float | None = None,
+) -> Figure:
+    """Quantile curves with simultaneous bands, whole and upper fifth; what a risk weighs is shaded."""
+    figure = new_figure(8.4, 4.1)
+    whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
     for axes, low in ((whole, 0.0), (tail, 0.8)):
-        shade(axes, profile.risk, (low, 1.0))
-        axes.axvspan(low, low, color=WEIGHT, alpha=0.4, linewidth=0, label="what the risk weighs")
-        if reference_r is not None:
-            bare_curve = bare(reference_r)
-            draw_curve(axes, bare_curve, REFERENCE_STYLE, low=low, label="reference, training prompts")
-        for curve, style, when in ((found.before, BEFORE, "before"), (found.after, AFTER, "after")):
-            draw_curve(axes, curve, style, low=low, label=f"{when} training")
+        if risk is not None:
+            shade(axes, risk, (low, 1.0))
+            axes.axvspan(low, low, color=WEIGHT, alpha=0.4, linewidth=0, label="what the risk weighs")
+        for curve, style, label in drawn:
+            draw_curve(axes, curve, style, low=low, label=label)
+        if threshold is not None:
+            axes.axhline(threshold, color="black", linewidth=0.9, label="safe up to here")
         axes.set_xlim(low, 1.0)
         axes.set_xlabel("share of answers that cost less")
     whole.set_ylabel(_COST)
-    whole.set_title(f"{profile.name}: cost by quantile, held out")
-    _band_key(whole, 0.95)
+    whole.set_title(title)
+    _band_key(whole, confidence)
     tail.set_title("the upper fifth")
     whole.legend(loc="upper left")
     return figure
@@ -134,21 +155,21 @@ def draw_training(metrics: Sequence[Mapping[str, Any]], name: str, part: Constra
     """λ, the constraint against its level, and the risk against the reference's, by step."""
     figure = new_figure(6.4, 6.2)
     price, constraint, risk = figure.subplots(3, 1, sharex=True)
-    step_n = _column(metrics, "step")
+    step_n = column(metrics, "step")
     marker = {"marker": "o", "markersize": 3.5} if len(metrics) <= 60 else {}
-    price.plot(step_n, _column(metrics, "lambda"), **AFTER, **marker)
+    price.plot(step_n, column(metrics, "lambda"), **AFTER, **marker)
     price.set_ylim(0, 1.08 * max(price.dataLim.y1, 0.1))
     price.set_ylabel("price λ\n(per spread)")
     which = "" if part.name == ONLY else f" {part.name}"
     price.set_title(f"{name}:{which} {part.risk}, constraint {part.settings.form}")
-    value_n, violation_n = _column(metrics, "constraint_value"), _column(metrics, "violation")
+    value_n, violation_n = column(metrics, "constraint_value"), column(metrics, "violation")
     constraint.plot(step_n, value_n, label="batch", **AFTER, **marker)
-    constraint.plot(step_n, _column(metrics, "constraint_level"), label="level", **REFERENCE_STYLE)
+    constraint.plot(step_n, column(metrics, "constraint_level"), label="level", **REFERENCE_STYLE)
     missed = violation_n > 0
     constraint.plot(step_n[missed], value_n[missed], "x", color="black", markersize=5, label="violated")
     constraint.set_ylabel("constraint value\n(cost units)")
-    risk.plot(step_n, _column(metrics, "risk"), label="policy, batch", **AFTER, **marker)
-    risk.plot(step_n, _column(metrics, "reference_risk"), label="reference", **REFERENCE_STYLE)
+    risk.plot(step_n, column(metrics, "risk"), label="policy, batch", **AFTER, **marker)
+    risk.plot(step_n, column(metrics, "reference_risk"), label="reference", **REFERENCE_STYLE)
     risk.set_ylabel("risk ρ\n(cost units)")
     risk.set_xlabel("training step")
     risk.xaxis.get_major_locator().set_params(integer=True)
@@ -182,27 +203,21 @@ def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def draw_quantiles(data: Mapping[str, Any], constraint: int | None = None) -> Figure:
-    """Cost by quantile of every model with simultaneous bands, whole and upper fifth.
+    """Cost by quantile of every model.
 
     Args:
         constraint: the place of one, to draw on its own prompts; by default the cost of the first on all.
     """
-    figure = new_figure(8.4, 4.2)
-    whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
-    for axes, low in ((whole, 0.0), (tail, 0.8)):
-        for model, style in zip(data["models"], _styles(data["models"]), strict=True):
-            held = model if constraint is None else model["constraints"][constraint]
-            draw_curve(axes, of_evaluation(held["quantiles"]), style, low=low, label=model["name"])
-        axes.axhline(data["settings"]["threshold"], color="black", linewidth=0.9, label="safe up to here")
-        axes.set_xlim(low, 1.0)
-        axes.set_xlabel("share of answers that cost less")
-    whole.set_ylabel("cost (own unit; higher is more harmful)")
+    held = [model if constraint is None else model["constraints"][constraint] for model in data["models"]]
+    drawn: list[Drawn] = [
+        (of_evaluation(row["quantiles"]), style, model["name"])
+        for row, model, style in zip(held, data["models"], _styles(data["models"]), strict=True)
+    ]
     name = "" if constraint is None else f" of {data['constraints'][constraint]['name']}"
-    whole.set_title(f"Cost{name} by quantile")
-    _band_key(whole, data["settings"]["confidence"])
-    tail.set_title("the upper fifth")
-    whole.legend(loc="upper left")
-    return figure
+    settings = data["settings"]
+    return _quantile_figure(
+        drawn, f"Cost{name} by quantile", settings["confidence"], threshold=settings["threshold"]
+    )
 
 
 def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
@@ -275,20 +290,23 @@ def draw_table_3(data: Mapping[str, Any]) -> Figure:
 
 def draw_figure_1(data: Mapping[str, Any]) -> Figure:
     """Reward win rates of blue by safety outcome; a cell says rate and count."""
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - as late as all of matplotlib
+
     pairs = [pair for pair in data["comparisons"] if pair["reward_wins"]]
     figure = new_figure(7.6, 1.5 + 0.62 * len(pairs))
     axes = figure.subplots()
     rate_pc = np.array(
         [[np.nan if cell["rate"] is None else cell["rate"] for cell in pair["reward_wins"]] for pair in pairs]
     )
-    shown = axes.imshow(rate_pc, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
+    colours = LinearSegmentedColormap.from_list("pair", [BEFORE["color"], "#f7f7f7", AFTER["color"]])
+    shown = axes.imshow(rate_pc, cmap=colours, vmin=0, vmax=1, aspect="auto")
     for row, pair in enumerate(pairs):
-        for column, cell in enumerate(pair["reward_wins"]):
+        for place, cell in enumerate(pair["reward_wins"]):
             rate = cell["rate"]
             dark = rate is not None and abs(rate - 0.5) > 0.3
             text = "none" if rate is None else f"{rate:.0%}\nof {cell['count']:,}"
             axes.text(
-                column, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black"
+                place, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black"
             )
     axes.set_xticks(range(5), _CELLS)
     axes.set_yticks(range(len(pairs)), [f"{pair['red']} vs {pair['blue']}" for pair in pairs])
