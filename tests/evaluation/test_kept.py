@@ -317,7 +317,7 @@ def test_a_threshold_that_divides_nothing_is_told(cost, which, rad, write):
     assert "set evaluate.threshold in the profile" in " ".join(done.stdout.split())
     set_ = rad(*words, "f", "--set", f"evaluate.threshold={np.median([row['cost'] for row in rows])}")
     assert "safe: costs lie from" not in set_.stdout
-    assert "50.0%" in set_.stdout
+    assert "50\N{NO-BREAK SPACE}%" in set_.stdout
 
 
 @pytest.mark.parametrize(
