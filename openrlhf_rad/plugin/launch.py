@@ -9,14 +9,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import wrapt
-
 from openrlhf_rad.errors import ConfigError, RunError
 from openrlhf_rad.files import keep_from_others, write_atomically
-from openrlhf_rad.plugin import compatibility, cpu, resume, workers
+from openrlhf_rad.plugin import compatibility, cpu, patches, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
 from openrlhf_rad.plugin.vigil import Vigil
 from openrlhf_rad.processes import Parent
@@ -115,15 +114,10 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil, accepted
         options, told = compatibility.settle_loss(read, options)
         if told:
             print(told, file=sys.stderr, flush=True)
-    _intercept_arguments(options, on_cpu, accepted)
+    patches.apply(patches.driver(vigil, partial(_settle, options, on_cpu, accepted)))
     if options is not None:
-        from openrlhf_rad.plugin.patches import attach  # noqa: PLC0415 - imports the whole stack
-
-        attach(options, vigil)
+        patches.apply(patches.hooks(options, vigil))
     sys.argv = [COMMAND, *arguments]
-    import ray  # noqa: PLC0415 - after the workers' hook
-
-    wrapt.wrap_function_wrapper(ray, "shutdown", _calling(vigil.release))
     try:
         runpy.run_module(COMMAND, run_name="__main__", alter_sys=True)
     except Exception as error:
@@ -141,38 +135,19 @@ def end_ray() -> None:
     ray.shutdown()
 
 
-def _calling(before: Callable[[], None]) -> Callable[..., Any]:
-    def wrapper(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        before()
-        return wrapped(*args, **kwargs)
-
-    return wrapper
-
-
-def _intercept_arguments(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], None]) -> None:
-    """Check and adapt the arguments as OpenRLHF's own parser has read them, before anything starts.
-
-    ``hierarchize`` is the one function that OpenRLHF's command calls between parsing and training.
-    """
-    from openrlhf.utils import config  # noqa: PLC0415
-
+def _settle(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], None], args: Any) -> Any:
+    """Check and adapt the arguments as OpenRLHF's own parser has read them, before anything starts."""
     from openrlhf_rad.plugin.cpu import backend  # noqa: PLC0415
 
-    hierarchize = config.hierarchize
-
-    def check(flat: Any) -> Any:
-        args = hierarchize(flat)
-        if on_cpu:
-            backend.refuse_gpu_flags(args)
-        if options is not None:
-            conceal(args)
-            compatibility.adapt(args)
-            compatibility.check_arguments(args, options)
-            accepted()
-            if found := resume.prepare(args, options):
-                print(f"going on from {found}{resume.other_format(found)}", file=sys.stderr, flush=True)
-        if on_cpu:
-            backend.prepare(args, options)
-        return args
-
-    config.hierarchize = check
+    if on_cpu:
+        backend.refuse_gpu_flags(args)
+    if options is not None:
+        conceal(args)
+        compatibility.adapt(args)
+        compatibility.check_arguments(args, options)
+        accepted()
+        if found := resume.prepare(args, options):
+            print(f"going on from {found}{resume.other_format(found)}", file=sys.stderr, flush=True)
+    if on_cpu:
+        backend.prepare(args, options)
+    return args

@@ -19,6 +19,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from openrlhf_rad.errors import RewardError, RunError
+from openrlhf_rad.plugin import patches
 from openrlhf_rad.plugin.arguments import Patience
 from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.costs.python_file import function_of
@@ -185,7 +186,7 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
     _weight_syncs = 0
 
     async def __init__(self, patience: Patience, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
-        vllm_engine.SingleTurnAgentExecutor = Executor
+        patches.apply(patches.rollout_worker())
         try:
             await super().__init__(*args, **kwargs)
         except RewardError:

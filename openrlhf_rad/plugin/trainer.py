@@ -21,8 +21,9 @@ from openrlhf.utils.logging_utils import init_logger
 from openrlhf_rad.errors import ConfigError, WatchStop
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.method.reference import read_costs
+from openrlhf_rad.plugin import patches
 from openrlhf_rad.plugin.arguments import RadOptions
-from openrlhf_rad.plugin.attach import plain_class, register
+from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.costs.sources import cost_sources
 from openrlhf_rad.plugin.experience import RadExperienceMaker, batch_metrics, costs_of, rows
@@ -289,8 +290,7 @@ class RadTrainerAsync(plain_class(ppo_trainer_async, "PPOTrainerAsync")):  # typ
     """
 
     def __init__(self, options: RadOptions, *args: Any, **generate_kwargs: Any) -> None:
-        register(ppo_trainer_async, "GenerateSamplesActor", RadGenerator, here=True)
-        register(ppo_trainer_async, "TrainingActor", RadTrainingActor, options, generate_kwargs, here=True)
+        patches.apply(patches.asynchronous(options, generate_kwargs))
         super().__init__(*args, **generate_kwargs)
 
 

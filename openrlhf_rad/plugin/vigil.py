@@ -20,10 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from types import ModuleType
 from typing import Any, TypeVar
-
-import wrapt
 
 from openrlhf_rad.errors import EnvironmentProblem, RadError, RunError
 from openrlhf_rad.processes import Vital, interrupt
@@ -197,15 +194,26 @@ class Vigil:
         """Watch the Ray that this process will start; one that it joins is not its own."""
         self._store.watch()
 
-    def attach(self, trainer_ray: ModuleType) -> None:
-        """Watch the engines that ``create_vllm_engines`` of OpenRLHF's module will make."""
+    def watching(self, create: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+        """OpenRLHF's ``create_vllm_engines``, whose engines are watched."""
 
-        def created(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-            engines = wrapped(*args, **kwargs)
+        @functools.wraps(create)
+        def created(*args: Any, **kwargs: Any) -> list[Any]:
+            engines = create(*args, **kwargs)
             self._engines.watch(engines)
             return engines
 
-        wrapt.wrap_function_wrapper(trainer_ray, "create_vllm_engines", created)
+        return created
+
+    def released_before(self, end: Callable[..., Any]) -> Callable[..., Any]:
+        """``ray.shutdown``, before which all are released."""
+
+        @functools.wraps(end)
+        def ended(*args: Any, **kwargs: Any) -> Any:
+            self.release()
+            return end(*args, **kwargs)
+
+        return ended
 
     def remember(self, actors: list[Any]) -> None:
         """Actors of the run, besides its engines; asked only at the end, for they do one thing at a time."""

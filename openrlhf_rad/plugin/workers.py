@@ -11,23 +11,23 @@ say.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NoReturn
-
-import wrapt
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.files import keep_from_others
+from openrlhf_rad.plugin import patches
 from openrlhf_rad.plugin.arguments import TRUST
 
 _HOOK = "worker_process_setup_hook"
 #: What a worker must call besides: the hook that ``ray.init`` was given.
 NEXT = "OPENRLHF_RAD_NEXT_SETUP_HOOK"
+
+_settled = False
 
 
 def prepare(trust_remote_code: bool) -> None:
@@ -35,7 +35,7 @@ def prepare(trust_remote_code: bool) -> None:
     if trust_remote_code:
         os.environ[TRUST] = "1"
     _settle()
-    wrapt.register_post_import_hook(_hand_on, "ray")
+    patches.apply([patches.Patch("ray:init", handing_on_setup, "every worker is to be told the same")])
 
 
 def setup() -> None:
@@ -46,15 +46,25 @@ def setup() -> None:
         getattr(importlib.import_module(module), name)()
 
 
+def trusted() -> bool:
+    """Whether the environment asks for code that comes with models."""
+    return os.environ.get(TRUST) == "1"
+
+
 def _settle() -> None:
+    """Safe to call twice, before or after the libraries are imported."""
+    global _settled  # noqa: PLW0603 - one switch a process
     keep_from_others()
-    lock_builds()
-    if not trusted():
-        deny()
+    if not _settled:
+        _settled = True
+        patches.apply(patches.every_process(trust_remote_code=trusted()))
 
 
-def _hand_on(ray: Any) -> None:
-    def init(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def handing_on_setup(init: Callable[..., Any]) -> Callable[..., Any]:
+    """``ray.init`` that gives its workers :func:`setup`, and the hook that it was given itself."""
+
+    @functools.wraps(init)
+    def initialise(*args: Any, **kwargs: Any) -> Any:
         environment = dict(kwargs.get("runtime_env") or {})
         variables = {
             **environment.get("env_vars", {}),
@@ -62,31 +72,13 @@ def _hand_on(ray: Any) -> None:
             TRUST: "1" if trusted() else "0",
         }
         environment |= {_HOOK: f"{__name__}.setup", "env_vars": variables}
-        return wrapped(*args, **{**kwargs, "runtime_env": environment})
+        return init(*args, **{**kwargs, "runtime_env": environment})
 
-    wrapt.wrap_function_wrapper(ray, "init", init)
-
-
-_denied = False
+    return initialise
 
 
-def trusted() -> bool:
-    """Whether the environment asks for code that comes with models."""
-    return os.environ.get(TRUST) == "1"
-
-
-def deny() -> None:
-    """Refuse such code in this process. Safe to call twice, before or after the libraries are imported."""
-    global _denied  # noqa: PLW0603 - one switch a process
-    if _denied:
-        return
-    _denied = True
-    wrapt.register_post_import_hook(_guard_transformers, "transformers.dynamic_module_utils")
-    wrapt.register_post_import_hook(_guard_vllm, "vllm.engine.arg_utils")
-
-
-def _guard_transformers(module: Any) -> None:
-    resolve = module.resolve_trust_remote_code
+def never_trusting(resolve: Callable[..., bool]) -> Callable[..., bool]:
+    """``resolve_trust_remote_code`` that says no, and refuses a model that cannot be loaded without."""
     signature = inspect.signature(resolve)
 
     def resolved(*args: Any, **kwargs: Any) -> bool:
@@ -95,28 +87,23 @@ def _guard_transformers(module: Any) -> None:
             _refuse(given["model_name"])
         return False
 
-    def executed(_class: str, module_path: str, *_: Any, **__: Any) -> NoReturn:
-        _refuse(module_path)
-
-    _replace(resolve, resolved)
-    # All such code passes here; nothing should come so far.
-    _replace(module.get_class_in_module, executed)
+    return resolved
 
 
-def _replace(old: Any, new: Any) -> None:
-    """Put new wherever a module holds old under its name; modules imported later find new."""
-    name: str = old.__name__
-    for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType) and vars(module).get(name) is old:
-            setattr(module, name, new)
+def refusing_code(_class: str, module_path: str, *_: Any, **__: Any) -> NoReturn:
+    """In the place of ``get_class_in_module``."""
+    _refuse(module_path)
 
 
-def _guard_vllm(module: Any) -> None:
-    def settled(wrapped: Callable[[], None], instance: Any, _: Any, __: Any) -> None:
-        instance.trust_remote_code = False
-        wrapped()
+def without_trust(post_init: Callable[[Any], None]) -> Callable[[Any], None]:
+    """``EngineArgs.__post_init__`` that takes the permission back."""
 
-    wrapt.wrap_function_wrapper(module, "EngineArgs.__post_init__", settled)
+    @functools.wraps(post_init)
+    def settled(arguments: Any) -> None:
+        arguments.trust_remote_code = False
+        post_init(arguments)
+
+    return settled
 
 
 def _refuse(model: str) -> NoReturn:
@@ -125,9 +112,6 @@ def _refuse(model: str) -> NoReturn:
         " to run that code with your rights; read the code, then say --rad.trust_remote_code (rad eval:"
         " --trust-remote-code), or take a model that transformers knows"
     )
-
-
-_BUILDS = "torch.utils.cpp_extension"
 
 
 class KernelBaton:
@@ -156,12 +140,3 @@ class KernelBaton:
     def release(self) -> None:
         """Leave it to the next."""
         self._lock.release()
-
-
-def lock_builds() -> None:
-    """Give torch the other lock in this process, now or when it needs one."""
-
-    def replace(module: ModuleType) -> None:
-        module.FileBaton = KernelBaton  # type: ignore[attr-defined]
-
-    wrapt.register_post_import_hook(replace, _BUILDS)

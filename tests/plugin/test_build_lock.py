@@ -8,7 +8,7 @@ import pytest
 from torch.utils import cpp_extension
 from torch.utils.file_baton import FileBaton
 
-from openrlhf_rad.plugin import workers
+from openrlhf_rad.plugin import patches
 from openrlhf_rad.plugin.workers import KernelBaton
 
 OWNER = """
@@ -71,7 +71,7 @@ def test_a_file_that_torch_s_own_lock_left_is_no_obstacle(tmp_path):
 
 def test_torch_builds_under_it(monkeypatch, tmp_path):
     monkeypatch.setattr(cpp_extension, "FileBaton", FileBaton)
-    workers.lock_builds()
+    patches.apply(patches.every_process(trust_remote_code=True))
     asked = []
     source = tmp_path / "nothing.cpp"
     source.write_text("")

@@ -55,18 +55,7 @@ def original(owner, name):
     for _ in range(3):
         if getattr(function, "__module__", "").startswith("openrlhf_rad."):
             cells = inspect.getclosurevars(function).nonlocals
-            function = next(
-                cells[key]
-                for key in (
-                    "original",
-                    "moving_average",
-                    "init_device_mesh",
-                    "training",
-                    "evaluation",
-                    "save_model",
-                )
-                if key in cells
-            )
+            function = next(one for one in cells.values() if inspect.isfunction(one))
     return function
 
 

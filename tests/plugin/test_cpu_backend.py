@@ -106,8 +106,7 @@ def test_engines_get_the_cpu_s_worker_whole_prompts_and_no_share_of_gpu_memory()
         async def __init__(self, *args, **kwargs):
             self.given = args, kwargs
 
-    actor_class = SimpleNamespace(__ray_metadata__=SimpleNamespace(modified_class=Engine))
-    weights.patch_engine(SimpleNamespace(RolloutRayActor=actor_class))
+    Engine.__init__ = weights.engine_on_cpu(Engine.__init__)
     engine = Engine.__new__(Engine)
     asyncio.run(engine.__init__("a", worker_extension_cls="their.Worker", gpu_memory_utilization=0.9, seed=3))
     expected = {
@@ -411,7 +410,7 @@ def test_a_cost_model_gets_gpus_of_its_own(cost, flags, more, good_args, rad_opt
 
 def test_activation_sets_the_environment_of_the_processes_to_come(monkeypatch):
     monkeypatch.setattr(backend, "_active", False)
-    monkeypatch.setattr(backend, "TOUCH_POINTS", {})
+    monkeypatch.setattr(backend, "TOUCH_POINTS", ())
     for name in backend.ENVIRONMENT:
         monkeypatch.setenv(name, "to be restored")
         monkeypatch.delenv(name)

@@ -4,6 +4,7 @@ import signal
 import sys
 
 import pytest
+import ray
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer import ray as trainer_ray
 from openrlhf.trainer.ray import launcher, ppo_actor, ppo_critic, vllm_engine
@@ -35,10 +36,13 @@ def run_main(monkeypatch, tmp_path, capsys):
         (ppo_trainer_async, "PPOTrainerAsync"),
         (trainer_ray, "create_vllm_engines"),
         (ppo_critic, "CriticModelActor"),
+        (launcher, "ReferenceModelActor"),
+        (launcher, "RewardModelActor"),
         (vllm_engine, "RolloutRayActor"),
         (ppo_actor, "PolicyModelActor"),
         (launcher, "RayActorGroup"),
         (config, "hierarchize"),
+        (ray, "shutdown"),
         (sys, "argv"),
     ]:
         monkeypatch.setattr(owner, name, getattr(owner, name))

@@ -7,7 +7,7 @@ import ray
 from openrlhf.trainer import ppo_trainer_async
 
 from openrlhf_rad.plugin import trainer
-from openrlhf_rad.plugin.attach import BoundActor, plain_class, register
+from openrlhf_rad.plugin.attach import BoundActor, bound, plain_class
 
 
 class Given:
@@ -69,9 +69,9 @@ def test_the_two_loops_of_asynchronous_training_are_replaced_in_the_controller_s
     assert {name: plain_class(ppo_trainer_async, name) for name in plain} == plain
 
 
-def test_a_name_can_be_registered_twice():
+def test_a_name_can_be_replaced_twice():
     module = SimpleNamespace(Name=ray.remote(Given))
-    register(module, "Name", Given)
-    register(module, "Name", Given, 7)
+    module.Name = bound(Given)(module.Name)
+    module.Name = bound(Given, 7)(module.Name)
     assert plain_class(module, "Name").__name__ == "Given"
     assert module.Name._bound == (7,)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,9 +20,8 @@ def test_it_is_off_unless_asked_for():
 @pytest.mark.parametrize("given", [{}, {"env_vars": {"A": "1"}, HOOK: "openrlhf_rad.plugin.cpu.activate"}])
 def test_every_ray_init_hands_the_guard_to_its_workers(given):
     seen = []
-    ray = SimpleNamespace(init=lambda *args, **kwargs: seen.append((args, kwargs)))
-    workers._hand_on(ray)
-    ray.init("local", num_cpus=2, runtime_env=given)
+    init = workers.handing_on_setup(lambda *args, **kwargs: seen.append((args, kwargs)))
+    init("local", num_cpus=2, runtime_env=given)
     ((args, kwargs),) = seen
     assert (args, kwargs["num_cpus"]) == (("local",), 2)
     assert kwargs["runtime_env"][HOOK] == "openrlhf_rad.plugin.workers.setup"
@@ -37,14 +35,14 @@ def test_every_ray_init_hands_the_guard_to_its_workers(given):
 
 def test_a_worker_calls_the_other_hook_too(monkeypatch):
     called = []
-    monkeypatch.setattr(workers, "deny", lambda: called.append("deny"))
+    monkeypatch.setattr(workers, "_settle", lambda: called.append("settle"))
     monkeypatch.setattr("openrlhf_rad.plugin.cpu.activate", lambda: called.append("activate"))
     monkeypatch.setenv(workers.NEXT, "openrlhf_rad.plugin.cpu.activate")
     workers.setup()
-    assert called == ["deny", "activate"]
+    assert called == ["settle", "activate"]
     monkeypatch.delenv(workers.NEXT)
     workers.setup()
-    assert called == ["deny", "activate", "deny"]
+    assert called == ["settle", "activate", "settle"]
 
 
 PLAIN = """

@@ -10,12 +10,13 @@ from typing import Any
 import ray
 from openrlhf.trainer.ray import launcher
 from openrlhf.trainer.ray.launcher import RayActorGroup
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
 
 from openrlhf_rad.errors import ConfigError, CostError
 from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.costs.sources import checked_costs
 from openrlhf_rad.plugin.costs.texts import RatedText, rated_texts
+from openrlhf_rad.plugin.patches import Patch, temporarily
 from openrlhf_rad.plugin.vigil import rad_error, telling
 from openrlhf_rad.plugin.workers import trusted
 
@@ -30,31 +31,31 @@ def no_new_weights(location: str, learnt: Sequence[str] = ()) -> Iterator[None]:
     Raises:
         ConfigError: naming the weights that transformers would fill with random numbers.
     """
-    original = vars(PreTrainedModel)["from_pretrained"]
 
-    def from_pretrained(cls: type, *args: Any, **kwargs: Any) -> Any:
-        model, info = original.__func__(cls, *args, **kwargs, output_loading_info=True)
-        lacking = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
-        lacking = {name for name in lacking if not name.startswith(tuple(learnt))}
-        bias = f"{getattr(model, 'value_head_prefix', None)}.bias"
-        if lacking:
-            shown = ", ".join(sorted(lacking)[:4]) + (", …" if len(lacking) > 4 else "")
-            raise ConfigError(
-                f"{location} has no {shown}, which would be random numbers; a model that rates must be whole;"
-                " name a checkpoint that was trained to score answers, with its head"
-            )
-        if bias in info["unexpected_keys"]:
-            raise ConfigError(
-                f"{location} has {bias}, which OpenRLHF's head has not and would leave out; save the model"
-                " without it, or rate by a Python file that loads it with its own class"
-            )
-        return model
+    def whole(original: Any) -> Any:
+        def from_pretrained(cls: type, *args: Any, **kwargs: Any) -> Any:
+            model, info = original.__func__(cls, *args, **kwargs, output_loading_info=True)
+            lacking = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+            lacking = {name for name in lacking if not name.startswith(tuple(learnt))}
+            bias = f"{getattr(model, 'value_head_prefix', None)}.bias"
+            if lacking:
+                shown = ", ".join(sorted(lacking)[:4]) + (", …" if len(lacking) > 4 else "")
+                raise ConfigError(
+                    f"{location} has no {shown}, which would be random numbers; a model that rates must be"
+                    " whole; name a checkpoint that was trained to score answers, with its head"
+                )
+            if bias in info["unexpected_keys"]:
+                raise ConfigError(
+                    f"{location} has {bias}, which OpenRLHF's head has not and would leave out; save the"
+                    " model without it, or rate by a Python file that loads it with its own class"
+                )
+            return model
 
-    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
-    try:
+        return classmethod(from_pretrained)
+
+    reason = "transformers fills a weight that is missing with random numbers and warns"
+    with temporarily(Patch("transformers:PreTrainedModel.from_pretrained", whole, reason)):
         yield
-    finally:
-        PreTrainedModel.from_pretrained = original
 
 
 @telling

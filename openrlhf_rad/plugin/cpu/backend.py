@@ -3,27 +3,74 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
-
-import wrapt
 
 from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin.compatibility import cost_models
 from openrlhf_rad.plugin.cpu import device, fork_server, weights
+from openrlhf_rad.plugin.patches import Patch, apply
 
-#: Module → what is adapted in it. Nothing is imported before the stack itself imports it.
-TOUCH_POINTS: dict[str, Callable[[Any], None]] = {
-    "torch": device.patch_torch,
-    "deepspeed.comm.torch": device.patch_communication,
-    "openrlhf.trainer.ppo_utils.replay_buffer": device.patch_replay_buffer,
-    "openrlhf.utils.deepspeed.deepspeed_utils": device.patch_configuration,
-    "openrlhf.utils.deepspeed.deepspeed": device.patch_strategy,
-    "openrlhf.utils.utils": device.patch_models,
-    "openrlhf.utils.distributed_util": weights.patch_process_group,
-    "openrlhf.trainer.ray.vllm_engine": weights.patch_engine,
-}
+_STRATEGY = "openrlhf.utils.deepspeed.deepspeed"
+_NO_CHECK = "OpenRLHF calls it without asking whether there is a GPU"
+_NO_DEVICE = "there is no device that something could be moved from"
+
+#: Where the stack takes a GPU for granted. Nothing is imported before the stack itself imports it.
+TOUCH_POINTS: tuple[Patch, ...] = (
+    Patch("torch:cuda.current_device", device.current_device, _NO_CHECK),
+    Patch("torch:cuda.set_device", device.no_operation, _NO_CHECK),
+    Patch("torch:cuda.synchronize", device.no_operation, _NO_CHECK),
+    Patch("torch:cuda.empty_cache", device.no_operation, _NO_CHECK),
+    Patch("torch:cuda.current_stream", device.no_operation, _NO_CHECK),
+    Patch(
+        "deepspeed.comm.torch:build_shm_op",
+        lambda _: lambda: None,
+        "DeepSpeed would compile its own reduction in shared memory; gloo's does",
+    ),
+    Patch(
+        "openrlhf.trainer.ppo_utils.replay_buffer:NaiveReplayBuffer.__init__",
+        device.buffer_on_cpu,
+        'it formats f"cuda:{torch.cuda.current_device()}"',
+    ),
+    Patch(
+        "openrlhf.utils.deepspeed.deepspeed_utils:get_train_ds_config",
+        device.training_config,
+        "the number format; buckets that a CPU can fill; torch's Adam, which no compiler has to make",
+    ),
+    Patch(
+        "openrlhf.utils.deepspeed.deepspeed_utils:get_eval_ds_config",
+        device.evaluation_config,
+        "the number format",
+    ),
+    Patch(
+        "openrlhf.utils.deepspeed.deepspeed_utils:offload_deepspeed_states", device.no_operation, _NO_DEVICE
+    ),
+    Patch(
+        "openrlhf.utils.deepspeed.deepspeed_utils:reload_deepspeed_states", device.no_operation, _NO_DEVICE
+    ),
+    Patch(f"{_STRATEGY}:init_device_mesh", device.mesh_on_cpu, 'it is told "cuda"'),
+    Patch(f"{_STRATEGY}:DeepspeedStrategy.moving_average", device.average_on_cpu, "it is told the GPU"),
+    Patch(
+        f"{_STRATEGY}:DeepspeedStrategy.save_model",
+        device.saving_bfloat16,
+        "what is saved is bfloat16 in any case, as on a GPU",
+    ),
+    Patch(
+        "openrlhf.utils.utils:convert_to_torch_dtype",
+        device.dtype_of_models,
+        "OpenRLHF knows bfloat16 and float16 alone; most processors are fast in float32",
+    ),
+    Patch(
+        "openrlhf.utils.distributed_util:stateless_init_process_group",
+        lambda _: weights.gloo_group,
+        "the group between the trainer and the engines is NCCL's",
+    ),
+    Patch(
+        "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_metadata__.modified_class.__init__",
+        weights.engine_on_cpu,
+        "a CPU's engine: its worker, whole prompts, the number format, no share of GPU memory",
+    ),
+)
 
 #: Environment of every process of a CPU run; a value that the user has set wins.
 ENVIRONMENT = {
@@ -73,8 +120,7 @@ def activate() -> None:
     # Only what differs: a variable that is set anew moves, and a title is found by where the first one is.
     os.environ.update({name: text for name, text in environment().items() if os.environ.get(name) != text})
     device.install_flash_attention()
-    for module, patch in TOUCH_POINTS.items():
-        wrapt.register_post_import_hook(patch, module)
+    apply(TOUCH_POINTS)
 
 
 #: OpenRLHF's default number of GPUs a node: not a choice of the user's.

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from openrlhf_rad.files import write_atomically
+from openrlhf_rad.plugin.patches import Patch, temporarily
 from openrlhf_rad.processor import number_format, torch_dtype
 
 _FLASH = {
@@ -56,15 +57,17 @@ def _refusal(name: str) -> Any:
 REDUCE_BUCKET_SIZE = 10_000_000
 
 
-def patch_torch(torch: Any) -> None:
-    """Let the handful of unconditional ``torch.cuda`` calls mean the CPU."""
+def current_device(_: Any) -> Callable[[], Any]:
+    """In the place of ``torch.cuda.current_device``."""
+    import torch  # noqa: PLC0415 - it has just been imported
+
     cpu = torch.device("cpu")
-    torch.cuda.current_device = lambda: cpu
-    for name in ("set_device", "synchronize", "empty_cache", "current_stream"):
-        setattr(torch.cuda, name, _no_operation())
+    return lambda: cpu
 
 
-def _no_operation() -> Callable[..., None]:
+def no_operation(_: Any) -> Callable[..., None]:
+    """In the place of what acts on a device."""
+
     # One function object a name: torch's compiler refuses the same object under two names.
     def nothing(*_: object, **__: object) -> None:
         """There is no device to act on."""
@@ -72,78 +75,67 @@ def _no_operation() -> Callable[..., None]:
     return nothing
 
 
-def patch_replay_buffer(module: Any) -> None:
-    """``NaiveReplayBuffer`` formats ``f"cuda:{current_device()}"``: give it an index, then the CPU."""
-    import torch  # noqa: PLC0415
+def buffer_on_cpu(initialise: Callable[..., None]) -> Callable[..., None]:
+    """``NaiveReplayBuffer.__init__``, to which ``current_device()`` is an index; the buffer is the CPU's."""
+    index = Patch("torch:cuda.current_device", lambda _: lambda: 0, "the buffer makes a name of it")
 
-    original: Callable[..., None] = module.NaiveReplayBuffer.__init__
+    def initialised(self: Any, *args: Any, **kwargs: Any) -> None:
+        import torch  # noqa: PLC0415
 
-    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
-        current_device, torch.cuda.current_device = torch.cuda.current_device, lambda: 0
-        try:
-            original(self, *args, **kwargs)
-        finally:
-            torch.cuda.current_device = current_device
+        with temporarily(index):
+            initialise(self, *args, **kwargs)
         self.target_device = torch.device("cpu")
 
-    module.NaiveReplayBuffer.__init__ = initialise
+    return initialised
 
 
-def patch_communication(module: Any) -> None:
-    """Let DeepSpeed reduce over gloo without compiling its own reduction in shared memory."""
-    module.build_shm_op = lambda: None
+def training_config(config: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """``get_train_ds_config`` for a CPU: number format, buckets, torch's Adam."""
+
+    def configured(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        found = of_deepspeed(config(*args, **kwargs))
+        found["zero_optimization"]["reduce_bucket_size"] = REDUCE_BUCKET_SIZE
+        found["zero_optimization"]["offload_optimizer"]["device"] = "none"
+        if found.get("optimizer", {}).get("type") in {"Adam", "AdamW"}:
+            found["optimizer"]["params"] |= {"torch_adam": True, "fused": True}
+        return found
+
+    return configured
 
 
-def patch_configuration(module: Any) -> None:
-    """Configure DeepSpeed for the CPU: format, buckets, torch's Adam; nothing moves between devices."""
-    training, evaluation = module.get_train_ds_config, module.get_eval_ds_config
-
-    def for_training(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        config = of_deepspeed(training(*args, **kwargs))
-        config["zero_optimization"]["reduce_bucket_size"] = REDUCE_BUCKET_SIZE
-        config["zero_optimization"]["offload_optimizer"]["device"] = "none"
-        if config.get("optimizer", {}).get("type") in {"Adam", "AdamW"}:
-            config["optimizer"]["params"] |= {"torch_adam": True, "fused": True}
-        return config
-
-    def for_evaluation(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        return of_deepspeed(evaluation(*args, **kwargs))
-
-    module.get_train_ds_config, module.get_eval_ds_config = for_training, for_evaluation
-    module.offload_deepspeed_states = _no_operation()
-    module.reload_deepspeed_states = _no_operation()
+def evaluation_config(config: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """``get_eval_ds_config`` in the number format."""
+    return lambda *args, **kwargs: of_deepspeed(config(*args, **kwargs))
 
 
-def patch_strategy(module: Any) -> None:
-    """Build the device mesh and the moving average of the weights on the CPU; save models in bfloat16."""
-    init_device_mesh = module.init_device_mesh
-    save_model = module.DeepspeedStrategy.save_model
-    moving_average = module.DeepspeedStrategy.moving_average
+def mesh_on_cpu(init_device_mesh: Callable[..., Any]) -> Callable[..., Any]:
+    """``init_device_mesh``, of CPUs."""
+    return lambda _device_type, *args, **kwargs: init_device_mesh("cpu", *args, **kwargs)
 
-    def on_cpu(_device_type: str, *args: Any, **kwargs: Any) -> Any:
-        return init_device_mesh("cpu", *args, **kwargs)
 
-    def average(self: Any, model: Any, model_ema: Any, beta: float = 0.992, _device: str = "cpu") -> None:
+def average_on_cpu(moving_average: Callable[..., None]) -> Callable[..., None]:
+    """``DeepspeedStrategy.moving_average`` where the weights are."""
+
+    def averaged(self: Any, model: Any, model_ema: Any, beta: float = 0.992, _device: str = "cpu") -> None:
         moving_average(self, model, model_ema, beta, "cpu")
 
-    def save(self: Any, model: Any, tokenizer: Any, output_dir: str, **kwargs: Any) -> None:
+    return averaged
+
+
+def saving_bfloat16(save_model: Callable[..., None]) -> Callable[..., None]:
+    """``DeepspeedStrategy.save_model``, whose weights are bfloat16 whatever they were trained in."""
+
+    def saved(self: Any, model: Any, tokenizer: Any, output_dir: str, **kwargs: Any) -> None:
         save_model(self, model, tokenizer, output_dir, **kwargs)
         if self.is_rank_0():
             write_as_bfloat16(Path(output_dir))
 
-    module.init_device_mesh = on_cpu
-    module.DeepspeedStrategy.moving_average = average
-    module.DeepspeedStrategy.save_model = save
+    return saved
 
 
-def patch_models(module: Any) -> None:
-    """Load models in the number format where ``--ds.param_dtype`` is bf16, its default."""
-    convert = module.convert_to_torch_dtype
-
-    def converted(param_dtype: str) -> Any:
-        return torch_dtype() if param_dtype == "bf16" else convert(param_dtype)
-
-    module.convert_to_torch_dtype = converted
+def dtype_of_models(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """``convert_to_torch_dtype``: the number format where ``--ds.param_dtype`` is bf16, its default."""
+    return lambda param_dtype: torch_dtype() if param_dtype == "bf16" else convert(param_dtype)
 
 
 def of_deepspeed(config: dict[str, Any]) -> dict[str, Any]:

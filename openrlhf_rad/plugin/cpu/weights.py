@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -37,26 +38,19 @@ class GlooCommunicator:
 WHOLE_PROMPTS = {"enable_chunked_prefill": False}
 
 
-def patch_process_group(module: Any) -> None:
-    """Replace the NCCL group between the trainer and the engines."""
-    module.stateless_init_process_group = _gloo_group
+def engine_on_cpu(initialise: Callable[..., Any]) -> Callable[..., Any]:
+    """``RolloutRayActor.__init__`` with :class:`CpuWorkerExtension`, whole prompts, the number format."""
 
-
-def patch_engine(module: Any) -> None:
-    """Give vLLM :class:`CpuWorkerExtension`, whole prompts, the number format, and no share of GPU memory."""
-    rollout_class = module.RolloutRayActor.__ray_metadata__.modified_class
-    original = rollout_class.__init__
-
-    async def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
+    async def initialised(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs.pop("gpu_memory_utilization", None)
         multiprocessing.set_executable(fork_server.python() or sys.executable)  # of the engine's own process
         settled = {"dtype": number_format(), "worker_extension_cls": WORKER_EXTENSION}
-        await original(self, *args, **{**kwargs, **WHOLE_PROMPTS, **settled})
+        await initialise(self, *args, **{**kwargs, **WHOLE_PROMPTS, **settled})
 
-    rollout_class.__init__ = initialise
+    return initialised
 
 
-def _gloo_group(host: str, port: int, rank: int, world_size: int, _device: object) -> GlooCommunicator:
+def gloo_group(host: str, port: int, rank: int, world_size: int, _device: object) -> GlooCommunicator:
     return GlooCommunicator(host, port, rank, world_size)
 
 
@@ -86,7 +80,7 @@ class CpuWorkerExtension:
         if use_ray:
             raise RuntimeError("--vllm.sync_with_ray needs NCCL; leave it out on a CPU")
         rank = torch.distributed.get_rank() + rank_offset
-        self._model_update_group = _gloo_group(master_address, master_port, rank, world_size, None)
+        self._model_update_group = gloo_group(master_address, master_port, rank, world_size, None)
         self._received: list[tuple[str, Any]] = []
 
     def update_weight(self, name: str, dtype: Any, shape: Any, empty_cache: bool = False) -> None:
