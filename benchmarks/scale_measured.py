@@ -178,8 +178,11 @@ def rollout_parts(experiences: list[Any], tokenizer: Any, folder: Path) -> Itera
     yield from _advantages(experiences, tokenizer)
     file = folder / "cost.py"
     file.write_text(COST_FILE, encoding="utf-8")
-    source = FunctionCost(str(file), tokenizer)
-    yield "texts for a cost file or server", lambda: source.finish(source.begin(experiences))
+    source = FunctionCost(str(file))
+    yield (
+        "texts for a cost file or server",
+        lambda: source.finish(source.begin([rated_texts(one, tokenizer) for one in experiences])),
+    )
 
     def tokenise() -> None:
         for experience in experiences:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, CostError, EnvironmentProblem, RadError
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
 from openrlhf_rad.files import write_atomically
 from openrlhf_rad.plugin import cpu, workers
 from openrlhf_rad.plugin.compatibility import missing
-from openrlhf_rad.plugin.costs.python_file import function_of
-from openrlhf_rad.plugin.costs.sources import checked_costs
+from openrlhf_rad.plugin.costs.sources import source_of
+from openrlhf_rad.plugin.costs.texts import RatedText, texts_behind
 from openrlhf_rad.processes import Parent
 
 Row = dict[str, Any]
@@ -99,8 +99,6 @@ def generate(request: Row, out: Path) -> None:
 
 def answer_rows(found: list[Any], sent: list[str], first: int, tokenizer: Any) -> list[Row]:
     """vLLM's outputs as rows, in the order of the prompts; answers are decoded as in training."""
-    from openrlhf_rad.plugin.costs.texts import texts_behind  # noqa: PLC0415 - imports torch
-
     rows = []
     for place, result in enumerate(found):
         prompts = [result.prompt_token_ids] * len(result.outputs)
@@ -123,77 +121,22 @@ def score(request: Row, out: Path) -> None:
     waiting = list(shards(request, out))
     if not waiting:
         return
-    rate = _rater(request)
-    name = f"{request['role']} {request['kind']} {request['location']}"
+    if request["kind"] == "model":
+        _need("openrlhf")
+        if cpu.is_needed():
+            cpu.activate()
+    source = source_of(request["kind"], request["location"], request["role"])
+    tokenizer = getattr(source, "tokenizer", None)  # a model has a chat format of its own
     for path, first, rows in waiting:
-        try:
-            raw = rate(rows)
-        except RadError:
-            raise
-        except Exception as cause:
-            raise CostError(f"{name} failed at answer {first}: {type(cause).__name__}: {cause}") from cause
-        values = checked_costs(raw, [row["prompt"] for row in rows], name)
+        values = source.finish(source.begin([[_rated(row, request["template"], tokenizer) for row in rows]]))
         write_shard(path, [{"index": first + i, "value": value} for i, value in enumerate(values)])
 
 
-def _rater(request: Row) -> Callable[[list[Row]], Any]:
-    kind, location, template = request["kind"], request["location"], request["template"]
-    role = request["role"]
-    if kind == "model":
-        return _model_rater(location, template)
-    if kind == "function":
-        rate = function_of(location, f"{role}_func", f"{role} function", CostError)
-    else:
-        from openrlhf_rad.plugin.costs.sources import RemoteCost  # noqa: PLC0415
-
-        rate = RemoteCost(location, None).score
-
-    def texts(rows: list[Row]) -> Any:
-        sent = [sent_prompt(row, template, None) for row in rows]
-        queries = [f"{begin}{row['answer']}" for begin, row in zip(sent, rows, strict=True)]
-        # OpenRLHF's label of a prompt that has none is an empty text.
-        return rate(queries, sent, ["" if row.get("label") is None else row["label"] for row in rows])
-
-    return texts
-
-
-def _model_rater(path: str, template: str | None) -> Callable[[list[Row]], Any]:
-    """A checkpoint with a scalar head, loaded as OpenRLHF's reward actors load it."""
-    _need("openrlhf")
-    on_cpu = cpu.is_needed()
-    if on_cpu:
-        cpu.activate()
-    import torch  # noqa: PLC0415
-    from openrlhf.models import get_llm_for_sequence_regression  # noqa: PLC0415
-
-    from openrlhf_rad.plugin.costs.loading import no_new_weights, tokenizer_of, tokens_of  # noqa: PLC0415
-    from openrlhf_rad.plugin.costs.texts import RatedText  # noqa: PLC0415
-
-    tokenizer = tokenizer_of(path)
-    attention = "sdpa" if on_cpu else "flash_attention_2"
-    device = "cpu" if on_cpu else "cuda"
-    with no_new_weights(path):
-        model = get_llm_for_sequence_regression(
-            path, "reward", attn_implementation=attention, param_dtype="bf16"
-        )
-    model = model.to(device).eval()
-
-    @torch.inference_mode()  # type: ignore[untyped-decorator, unused-ignore]
-    def rate(rows: list[Row]) -> Any:
-        texts = []
-        for row in rows:
-            sent = sent_prompt(row, template, tokenizer)
-            text = RatedText(sent, f"{sent}{row['answer']}", finished=row["finished"])
-            texts.append(text.ended(tokenizer.eos_token or ""))
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        value = torch.zeros(len(texts))
-        for first in range(0, len(order), 16):
-            index = order[first : first + 16]
-            batch = tokens_of([texts[i] for i in index], tokenizer).to(device)
-            value[index] = model(batch.input_ids, batch.attention_mask, pad_sequence=True).float().cpu()
-        return value
-
-    return rate
+def _rated(row: Row, template: str | None, tokenizer: Any) -> RatedText:
+    sent = sent_prompt(row, template, tokenizer)
+    # OpenRLHF's label of a prompt that has none is an empty text.
+    label = "" if row.get("label") is None else row["label"]
+    return RatedText(sent, f"{sent}{row['answer']}", label, row["finished"])
 
 
 def _need(package: str) -> None:

@@ -16,7 +16,7 @@ from openrlhf_rad.errors import RewardError
 from openrlhf_rad.harm import harm_auc, known_harm
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult, columns
 from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
-from openrlhf_rad.plugin.costs.texts import answer_texts, finished_b
+from openrlhf_rad.plugin.costs.texts import answer_texts, finished_b, rated_texts
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
 from openrlhf_rad.profile import RiskProfile, cost_names
 from openrlhf_rad.watches import answer_metrics
@@ -68,7 +68,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         started = time.perf_counter()
         sampled = [*samples_list, *self._filtered]
         self.staleness = self._staleness(sampled)
-        handles = {name: source.begin(sampled) for name, source in self.cost_sources.items()}
+        handles = self._begin(sampled)
         begun = time.perf_counter()
         experiences: list[Any] = super().make_experience(samples_list)
         self._check_rewards(experiences)
@@ -82,8 +82,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
 
     def score_costs(self, samples_list: list[Any]) -> None:
         """Attach the costs of samples that no model has to see beside them."""
-        handles = {name: source.begin(samples_list) for name, source in self.cost_sources.items()}
-        attach_costs(samples_list, self._finish(handles))
+        attach_costs(samples_list, self._finish(self._begin(samples_list)))
 
     def _check_rewards(self, experiences: Sequence[Any]) -> None:
         """Raises RewardError for one that is no finite number, or when they no longer differ."""
@@ -115,6 +114,11 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         if any(syncs is None for syncs in seen):
             return None
         return self.weight_syncs - int(min(syncs.min() for syncs in seen))
+
+    def _begin(self, sampled: Sequence[Any]) -> dict[str, Any]:
+        agent = bool(self.args.train.agent_func_path)
+        texts = [rated_texts(samples, self.tokenizer, agent=agent) for samples in sampled]
+        return {name: source.begin(texts) for name, source in self.cost_sources.items()}
 
     def _finish(self, handles: Mapping[str, Any]) -> dict[str, list[float]]:
         return {name: self.cost_sources[name].finish(handle) for name, handle in handles.items()}

@@ -98,7 +98,6 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         maker.cost_sources = cost_sources(
             self.options.profile,
             strategy=self.strategy,
-            tokenizer=self.tokenizer,
             patience=self.options.patience,
             nodes=self.options.cost_nodes,
             gpus_per_node=self.options.cost_gpus_per_node,

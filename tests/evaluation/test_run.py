@@ -160,7 +160,7 @@ def test_a_stopped_scoring_goes_on(job, tmp_path):
     [
         ("return [float('nan')] * len(queries)", "gave the cost nan for sample 0, prompt 'prompt 0'"),
         ("return [0.0]", "gave 1 costs for 64 samples"),
-        ("raise ValueError('no')", "failed at answer 0: ValueError: no"),
+        ("raise ValueError('no')", "failed on a batch of 64, first prompt 'prompt 0': ValueError: no"),
     ],
 )
 def test_a_cost_that_fails_stops_with_its_reason(body, text, job, tmp_path):

@@ -29,6 +29,7 @@ from openrlhf_rad.plugin.costs.sources import (
     checked_costs,
     cost_sources,
 )
+from openrlhf_rad.plugin.costs.texts import rated_texts
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.secrets import redact_text, redact_url
 
@@ -108,12 +109,12 @@ def test_a_long_prompt_is_cut_in_the_message():
 
 
 @pytest.fixture
-def samples(rollout, batches):
-    """Three answers in two micro-batches, so that padding and order matter."""
+def samples(rollout, batches, tokenizer):
+    """The texts of three answers in two micro-batches, so that padding and order matter."""
     prompts = ["plain-ba", "plain-be plain-bi", "plain-bo"]
     answers = ["help-ba", "harm-ba harm-be harm-bi", "help-be help-bi <|im_end|>"]
     made = [rollout(p, a, label=f"label {i}") for i, (p, a) in enumerate(zip(prompts, answers, strict=True))]
-    return batches(made, 2, 1)
+    return [rated_texts(batch, tokenizer) for batch in batches(made, 2, 1)]
 
 
 QUERIES = [
@@ -150,14 +151,14 @@ def test_a_cost_function_sees_prompt_and_answer(cost_file, tokenizer, samples):
         "    pathlib.Path(__file__).with_suffix('.json').write_text(json.dumps(seen))\n"
         "    return [len(query.split()) for query in queries]\n"
     )
-    source = FunctionCost(path, tokenizer)
+    source = FunctionCost(path)
     assert costs_of(source, samples) == [2.0, 5.0, 3.0]
     with open(path.replace(".py", ".json")) as file:
         assert json.load(file) == ASKED
 
 
 def test_the_tiny_preset_s_cost_file_serves(tiny, tokenizer, samples):
-    found = costs_of(FunctionCost(str(tiny.cost_file), tokenizer), samples)
+    found = costs_of(FunctionCost(str(tiny.cost_file)), samples)
     assert found[1] > 5 * max(found[0], found[2])
 
 
@@ -165,7 +166,7 @@ def test_a_missing_cost_file_is_named(tmp_path, tokenizer):
     path = tmp_path / "no.py"
     message = f"cost function {path}: there is no such file; give the path of a Python file"
     with pytest.raises(CostError, match=f"^{re.escape(message)}$"):
-        FunctionCost(str(path), tokenizer)
+        FunctionCost(str(path))
 
 
 @pytest.mark.parametrize(
@@ -189,14 +190,14 @@ def test_a_missing_cost_file_is_named(tmp_path, tokenizer):
 def test_a_cost_file_that_cannot_serve_is_named(text, name, message, cost_file, tokenizer):
     path = cost_file(text, name)
     with pytest.raises(CostError) as error:
-        FunctionCost(path, tokenizer)
+        FunctionCost(path)
     assert str(error.value).startswith(message.format(path))
 
 
 def test_a_cost_function_that_fails_is_named_with_the_first_prompt(cost_file, tokenizer, samples):
     path = cost_file("def cost_func(queries, prompts, labels):\n    raise ValueError('judge is out')\n")
     with pytest.raises(CostError) as error:
-        costs_of(FunctionCost(path, tokenizer), samples)
+        costs_of(FunctionCost(path), samples)
     assert str(error.value) == (
         f"cost function {path} failed on a batch of 3, first prompt 'plain-ba': ValueError: judge is out"
     )
@@ -206,12 +207,12 @@ def test_a_cost_function_that_fails_is_named_with_the_first_prompt(cost_file, to
 def test_a_cost_function_s_bad_value_is_named(cost_file, tokenizer, samples):
     path = cost_file("def cost_func(queries, prompts, labels):\n    return [1, float('nan'), 2]\n")
     with pytest.raises(CostError, match="gave the cost nan for sample 1, prompt 'plain-be plain-bi'"):
-        costs_of(FunctionCost(path, tokenizer), samples)
+        costs_of(FunctionCost(path), samples)
 
 
 def test_the_cost_function_runs_beside_the_models(cost_file, tokenizer, samples):
     path = cost_file("import time\ndef cost_func(q, p, l):\n    time.sleep(0.5)\n    return [0, 1, 2]\n")
-    source = FunctionCost(path, tokenizer)
+    source = FunctionCost(path)
     started = time.perf_counter()
     handle = source.begin(samples)
     assert time.perf_counter() - started < 0.4
@@ -261,7 +262,7 @@ def asked(server, tokenizer, samples):
 
     def ask(*plan, **patience):
         server.plan = list(plan) or server.plan
-        source = RemoteCost(server.url, tokenizer, dataclasses.replace(QUICK, **patience))
+        source = RemoteCost(server.url, dataclasses.replace(QUICK, **patience))
         return costs_of(source, samples)
 
     return ask
@@ -294,11 +295,11 @@ def test_several_servers_rate_a_share_each_in_order(server, tokenizer, samples):
     server.plan = [rate]
     second = server.url.replace("/costs", "/second,part")
     lengths = [float(len(query)) for query in QUERIES]
-    source = RemoteCost(f"{server.url},{second}", tokenizer, QUICK)
+    source = RemoteCost(f"{server.url},{second}", QUICK)
     assert source.name == f"cost server {server.url}, {second}"
     assert costs_of(source, samples) == [*lengths[:2], 100.0 + lengths[2]]
     # More servers than samples: the last are not asked.
-    many = RemoteCost(",".join([server.url] * 5), tokenizer, QUICK)
+    many = RemoteCost(",".join([server.url] * 5), QUICK)
     before = len(server.requests)
     assert costs_of(many, samples) == lengths
     assert len(server.requests) - before == 3
@@ -314,7 +315,7 @@ def test_of_several_servers_the_one_that_fails_is_named(server, tokenizer, sampl
     server.plan = [rate]
     second = server.url.replace("/costs", "/second?key=hunter2")
     with pytest.raises(CostError) as error:
-        costs_of(RemoteCost(f"{server.url},{second}", tokenizer, QUICK), samples)
+        costs_of(RemoteCost(f"{server.url},{second}", QUICK), samples)
     shown = second.replace("key=hunter2", "***")
     assert str(error.value).startswith(f"cost server {shown} failed on a batch of 1, first prompt 'plain-bo'")
     assert "hunter2" not in "".join(traceback.format_exception(error.value))
@@ -438,7 +439,7 @@ def test_a_pause_beyond_the_deadline_stops_the_run_at_once(asked, server):
 
 
 def test_a_server_that_goes_down_mid_way_stops_the_run(server, tokenizer, samples):
-    source = RemoteCost(server.url, tokenizer, QUICK)
+    source = RemoteCost(server.url, QUICK)
     assert costs_of(source, samples) == [0.5, 1.5, 2.5]
     server.socket.close()  # nobody listens any more
     server.plan = [reset]  # and the connection that is kept alive is cut
@@ -451,7 +452,7 @@ def test_a_closed_port_is_named(server, tokenizer, samples):
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}/costs"
         with pytest.raises(CostError) as error:
-            costs_of(RemoteCost(url, tokenizer, QUICK), samples)
+            costs_of(RemoteCost(url, QUICK), samples)
     assert str(error.value).startswith(f"cost server {url} failed on a batch of 3, first prompt 'plain-ba': ")
     assert "Connection refused, in 6 attempts" in str(error.value)
 
@@ -465,7 +466,7 @@ def test_no_secret_of_the_address_is_shown(plan, server, tokenizer, samples):
         address = "127.0.0.1:9/costs"  # nobody listens there
     else:
         server.plan = [plan]
-    source = RemoteCost(f"http://user:hunter2@{address}?key=hunter2", tokenizer, QUICK)
+    source = RemoteCost(f"http://user:hunter2@{address}?key=hunter2", QUICK)
     with pytest.raises(CostError) as error:
         costs_of(source, samples)
     assert str(error.value).startswith(f"cost server http://***@{address}?*** failed on a batch of 3")
@@ -476,7 +477,7 @@ def test_no_secret_of_the_address_is_shown(plan, server, tokenizer, samples):
 def test_an_address_that_is_none_is_named(tokenizer, samples):
     for url in ("http://", "ftp://h/", "http://h:port/", "http://.x/"):
         with pytest.raises(CostError, match=r"failed on a batch of 3.*: its address cannot be used: "):
-            costs_of(RemoteCost(url, tokenizer, QUICK), samples)
+            costs_of(RemoteCost(url, QUICK), samples)
 
 
 def test_a_certificate_is_verified(server, tokenizer, samples, tmp_path, monkeypatch):
@@ -488,10 +489,10 @@ def test_a_certificate_is_verified(server, tokenizer, samples, tmp_path, monkeyp
     with pytest.raises(
         CostError, match=r"its certificate was refused: SSLCertVerificationError: .*self-signed"
     ):
-        costs_of(RemoteCost(url, tokenizer, QUICK), samples)
+        costs_of(RemoteCost(url, QUICK), samples)
     assert server.requests == []
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert costs_of(RemoteCost(url, tokenizer, QUICK), samples) == [0.5, 1.5, 2.5]
+    assert costs_of(RemoteCost(url, QUICK), samples) == [0.5, 1.5, 2.5]
 
 
 def certificate_of_127_0_0_1(folder):
@@ -540,7 +541,7 @@ class Played:
 
 def test_a_server_that_gives_one_cost_to_everything_stops_the_run(server, tokenizer, samples):
     server.plan = [GOOD, GOOD, (200, "[0.5, 0.5, 0.5]", 0.0)]
-    source = VaryingCosts(RemoteCost(server.url, tokenizer, QUICK))
+    source = VaryingCosts(RemoteCost(server.url, QUICK))
     for _ in range(4):
         costs_of(source, samples)
     with pytest.raises(CostError) as error:
@@ -615,13 +616,13 @@ def test_secrets_of_an_address_are_starred(url, shown):
 def test_the_profile_names_the_source(cost_file, tokenizer):
     plain = load_profile("medical")
     path = cost_file("def cost_func(q, p, l): return [0] * len(q)")
-    (source,) = cost_sources(plain.with_overrides({"cost.function": path}), tokenizer=tokenizer).values()
+    (source,) = cost_sources(plain.with_overrides({"cost.function": path})).values()
     assert type(source) is VaryingCosts
     assert (type(source.source), source.name) == (FunctionCost, f"cost function {path}")
     served = plain.with_overrides({"cost.remote_url": "http://h/"})
-    (source,) = cost_sources(served, tokenizer=tokenizer, patience=QUICK).values()
+    (source,) = cost_sources(served, patience=QUICK).values()
     assert [server._patience for server in source.source._servers] == [QUICK]
     assert (type(source.source), source.name) == (RemoteCost, "cost server http://h/")
     message = "profile medical has no cost for cost; add cost: {model: …}, {function: …} or {remote_url: …}"
     with pytest.raises(CostError, match=f"^{re.escape(message)}$"):
-        cost_sources(plain, tokenizer=tokenizer)
+        cost_sources(plain)

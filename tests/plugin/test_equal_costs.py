@@ -17,7 +17,7 @@ from openrlhf_rad.jobs.tiny import save_regression, tiny_config
 from openrlhf_rad.plugin import answering, workers
 from openrlhf_rad.plugin.costs import loading
 from openrlhf_rad.plugin.costs.sources import cost_sources
-from openrlhf_rad.plugin.costs.texts import texts_behind
+from openrlhf_rad.plugin.costs.texts import rated_texts, texts_behind
 from openrlhf_rad.plugin.experience import attach_costs, rows
 from openrlhf_rad.profile import load_profile
 
@@ -104,10 +104,8 @@ def trained(samples, tokenizer, good_args, monkeypatch):
     def costs(kind, location):
         profile = load_profile("medical").with_overrides({f"cost.{kind}": str(location)})
         strategy = SimpleNamespace(args=good_args())
-        (source,) = cost_sources(
-            profile, strategy=strategy, tokenizer=tokenizer, nodes=1, gpus_per_node=1
-        ).values()
-        return source.finish(source.begin(samples))
+        (source,) = cost_sources(profile, strategy=strategy, nodes=1, gpus_per_node=1).values()
+        return source.finish(source.begin([rated_texts(batch, tokenizer) for batch in samples]))
 
     return costs
 

@@ -195,13 +195,17 @@ def test_the_constraint_sees_what_dynamic_filtering_drops(make, good_args, exper
         )
 
 
-class _Tokens:
-    """A cost source: the first token of each answer's sequence."""
+class _Words:
+    """A cost source: a number for the last word of each answer, and ten for a harmful prompt."""
 
-    name = "tokens"
+    name = "words"
 
-    def begin(self, samples_list):
-        return [float(row[0]) for samples in samples_list for row in samples.sequences]
+    def begin(self, batches):
+        words = ["help-ba", "help-be", "help-bi"]
+        texts = [text for batch in batches for text in batch]
+        return [
+            words.index(text.query.split()[-1]) + 10.0 * text.prompt.startswith("harm") for text in texts
+        ]
 
     def finish(self, handle):
         return handle
@@ -209,7 +213,7 @@ class _Tokens:
 
 def test_what_is_dropped_is_scored_with_what_is_kept(make, good_args, rollout, monkeypatch):
     maker = make(RadExperienceMaker, good_args("--algo.dynamic_filtering_enable"), new_step())
-    maker.cost_sources = {"cost": _Tokens()}
+    maker.cost_sources = {"cost": _Words()}
     kept = [rollout("plain-ba", "help-ba", reward=0.5), rollout("plain-ba", "help-be", reward=0.0)]
     kept[0].filtered = [rollout("harm-ba", "help-ba", reward=1.0), rollout("harm-ba", "help-bi", reward=1.0)]
     seen = {}
@@ -223,8 +227,8 @@ def test_what_is_dropped_is_scored_with_what_is_kept(make, good_args, rollout, m
     assert [experience.prompts for experience in seen["a"]] == [["plain-ba", "plain-ba"]]
     (dropped,) = maker._filtered
     assert dropped.prompts == ["harm-ba", "harm-ba"]
-    assert dropped.info["cost"].tolist() == dropped.sequences[:, 0].tolist()
-    assert seen["a"][0].info["cost"].tolist() == seen["a"][0].sequences[:, 0].tolist()
+    assert dropped.info["cost"].tolist() == [10.0, 12.0]
+    assert seen["a"][0].info["cost"].tolist() == [0.0, 1.0]
 
 
 def test_costs_stay_as_they_are_and_metrics_are_kept(make, good_args, experiences):
@@ -270,7 +274,7 @@ def whole(make, good_args, tokenizer, tmp_path, monkeypatch):
         "def cost_func(queries, prompts, labels):\n    return [len(q.split()) for q in queries]\n"
     )
     maker = make(RadExperienceMaker, good_args(), new_step())
-    maker.cost_sources = {"cost": FunctionCost(str(tmp_path / "cost.py"), tokenizer)}
+    maker.cost_sources = {"cost": FunctionCost(str(tmp_path / "cost.py"))}
     return maker
 
 

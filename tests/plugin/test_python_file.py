@@ -14,6 +14,7 @@ from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.sources import Rating
 from openrlhf_rad.plugin.costs.python_file import function_of, load
 from openrlhf_rad.plugin.costs.sources import FunctionCost
+from openrlhf_rad.plugin.costs.texts import rated_texts
 from openrlhf_rad.plugin.rollout import Executor
 
 #: What each costs the answers "harm help" and "help": 1.0 · harm − 0.2 · help.
@@ -106,14 +107,15 @@ def cost_file(tmp_path):
 
 
 @pytest.fixture
-def samples(rollout, batches):
-    return batches([rollout("plain-ba", answer) for answer in ANSWERS], 2)
+def samples(rollout, batches, tokenizer):
+    made = batches([rollout("plain-ba", answer) for answer in ANSWERS], 2)
+    return [rated_texts(batch, tokenizer) for batch in made]
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_costs_the_same_in_training_and_in_rad_eval(kind, cost_file, tokenizer, samples, tmp_path):
+def test_a_file_costs_the_same_in_training_and_in_rad_eval(kind, cost_file, samples, tmp_path):
     path = str(cost_file(FILES[kind], f"cost_{kind.replace(' ', '_')}.py"))
-    source = FunctionCost(path, tokenizer)
+    source = FunctionCost(path)
     trained = source.finish(source.begin(samples))
     rows = [
         {"prompt": "plain-ba", "answer": answer, "label": None, "sent": True, "finished": True}
@@ -123,6 +125,31 @@ def test_a_file_costs_the_same_in_training_and_in_rad_eval(kind, cost_file, toke
     evaluated = work.perform("x: cost", request, rows, tmp_path / "w", lambda *_: None)
     assert trained == pytest.approx(COSTS, abs=1e-6)
     assert [row["value"] for row in evaluated] == trained
+
+
+COUNTING = """
+import threading
+
+calls = []
+
+def cost_func(queries, prompts, labels):
+    calls.append(threading.get_ident())
+    return [len(calls) + 10 * (len(set(calls)) - 1) for _ in queries]
+"""
+
+
+def test_what_a_file_keeps_from_call_to_call_is_kept_in_both(cost_file, samples, tmp_path):
+    """Here how often it was called; and all calls come from one thread."""
+    path = str(cost_file(COUNTING, "cost_counting.py"))
+    source = FunctionCost(path)
+    trained = [source.finish(source.begin(samples)) for _ in range(3)]
+    row = {"prompt": "plain-ba", "answer": "", "label": None, "sent": True, "finished": True}
+    request = work.score_request(Rating("cost", "function", path), None)
+    evaluated = work.perform(
+        "x: cost", request, [row] * (2 * work.SHARD + 1), tmp_path / "w", lambda *_: None
+    )
+    assert trained == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+    assert [row["value"] for row in evaluated] == [1.0] * work.SHARD + [2.0] * work.SHARD + [3.0]
 
 
 def test_two_files_of_one_name_are_two(tmp_path):

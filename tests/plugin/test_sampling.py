@@ -105,7 +105,7 @@ def sampler(good_args, tokenizer, tmp_path, monkeypatch):
     args = good_args()
     strategy = SimpleNamespace(args=args)
     maker = RadExperienceMaker(None, None, None, None, FixedKLController(0.0), strategy, tokenizer)
-    maker.cost_sources = {"cost": FunctionCost(str(path), tokenizer)}
+    maker.cost_sources = {"cost": FunctionCost(str(path))}
     generator = Generator(strategy, None, None, tokenizer, [])
     return AnswerSampler(generator, maker, {"temperature": 0.5, "max_len": 64})
 

@@ -8,17 +8,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+import torch
+from openrlhf.models import get_llm_for_sequence_regression
 from openrlhf.trainer.ray import launcher
 from openrlhf.trainer.ray.launcher import RayActorGroup
 from transformers import AutoTokenizer
 
 from openrlhf_rad.errors import ConfigError, CostError
+from openrlhf_rad.plugin import cpu
 from openrlhf_rad.plugin.attach import plain_class
-from openrlhf_rad.plugin.costs.sources import checked_costs
-from openrlhf_rad.plugin.costs.texts import RatedText, rated_texts
+from openrlhf_rad.plugin.costs.sources import CostSource, checked_costs
+from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.plugin.patches import Patch, temporarily
 from openrlhf_rad.plugin.vigil import rad_error, telling
 from openrlhf_rad.plugin.workers import trusted
+
+#: Texts that a model in this process reads at a time.
+_AT_A_TIME = 16
 
 
 @contextmanager
@@ -98,12 +104,57 @@ def tokens_of(texts: Sequence[str], tokenizer: Any) -> Any:
     return tokenizer(list(texts), add_special_tokens=False, padding=True, return_tensors="pt")
 
 
-class CostModel:
-    """Serves ``cost.model`` beside the reward model; it reads texts by its own tokenizer.
+class ModelCost(CostSource):
+    """A checkpoint with a scalar head, which reads texts by its own tokenizer.
 
     Args:
         path: checkpoint folder or hub name.
-        tokenizer: the policy's.
+    """
+
+    def __init__(self, path: str, role: str = "cost") -> None:
+        self.name = f"{role} model {path}"
+        self.tokenizer = tokenizer_of(path)
+
+    def tokens(self, texts: Sequence[RatedText]) -> Any:
+        """``input_ids`` and ``attention_mask``, (B, T) each; special tokens are written out."""
+        ended = [text.ended(self.tokenizer.eos_token or "") for text in texts]
+        return tokens_of(ended, self.tokenizer)
+
+
+class LoadedModel(ModelCost):
+    """A model in this process, loaded as OpenRLHF's reward actors load it; it rates in :meth:`finish`."""
+
+    def __init__(self, path: str, role: str = "cost") -> None:
+        super().__init__(path, role)
+        on_cpu = cpu.is_needed()
+        attention, self._device = ("sdpa", "cpu") if on_cpu else ("flash_attention_2", "cuda")
+        with no_new_weights(path):
+            model = get_llm_for_sequence_regression(
+                path, "reward", attn_implementation=attention, param_dtype="bf16"
+            )
+        self._model = model.to(self._device).eval()
+
+    def begin(self, batches: Sequence[Sequence[RatedText]]) -> list[RatedText]:
+        """Nothing yet: there is nothing to work beside."""
+        return [text for batch in batches for text in batch]
+
+    def finish(self, handle: list[RatedText]) -> list[float]:
+        """The costs, by micro-batches of texts of like length."""
+        order = sorted(range(len(handle)), key=lambda i: len(handle[i].query))
+        costs = torch.zeros(len(handle))
+        with torch.inference_mode():
+            for first in range(0, len(order), _AT_A_TIME):
+                index = order[first : first + _AT_A_TIME]
+                batch = self.tokens([handle[i] for i in index]).to(self._device)
+                rated = self._model(batch.input_ids, batch.attention_mask, pad_sequence=True)
+                costs[index] = rated.float().cpu()
+        return checked_costs(costs, [text.prompt for text in handle], self.name)
+
+
+class ServedModel(ModelCost):
+    """A cost model beside the reward model of a run, served by its own group of OpenRLHF's reward actors.
+
+    Args:
         strategy: OpenRLHF's strategy; its ``ds`` settings and ``--reward.offload`` hold for the model too.
         nodes, gpus_per_node: size of the group; it must be the actor's with ``--train.colocate_all``.
         placement_group: shared with the other models where they are colocated, else None.
@@ -114,19 +165,15 @@ class CostModel:
         self,
         path: str,
         *,
-        tokenizer: Any,
         strategy: Any,
         nodes: int,
         gpus_per_node: int,
         placement_group: Any = None,
         share: float = 0.2,
-        **_: Any,
     ) -> None:
-        self.name = f"cost model {path}"
-        self._strategy = strategy
-        self._policy_tokenizer, self._tokenizer = tokenizer, tokenizer_of(path)
-        ds = strategy.args.ds
-        self._duplicates = ds.ring_attn_size * ds.tensor_parallel_size
+        super().__init__(path)
+        self._colocated = strategy.args.train.colocate_all
+        self._duplicates = strategy.args.ds.ring_attn_size * strategy.args.ds.tensor_parallel_size
         self._group = RayActorGroup(
             nodes,
             gpus_per_node,
@@ -137,25 +184,23 @@ class CostModel:
         )
         self._loading = self._group.async_init_model_from_pretrained(strategy, path)
 
-    def begin(self, samples_list: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[list[Any], list[str]]:
         """Send the texts to the cost actors, in the model's own tokens."""
         self._wait_until_loaded()
-        agent = bool(self._strategy.args.train.agent_func_path)
-        texts = [rated_texts(samples, self._policy_tokenizer, agent=agent) for samples in samples_list]
-        batches = [self._tokens(each) for each in texts]
+        tokens = [self.tokens(batch) for batch in batches]
         references = self._group.async_run_method_batch(
             method_name="forward",
-            sequences=[batch["input_ids"] for batch in batches],
-            attention_mask=[batch["attention_mask"] for batch in batches],
-            pad_sequence=[True] * len(batches),
+            sequences=[batch["input_ids"] for batch in tokens],
+            attention_mask=[batch["attention_mask"] for batch in tokens],
+            pad_sequence=[True] * len(tokens),
         )
-        if self._strategy.args.train.colocate_all:  # one model at a time has the GPU's memory
+        if self._colocated:  # one model at a time has the GPU's memory
             ray.get(references)
             ray.get(self._group.async_run_method(method_name="empty_cache"))
-        return references, [text.prompt for each in texts for text in each]
+        return references, [text.prompt for batch in batches for text in batch]
 
     def finish(self, handle: tuple[list[Any], list[str]]) -> list[float]:
-        """Gather the costs in the order of the samples."""
+        """Gather the costs in the order of the answers."""
         references, prompts = handle
         try:
             shards = ray.get(references)[:: self._duplicates]
@@ -163,9 +208,6 @@ class CostModel:
             raise CostError(f"{self.name} failed on a batch of {len(prompts)}: {cause}") from cause
         costs = [cost for batch in itertools.chain.from_iterable(shards) for cost in batch.float().tolist()]
         return checked_costs(costs, prompts, self.name)
-
-    def _tokens(self, texts: Sequence[RatedText]) -> Any:
-        return tokens_of([text.ended(self._tokenizer.eos_token or "") for text in texts], self._tokenizer)
 
     def _wait_until_loaded(self) -> None:
         try:

@@ -6,29 +6,36 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Literal
 
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.plugin.arguments import Patience
 from openrlhf_rad.plugin.compatibility import cost_models, share_of_gpu
 from openrlhf_rad.plugin.costs.python_file import function_of
 from openrlhf_rad.plugin.costs.server import RatingServer
-from openrlhf_rad.plugin.costs.texts import rated_texts
-from openrlhf_rad.profile import CostSource as Named
+from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.profile import RiskProfile, cost_names
 from openrlhf_rad.profile.addresses import addresses
 
+Role = Literal["cost", "reward"]
 
-class CostSource(Protocol):
-    """A source of costs, asked for a whole rollout at once, while the other models run."""
+
+class CostSource(ABC):
+    """A source of costs, asked for a whole rollout at once, while the other models run.
+
+    Attributes:
+        name: what messages call it, without secrets.
+    """
 
     name: str
 
-    def begin(self, samples_list: Sequence[Any]) -> Any:
-        """Start scoring OpenRLHF experiences; returns a handle for :meth:`finish`."""
+    @abstractmethod
+    def begin(self, batches: Sequence[Sequence[RatedText]]) -> Any:
+        """Start rating answers, micro-batch by micro-batch; returns a handle for :meth:`finish`."""
 
+    @abstractmethod
     def finish(self, handle: Any) -> list[float]:
-        """Wait for the costs, one a sample in the order of ``samples_list``, cost's own units.
+        """Wait for the costs, one an answer in order, in the cost's own units.
 
         Raises:
             CostError: naming the source and the first bad prompt.
@@ -43,9 +50,9 @@ class VaryingCosts:
         self.name = source.name
         self.variety = Variety()
 
-    def begin(self, samples_list: Sequence[Any]) -> Any:
+    def begin(self, batches: Sequence[Sequence[RatedText]]) -> Any:
         """As the source does."""
-        return self.source.begin(samples_list)
+        return self.source.begin(batches)
 
     @property
     def remark(self) -> str | None:
@@ -178,28 +185,19 @@ class Variety:
         self._constant = int(state["constant"])
 
 
-class TextCost(ABC):
-    """Decodes a rollout to (queries, prompts, labels) and scores it in the background in one call.
+class TextCost(CostSource):
+    """Rates texts in one call for all of them, in the background; all its calls are made in one thread."""
 
-    Args:
-        tokenizer: the policy's. agent: see :func:`~openrlhf_rad.plugin.costs.texts.rated_texts`.
-    """
-
-    name: str
-
-    def __init__(self, tokenizer: Any, *, agent: bool = False) -> None:
-        self._tokenizer, self._agent = tokenizer, agent
+    def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rad-cost")
 
     @abstractmethod
     def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
         """The costs as the source gives them, not yet checked. A query is prompt + answer."""
 
-    def begin(self, samples_list: Sequence[Any]) -> tuple[Future[Any], list[str]]:
-        """Decode here, score in the background."""
-        texts = [
-            text for batch in samples_list for text in rated_texts(batch, self._tokenizer, agent=self._agent)
-        ]
+    def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[Future[Any], list[str]]:
+        """Score in the background."""
+        texts = [text for batch in batches for text in batch]
         prompts = [text.prompt for text in texts]
         labels = [text.label for text in texts]
         return self._worker.submit(self.score, [text.query for text in texts], prompts, labels), prompts
@@ -220,19 +218,19 @@ class TextCost(ABC):
 
 
 class FunctionCost(TextCost):
-    """``cost_func(queries, prompts, labels)`` of a Python file, as OpenRLHF's reward files have.
+    """``cost_func(queries, prompts, labels)`` of a Python file; OpenRLHF's reward files have ``reward_func``.
 
     Raises:
-        CostError: the file is not there, does not load, or has no ``cost_func``.
+        CostError: the file is not there, does not load, or has no such function.
     """
 
-    def __init__(self, path: str, tokenizer: Any, *, agent: bool = False) -> None:
-        super().__init__(tokenizer, agent=agent)
-        self.name = f"cost function {path}"
-        self._function = function_of(path, "cost_func", "cost function", CostError)
+    def __init__(self, path: str, role: Role = "cost") -> None:
+        super().__init__()
+        self.name = f"{role} function {path}"
+        self._function = function_of(path, f"{role}_func", f"{role} function", CostError)
 
     def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
-        """One call for the whole rollout."""
+        """One call for all."""
         return self._function(queries, prompts, labels)
 
 
@@ -241,16 +239,15 @@ class RemoteCost(TextCost):
 
     Args:
         location: an address, or several with commas between them, as ``--reward.remote_url`` has them; each
-            server rates its share of a rollout.
+            server rates its share.
     """
 
-    def __init__(
-        self, location: str, tokenizer: Any, patience: Patience | None = None, *, agent: bool = False
-    ) -> None:
-        super().__init__(tokenizer, agent=agent)
+    def __init__(self, location: str, patience: Patience | None = None, role: Role = "cost") -> None:
+        super().__init__()
+        self._role = role
         self._servers = [RatingServer(url, patience or Patience()) for url in addresses(location)]
         self._threads = ThreadPoolExecutor(len(self._servers), thread_name_prefix="rad-cost-server")
-        self.name = f"cost server {', '.join(server.shown for server in self._servers)}"
+        self.name = f"{role} server {', '.join(server.shown for server in self._servers)}"
 
     def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
         """One request a server, all at once.
@@ -262,20 +259,25 @@ class RemoteCost(TextCost):
         starts = range(0, len(queries), share)
         asked = [
             self._threads.submit(
-                _ask, server, *(held[start : start + share] for held in (queries, prompts, labels))
+                _ask,
+                self._role,
+                server,
+                *(held[start : start + share] for held in (queries, prompts, labels)),
             )
             for start, server in zip(starts, self._servers, strict=False)
         ]
         return [cost for future in asked for cost in future.result()]
 
 
-def _ask(server: RatingServer, queries: list[str], prompts: list[str], labels: list[Any]) -> list[float]:
-    name = f"cost server {server.shown}"
+def _ask(
+    role: Role, server: RatingServer, queries: list[str], prompts: list[str], labels: list[Any]
+) -> list[float]:
+    name = f"{role} server {server.shown}"
 
     def failed(what: str) -> CostError:
         return CostError(
             f"{name} failed on a batch of {len(prompts)}, first prompt {prompts[0][:200]!r}: {what};"
-            " the run stops rather than train without costs; mend the server, then go on from the last"
+            f" the run stops rather than train without {role}s; mend the server, then go on from the last"
             " checkpoint"
         )
 
@@ -283,14 +285,41 @@ def _ask(server: RatingServer, queries: list[str], prompts: list[str], labels: l
     return checked_costs(found, prompts, name)
 
 
-def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, VaryingCosts]:
+def source_of(
+    kind: str,
+    location: str,
+    role: Role = "cost",
+    patience: Patience | None = None,
+    serving: Mapping[str, Any] | None = None,
+) -> CostSource:
+    """The one implementation of each kind of source, for training and for ``rad eval``.
+
+    Args:
+        kind: ``model``, ``function`` or ``remote_url``.
+        serving: how a model is served beside a run (:class:`~openrlhf_rad.plugin.costs.loading.ServedModel`);
+            None: it is loaded into this process.
+    """
+    if kind == "function":
+        return FunctionCost(location, role)
+    if kind == "remote_url":
+        return RemoteCost(location, patience, role)
+    from openrlhf_rad.plugin.costs import loading  # noqa: PLC0415 - imports the stack
+
+    return (
+        loading.LoadedModel(location, role) if serving is None else loading.ServedModel(location, **serving)
+    )
+
+
+def cost_sources(
+    profile: RiskProfile, patience: Patience | None = None, **serving: Any
+) -> dict[str, VaryingCosts]:
     """The sources of the profile by name, each once however many constraints share it.
 
     A source whose costs no longer vary stops the run.
 
     Args:
-        context: ``strategy``, ``tokenizer``, ``patience``, ``nodes``, ``gpus_per_node`` and
-            ``placement_group``, the last None where models do not share GPUs.
+        serving: ``strategy``, ``nodes``, ``gpus_per_node`` and ``placement_group``, the last None where
+            models do not share GPUs.
 
     Raises:
         CostError: a constraint without a cost.
@@ -301,19 +330,10 @@ def cost_sources(profile: RiskProfile, **context: Any) -> dict[str, VaryingCosts
             f"profile {profile.name} has no cost for {', '.join(lacking)};"
             " add cost: {model: …}, {function: …} or {remote_url: …}"
         )
-    if context.get("placement_group") is not None:
-        context["share"] = share_of_gpu(context["strategy"].args, cost_models(profile) or 1)
-    named = {name: source for source, name in cost_names(profile).items() if source}
-    return {name: VaryingCosts(_source(source, **context)) for name, source in named.items()}
-
-
-def _source(named: Named, patience: Patience | None = None, **context: Any) -> CostSource:
-    if named.kind == "model":
-        from openrlhf_rad.plugin.costs.loading import CostModel  # noqa: PLC0415 - imports the stack
-
-        return CostModel(named.location, **context)
-    strategy, tokenizer = context.get("strategy"), context["tokenizer"]
-    agent = bool(strategy is not None and strategy.args.train.agent_func_path)
-    if named.kind == "function":
-        return FunctionCost(named.location, tokenizer, agent=agent)
-    return RemoteCost(named.location, tokenizer, patience, agent=agent)
+    if serving.get("placement_group") is not None:
+        serving["share"] = share_of_gpu(serving["strategy"].args, cost_models(profile) or 1)
+    return {
+        name: VaryingCosts(source_of(one.kind, one.location, patience=patience, serving=serving))
+        for one, name in cost_names(profile).items()
+        if one
+    }
