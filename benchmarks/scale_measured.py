@@ -26,8 +26,9 @@ import numpy as np
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from openrlhf_rad.plugin import cpu
+    from openrlhf_rad.processor import has_gpu
 
-    if cpu.is_needed():
+    if not has_gpu():
         cpu.activate()
     import torch
     from openrlhf.trainer.ppo_utils.experience import Experience

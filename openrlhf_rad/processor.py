@@ -8,10 +8,12 @@ the same processor and the same torch. ``OPENRLHF_RAD_DTYPE`` overrides it.
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 import os
 import platform
-import shutil
+import re
 import subprocess
 import sys
 import time
@@ -126,13 +128,35 @@ def measurement() -> Processor:
 
 
 def has_gpu() -> bool:
-    """Whether a GPU seems to be here, without torch; ``OPENRLHF_RAD_BACKEND`` decides otherwise."""
+    """Whether models run on a GPU: the driver shows one to this process, and torch is built for it.
+
+    The one answer, for a dry run as for a run; it imports no torch. ``OPENRLHF_RAD_BACKEND`` (cpu or gpu)
+    decides otherwise.
+    """
     choice = os.environ.get("OPENRLHF_RAD_BACKEND", "")
     if choice in {"cpu", "gpu"}:
         return choice == "gpu"
-    return shutil.which("nvidia-smi") is not None or any(
-        Path(path).exists() for path in ("/proc/driver/nvidia", "/dev/kfd")
-    )
+    return (nvidia_gpus() > 0 or Path("/dev/kfd").exists()) and _torch_is_for_gpus()
+
+
+def nvidia_gpus() -> int:
+    """How many GPUs NVIDIA's driver shows to this process, after CUDA_VISIBLE_DEVICES."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
+
+
+def _torch_is_for_gpus() -> bool:
+    """By the file in which torch's build says so; a machine without torch may get one that is."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return True
+    built = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    return re.search(r"^(?:cuda|hip)\b[^=\n]*= *['\"]", built, re.MULTILINE) is not None
 
 
 def instructions() -> set[str]:

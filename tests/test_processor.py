@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
 import re
@@ -79,3 +80,53 @@ def test_without_its_instructions_bfloat16_is_slower_than_float32():
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
     speed = json.loads(done.stdout)
     assert speed["bfloat16"] < speed["float32"]
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("cpu", False), ("gpu", True)])
+def test_the_user_decides_whether_there_is_a_gpu(choice, expected, monkeypatch):
+    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", choice)
+    assert processor.has_gpu() is expected
+
+
+class Driver:
+    """NVIDIA's library as far as it is asked."""
+
+    def __init__(self, gpus, failure=0):
+        self.gpus, self.failure = gpus, failure
+
+    def cuInit(self, flags):
+        assert flags == 0
+        return self.failure
+
+    def cuDeviceGetCount(self, count):
+        count._obj.value = self.gpus
+        return 0
+
+
+@pytest.mark.parametrize("cuda", ["'12.8'", "None"])
+@pytest.mark.parametrize(
+    ("driver", "shown"), [(None, 0), (Driver(0), 0), (Driver(2), 2), (Driver(2, failure=100), 0)]
+)
+def test_otherwise_the_driver_and_torch_s_build_decide(driver, shown, cuda, monkeypatch, tmp_path):
+    """Whatever signs of NVIDIA there are: a container may see them and no GPU; torch may be the CPU's."""
+
+    def load(name):
+        assert name == "libcuda.so.1"
+        if driver is None:
+            raise OSError
+        return driver
+
+    monkeypatch.delenv("OPENRLHF_RAD_BACKEND", raising=False)
+    monkeypatch.setattr(processor.ctypes, "CDLL", load)
+    version = f"__version__ = '2.13.0'\ncuda: Optional[str] = {cuda}\nhip: Optional[str] = None\n"
+    (tmp_path / "version.py").write_text(version)
+    spec = importlib.machinery.ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(processor.importlib.util, "find_spec", lambda name: spec)
+    assert processor.nvidia_gpus() == shown
+    assert processor.has_gpu() is (shown > 0 and cuda != "None")
+
+
+def test_here_it_agrees_with_torch(monkeypatch):
+    monkeypatch.delenv("OPENRLHF_RAD_BACKEND", raising=False)
+    torch = pytest.importorskip("torch")
+    assert processor.has_gpu() is torch.cuda.is_available()

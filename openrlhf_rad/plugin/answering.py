@@ -21,6 +21,7 @@ from openrlhf_rad.plugin.compatibility import missing
 from openrlhf_rad.plugin.costs.sources import source_of
 from openrlhf_rad.plugin.costs.texts import RatedText, texts_behind
 from openrlhf_rad.processes import Parent
+from openrlhf_rad.processor import has_gpu
 
 Row = dict[str, Any]
 
@@ -58,7 +59,7 @@ def generate(request: Row, out: Path) -> None:
     if not waiting:
         return
     _need("vllm")
-    if cpu.is_needed():
+    if not has_gpu():
         cpu.activate()
     from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415
     from vllm import LLM, SamplingParams  # noqa: PLC0415 - takes seconds, and touches the devices
@@ -123,7 +124,7 @@ def score(request: Row, out: Path) -> None:
         return
     if request["kind"] == "model":
         _need("openrlhf")
-        if cpu.is_needed():
+        if not has_gpu():
             cpu.activate()
     source = source_of(request["kind"], request["location"], request["role"])
     tokenizer = getattr(source, "tokenizer", None)  # a model has a chat format of its own

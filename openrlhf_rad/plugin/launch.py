@@ -19,6 +19,7 @@ from openrlhf_rad.plugin import compatibility, cpu, patches, resume, workers
 from openrlhf_rad.plugin.arguments import RadOptions, parse
 from openrlhf_rad.plugin.vigil import Vigil
 from openrlhf_rad.processes import Parent
+from openrlhf_rad.processor import has_gpu
 from openrlhf_rad.runs.checkpoints import newest
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.secrets import conceal, redact, redact_command
@@ -105,7 +106,7 @@ def run(options: RadOptions | None, arguments: list[str], vigil: Vigil, accepted
     if options is not None:
         compatibility.check_versions(options.any_version)
         workers.prepare(options.trust_remote_code)
-    on_cpu = cpu.is_needed()
+    on_cpu = not has_gpu()
     if on_cpu:
         cpu.activate()
         cpu.start_fork_server()

@@ -80,7 +80,7 @@ def test_versions_that_were_not_tested_are_named(monkeypatch):
         "deepspeed": "0.19.6+cpu",
         "transformers": "5.15.0",
     }
-    monkeypatch.setattr(diagnosis, "_installed", versions.get)
+    monkeypatch.setattr(diagnosis, "installed", versions.get)
     fix = "install {}=={}, or take the risk with --rad.any_version"
     assert found("openrlhf") == (
         "stop",

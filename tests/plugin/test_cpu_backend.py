@@ -215,21 +215,6 @@ def test_a_second_activation_changes_nothing():
     assert all(one is other for one, other in zip(before, after, strict=True))
 
 
-@pytest.mark.parametrize(("choice", "needed"), [("cpu", True), ("gpu", False)])
-def test_the_user_decides_on_the_backend(choice, needed, monkeypatch):
-    monkeypatch.setenv("OPENRLHF_RAD_BACKEND", choice)
-    assert cpu.is_needed() is needed
-
-
-@pytest.mark.parametrize("sign", [True, False])
-@pytest.mark.parametrize("visible", [True, False])
-def test_otherwise_torch_decides_where_there_is_a_sign_of_a_gpu(sign, visible, monkeypatch):
-    monkeypatch.delenv("OPENRLHF_RAD_BACKEND", raising=False)
-    monkeypatch.setattr(backend.processor, "has_gpu", lambda: sign)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: visible)
-    assert cpu.is_needed() is not (sign and visible)
-
-
 def test_the_user_s_environment_wins(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "77")
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)

@@ -203,9 +203,7 @@ class _Words:
     def begin(self, batches):
         words = ["help-ba", "help-be", "help-bi"]
         texts = [text for batch in batches for text in batch]
-        return [
-            words.index(text.query.split()[-1]) + 10.0 * text.prompt.startswith("harm") for text in texts
-        ]
+        return [words.index(text.query.split()[-1]) + 10.0 * text.prompt.startswith("harm") for text in texts]
 
     def finish(self, handle):
         return handle

@@ -88,7 +88,7 @@ def test_the_folder_is_opened_once_the_flags_are_accepted(run_main, tmp_path):
 
 
 def test_untested_versions_end_with_3(run_main, tmp_path, monkeypatch):
-    monkeypatch.setattr(compatibility, "_installed", lambda package: "99.0")
+    monkeypatch.setattr(compatibility, "installed", lambda package: "99.0")
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "out")
     assert code == 3
     assert "EnvironmentProblem: openrlhf 99.0 was not tested" in shown

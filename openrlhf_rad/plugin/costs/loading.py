@@ -15,13 +15,13 @@ from openrlhf.trainer.ray.launcher import RayActorGroup
 from transformers import AutoTokenizer
 
 from openrlhf_rad.errors import ConfigError, CostError
-from openrlhf_rad.plugin import cpu
 from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.costs.sources import CostSource, checked_costs
 from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.plugin.patches import Patch, temporarily
 from openrlhf_rad.plugin.vigil import rad_error, telling
 from openrlhf_rad.plugin.workers import trusted
+from openrlhf_rad.processor import has_gpu
 
 #: Texts that a model in this process reads at a time.
 _AT_A_TIME = 16
@@ -126,8 +126,7 @@ class LoadedModel(ModelCost):
 
     def __init__(self, path: str, role: str = "cost") -> None:
         super().__init__(path, role)
-        on_cpu = cpu.is_needed()
-        attention, self._device = ("sdpa", "cpu") if on_cpu else ("flash_attention_2", "cuda")
+        attention, self._device = ("flash_attention_2", "cuda") if has_gpu() else ("sdpa", "cpu")
         with no_new_weights(path):
             model = get_llm_for_sequence_regression(
                 path, "reward", attn_implementation=attention, param_dtype="bf16"

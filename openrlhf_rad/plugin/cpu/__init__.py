@@ -4,7 +4,7 @@ It is chosen by itself where no GPU is visible and does nothing where there is o
 stack takes a GPU for granted is one entry of :data:`openrlhf_rad.plugin.cpu.backend.TOUCH_POINTS`.
 """
 
-from openrlhf_rad.plugin.cpu.backend import activate, engine_arguments, is_needed
+from openrlhf_rad.plugin.cpu.backend import activate, engine_arguments
 from openrlhf_rad.plugin.cpu.fork_server import start as start_fork_server
 
-__all__ = ["activate", "engine_arguments", "is_needed", "start_fork_server"]
+__all__ = ["activate", "engine_arguments", "start_fork_server"]

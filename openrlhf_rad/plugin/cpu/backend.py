@@ -86,15 +86,6 @@ ENVIRONMENT = {
 _active = False
 
 
-def is_needed() -> bool:
-    """True where no GPU is visible; ``OPENRLHF_RAD_BACKEND=cpu`` or ``gpu`` decides otherwise."""
-    if os.environ.get("OPENRLHF_RAD_BACKEND") in {"cpu", "gpu"} or not processor.has_gpu():
-        return not processor.has_gpu()
-    import torch  # noqa: PLC0415 - only the plugin's processes may pay for this import
-
-    return not torch.cuda.is_available()
-
-
 def environment() -> dict[str, str]:
     """The environment variables of a CPU run, the user's own values first.
 
@@ -106,7 +97,7 @@ def environment() -> dict[str, str]:
 
 def engine_arguments() -> dict[str, Any]:
     """What a vLLM engine of our own must be told: its number format, and what a CPU needs."""
-    if not is_needed():
+    if processor.has_gpu():
         return {"dtype": "bfloat16"}
     return {"enforce_eager": True, "dtype": processor.number_format(), **weights.WHOLE_PROMPTS}
 
