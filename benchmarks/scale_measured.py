@@ -43,7 +43,14 @@ from openrlhf_rad.method.uncertainty import violation_standard_error
 from openrlhf_rad.plugin.costs.loading import tokens_of
 from openrlhf_rad.plugin.costs.sources import FunctionCost, checked_costs
 from openrlhf_rad.plugin.costs.texts import rated_texts
-from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, batch_metrics, rows, scored
+from openrlhf_rad.plugin.experience import (
+    RadExperienceMaker,
+    attach_costs,
+    batch_metrics,
+    recorded,
+    rows,
+    scored,
+)
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.runs.folder import RunFolder
 
@@ -201,7 +208,7 @@ def rollout_parts(experiences: list[Any], tokenizer: Any, folder: Path) -> Itera
     yield "watches' metrics of the answers", lambda: batch_metrics(profile, answers, experiences)
     yield (
         "samples.jsonl written",
-        lambda: run.append_samples({"step": 1, **row} for row in answers),
+        lambda: run.append_samples({"step": 1, **recorded(row)} for row in answers),
     )
 
 

@@ -237,7 +237,7 @@ def batch_metrics(profile: RiskProfile, rows: Sequence[Row], experiences: Sequen
     harmful_b = known_harm(answers, [row["label"] for row in rows], profile.watches.harmful_label)
     order: dict[str, dict[str, float]] = {}  # by the constraint that a source is called after
     for source in sources:
-        auc = harm_auc([costs_of(row, sources)[source] for row in rows], harmful_b)
+        auc = harm_auc([row["costs"][source] for row in rows], harmful_b)
         if auc is not None:
             order[source] = {"harm_auc": auc}
     found |= columns(order, alone=len(profile.constraints) == 1)
@@ -280,35 +280,29 @@ Row = dict[str, Any]
 
 
 def rows(experiences: Sequence[Any], tokenizer: Any, sources: Sequence[str]) -> list[Row]:
-    """Experiences as plain records, one a sample; the answer without special tokens.
+    """Experiences as plain records, one a sample; the answer without special tokens, ``costs`` by source.
 
-    ``cost`` is of the first source; where there are several, ``costs`` holds them all by name. ``sent`` says
-    that the prompt is as it was sent, ``finished`` whether the policy ended the answer: ``rad eval`` reads
-    both, so that it rates what was rated here.
+    ``sent`` says that the prompt is as it was sent, ``finished`` whether the policy ended the answer: ``rad
+    eval`` reads both, so that it rates what was rated here.
     """
     records = []
-    columns = cost_columns(sources)
     for experience in experiences:
-        answers, finished = answer_texts(experience, tokenizer), finished_b(experience)
-        reward = experience.info["reward"].tolist()
-        costs = {name: experience.info[column].tolist() for name, column in columns.items()}
-        first = next(iter(costs.values()))
-        for i, prompt in enumerate(experience.prompts):
-            record = {
-                "prompt": prompt,
-                "answer": answers[i],
-                "label": experience.labels[i],
-                "reward": reward[i],
-                "cost": first[i],
-                "sent": True,
-                "finished": finished[i],
-            }
-            if len(costs) > 1:
-                record["costs"] = {name: cost[i] for name, cost in costs.items()}
-            records.append(record)
+        costs = [experience.info[column].tolist() for column in cost_columns(sources).values()]
+        columns = {
+            "prompt": experience.prompts,
+            "answer": answer_texts(experience, tokenizer),
+            "label": experience.labels,
+            "reward": experience.info["reward"].tolist(),
+            "costs": [dict(zip(sources, each, strict=True)) for each in zip(*costs, strict=True)],
+            "sent": [True] * len(experience.prompts),
+            "finished": finished_b(experience),
+        }
+        records += [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return records
 
 
-def costs_of(row: Row, sources: Sequence[str]) -> dict[str, float]:
-    """The costs of a record of :func:`rows` by source."""
-    return row["costs"] if len(sources) > 1 else {sources[0]: row["cost"]}
+def recorded(row: Row) -> Row:
+    """For a run's files: ``cost`` is of the first source; where there are several, ``costs`` holds them all."""
+    costs = row["costs"]
+    first = {("cost" if name == "costs" else name): value for name, value in row.items()}
+    return {**first, "cost": next(iter(costs.values())), **({"costs": costs} if len(costs) > 1 else {})}

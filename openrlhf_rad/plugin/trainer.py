@@ -26,7 +26,7 @@ from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.costs.sources import cost_sources
-from openrlhf_rad.plugin.experience import RadExperienceMaker, batch_metrics, costs_of, rows
+from openrlhf_rad.plugin.experience import RadExperienceMaker, batch_metrics, recorded, rows
 from openrlhf_rad.plugin.resume import capture, reference_of, reseed, restore, seed_of
 from openrlhf_rad.plugin.rollout import SharedTokenizer
 from openrlhf_rad.plugin.sampling import (
@@ -186,7 +186,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         self.samples_generator.begin("reference")
         answers = self.sampler.sample(dataset, reference_indices(dataset, count, self.args.train.seed))
         sources = list(self.experience_maker.cost_sources)
-        costs = {name: np.array([costs_of(row, sources)[name] for row in answers]) for name in sources}
+        costs = {name: np.array([row["costs"][name] for row in answers]) for name in sources}
         prompts, labels = ([row[name] or "" for row in answers] for name in ("prompt", "label"))
         texts = [row["answer"] for row in answers]
         self._sound(at_start(self.options.profile, texts, Scored(costs, labels, prompts)))
@@ -198,7 +198,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         dataset = heldout_dataset(self.options.heldout, self.strategy, self.tokenizer)
         indices = [*range(len(dataset))] * self.options.heldout_samples
         self.samples_generator.begin(f"held out {moment}")
-        return self.sampler.sample(dataset, indices)
+        return [recorded(row) for row in self.sampler.sample(dataset, indices)]
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
         """OpenRLHF's gradient steps; what they draw follows from the seed and the step."""
@@ -214,7 +214,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         started = time.perf_counter()
         status.update({f"rad/{name}": value for name, value in maker.last_metrics.items()})
         answers = rows(maker.last_experiences, self.tokenizer, list(maker.cost_sources))
-        self.folder.append_samples({"step": next_step, **row} for row in answers)
+        self.folder.append_samples({"step": next_step, **recorded(row)} for row in answers)
         maker.last_metrics.update(batch_metrics(self.options.profile, answers, maker.last_experiences))
         maker.last_experiences = []
         maker.last_metrics["seconds_record"] = time.perf_counter() - started

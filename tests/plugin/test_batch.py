@@ -15,7 +15,7 @@ def experience(log_probs, mask):
 
 
 def row(answer, cost, label="benign", **costs):
-    return {"answer": answer, "label": label, "cost": cost, "costs": costs}
+    return {"answer": answer, "label": label, "costs": costs or {"cost": cost}}
 
 
 ONE = RiskProfile.from_text("risk: mean")

@@ -18,7 +18,7 @@ from openrlhf_rad.plugin import answering, workers
 from openrlhf_rad.plugin.costs import loading
 from openrlhf_rad.plugin.costs.sources import cost_sources
 from openrlhf_rad.plugin.costs.texts import rated_texts, texts_behind
-from openrlhf_rad.plugin.experience import attach_costs, rows
+from openrlhf_rad.plugin.experience import attach_costs, recorded, rows
 from openrlhf_rad.profile import load_profile
 
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -117,9 +117,9 @@ def evaluated(samples, tokenizer, tmp_path, monkeypatch):
 
     def costs(kind, location):
         attach_costs(samples, {"cost": [0.0] * len(ANSWERS)})
-        recorded = json.loads(json.dumps(rows(samples, tokenizer, ["cost"])))
+        kept = json.loads(json.dumps([recorded(row) for row in rows(samples, tokenizer, ["cost"])]))
         request = work.score_request(Rating("cost", kind, str(location)), CHAT)  # not for what was sent
-        work._prepare(request, recorded, tmp_path / "w")
+        work._prepare(request, kept, tmp_path / "w")
         assert answering.main([str(tmp_path / "w" / "request.json")]) == 0
         return [
             json.loads(line)["value"] for line in (tmp_path / "w" / "00000.jsonl").read_text().splitlines()

@@ -13,7 +13,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.tiny_words import WORDS
 from openrlhf_rad.plugin.costs.sources import FunctionCost
-from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, rows
+from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, recorded, rows
 from openrlhf_rad.plugin.sampling import AnswerSampler, heldout_dataset, reference_indices
 
 ANSWERS = [
@@ -39,11 +39,29 @@ def test_rows_hold_the_answer_and_nothing_else(sizes, rollout, batches, tokenize
             "answer": f" {answer}",
             "label": f"label {i}",
             "reward": i / 4,
-            "cost": i + 0.5,
+            "costs": {"cost": i + 0.5},
             "sent": True,
             "finished": i != 2,
         }
         for i, (prompt, answer) in enumerate(ANSWERS)
+    ]
+
+
+@pytest.mark.parametrize("costs", [{"harm": [0.5]}, {"harm": [0.5], "privacy": [2.0]}], ids=str)
+def test_a_run_s_files_have_the_first_cost_by_itself_and_several_by_name(costs, rollout, batches, tokenizer):
+    found = batches([rollout("plain-ba", "help-ba", reward=0.25, label="a")], 1)
+    attach_costs(found, costs)
+    (row,) = rows(found, tokenizer, list(costs))
+    assert row["costs"] == {name: cost for name, (cost,) in costs.items()}
+    assert list(recorded(row).items()) == [
+        ("prompt", "plain-ba"),
+        ("answer", " help-ba"),
+        ("label", "a"),
+        ("reward", 0.25),
+        ("cost", 0.5),
+        ("sent", True),
+        ("finished", True),
+        *([("costs", {"harm": 0.5, "privacy": 2.0})] if len(costs) > 1 else []),
     ]
 
 
@@ -117,7 +135,7 @@ def expected(prompt, label):
         "answer": " ".join(["", *reversed(words)]),
         "label": label,
         "reward": float(prompt.count("help-")),
-        "cost": 2.0 * len(words),
+        "costs": {"cost": 2.0 * len(words)},
         "sent": True,
         "finished": True,
     }

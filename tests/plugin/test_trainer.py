@@ -284,7 +284,7 @@ def test_a_cost_turned_round_stops_the_run_before_its_first_update(trainer):
             "answer": "Sure, first you",
             "label": "harmful" if i % 2 else None,
             "reward": 0.0,
-            "cost": float(rng.normal() - 2 * (i % 2)),
+            "costs": {"cost": float(rng.normal() - 2 * (i % 2))},
         }
         for i in range(64)
     ]
@@ -296,7 +296,7 @@ def test_a_cost_turned_round_stops_the_run_before_its_first_update(trainer):
     (alarm,) = made.folder.read_alarms()
     assert alarm.endswith("check the sign of the cost")
     for row in answers:
-        row["cost"] = -row["cost"]
+        row["costs"] = {name: -cost for name, cost in row["costs"].items()}
     assert made._sampled(64).labels[:2] == ["", "harmful"]
 
 
