@@ -302,7 +302,7 @@ def rows(experiences: Sequence[Any], tokenizer: Any, sources: Sequence[str]) -> 
 
 
 def recorded(row: Row) -> Row:
-    """For a run's files: ``cost`` is of the first source; where there are several, ``costs`` holds them all."""
+    """For a run's files: ``cost`` of the first source; where there are several, ``costs`` of them all."""
     costs = row["costs"]
     first = {("cost" if name == "costs" else name): value for name, value in row.items()}
     return {**first, "cost": next(iter(costs.values())), **({"costs": costs} if len(costs) > 1 else {})}
