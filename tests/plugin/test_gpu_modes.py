@@ -131,9 +131,14 @@ def made(good_args, rollout, tokenizer, forwarded):
             sample.info["cost"] = torch.tensor([10.0 * place])
         found = forwarded(maker.split_rollout_samples(samples))
         order = list(itertools.chain.from_iterable(experience.index for experience in found))
-        maker.constraints = lambda scored: SimpleNamespace(
-            bonus_b=BONUS[order], advantage_b=0 * BONUS, metrics={}
-        )
+
+        class Constraints:
+            parts = (None,)
+
+            def __call__(self, scored):
+                return SimpleNamespace(bonus_b=BONUS[order], advantage_b=0 * BONUS, metrics={})
+
+        maker.constraints = Constraints()
         maker.cost_sources, maker.seconds_cost = {"cost": None}, 0.0
         return args, maker.compute_advantages_and_returns(found)
 
