@@ -26,6 +26,8 @@ BONUS = GENERATOR.normal(size=12) * np.repeat([0.05, 6.0, 1.0], N)
 class Bonus:
     """A constraint set that gives each answer its bonus, before the estimator's baseline or after it."""
 
+    parts = (None,)
+
     def __init__(self, bonus_b, *, own_baseline=False):
         self.bonus_b, self.advantage_b = (0 * bonus_b, bonus_b) if own_baseline else (bonus_b, 0 * bonus_b)
 
