@@ -62,7 +62,9 @@ COLUMNS = {
 class Answer(TypedDict):
     """An answer with its measures: reward higher is better, cost higher is more harmful.
 
-    cost is of the profile's first source; costs holds those of all sources where there are several.
+    cost is of the profile's first source; costs holds those of all sources where there are several. sent says
+    that the prompt is as it was sent, finished whether the policy ended the answer: by these rad eval rates
+    the text that was rated here.
     """
 
     prompt: str
@@ -71,6 +73,8 @@ class Answer(TypedDict):
     reward: float | None
     cost: float
     costs: NotRequired[dict[str, float]]
+    sent: NotRequired[bool]
+    finished: NotRequired[bool]
 
 
 class Sample(Answer):
@@ -120,6 +124,10 @@ def check_answer(row: Any, where: str) -> Answer:
     )
     if "costs" in row:
         answer["costs"] = _costs(row["costs"], where)
+    if row.get("sent") is not None:
+        answer["sent"] = bool(row["sent"])
+    if row.get("finished") is not None:
+        answer["finished"] = bool(row["finished"])
     return answer
 
 

@@ -20,6 +20,7 @@ from openrlhf_rad.plugin.costs.sources import cost_sources
 from openrlhf_rad.plugin.costs.texts import rated_texts, texts_behind
 from openrlhf_rad.plugin.experience import attach_costs, recorded, rows
 from openrlhf_rad.profile import load_profile
+from openrlhf_rad.runs.folder import RunFolder
 
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 ANSWERS = [
@@ -117,7 +118,9 @@ def evaluated(samples, tokenizer, tmp_path, monkeypatch):
 
     def costs(kind, location):
         attach_costs(samples, {"cost": [0.0] * len(ANSWERS)})
-        kept = json.loads(json.dumps([recorded(row) for row in rows(samples, tokenizer, ["cost"])]))
+        folder = RunFolder.create(tmp_path / "run")
+        folder.write_answers("after", [recorded(row) for row in rows(samples, tokenizer, ["cost"])])
+        kept = folder.read_answers("after")
         request = work.score_request(Rating("cost", kind, str(location)), CHAT)  # not for what was sent
         work._prepare(request, kept, tmp_path / "w")
         assert answering.main([str(tmp_path / "w" / "request.json")]) == 0

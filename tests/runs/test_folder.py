@@ -137,6 +137,19 @@ def test_answers_that_are_not_there_say_what_to_do(run: RunFolder) -> None:
         run.read_answers("before")
 
 
+@pytest.mark.parametrize("finished", [True, False, None])
+def test_the_files_keep_what_rad_eval_needs_to_rate_the_same_text(
+    run: RunFolder, finished: bool | None
+) -> None:
+    """Without ``sent`` it would put the template around a prompt that has it already."""
+    row = {**ROW, "sent": True, "finished": finished}
+    kept = {key: value for key, value in row.items() if value is not None}
+    run.write_answers("after", [row])
+    run.append_samples([{"step": 1, **row}])
+    assert run.read_answers("after") == [kept]
+    assert json.loads((run.path / "samples.jsonl").read_text("utf-8").split("\n")[0]) == {**kept, "step": 1}
+
+
 def test_samples_are_added(run: RunFolder) -> None:
     run.append_samples([{**ROW, "step": 1}, {**ROW, "step": 1}])
     run.append_samples([{**ROW, "step": 2}])
