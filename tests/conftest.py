@@ -11,8 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of a background job; every process inherits it
+# As of a background job, or under nohup; every process inherits it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 #: In the environment of all processes that tests start.
 MARK = "OPENRLHF_RAD_SUITE"
