@@ -142,6 +142,7 @@ def _settle(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], Non
 
     if on_cpu:
         backend.refuse_gpu_flags(args)
+        backend.set_cpu_flags(args)  # the checks ask how many processes a model has
     if options is not None:
         conceal(args)
         compatibility.adapt(args)
