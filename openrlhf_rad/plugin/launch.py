@@ -141,8 +141,7 @@ def _settle(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], Non
     from openrlhf_rad.plugin.cpu import backend  # noqa: PLC0415
 
     if on_cpu:
-        backend.refuse_gpu_flags(args)
-        backend.set_cpu_flags(args)  # the checks ask how many processes a model has
+        backend.fit(args)  # the checks ask how many processes a model has
     if options is not None:
         conceal(args)
         compatibility.adapt(args)
@@ -151,5 +150,5 @@ def _settle(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], Non
         if found := resume.prepare(args, options):
             print(f"going on from {found}{resume.other_format(found)}", file=sys.stderr, flush=True)
     if on_cpu:
-        backend.prepare(args, options)
+        backend.start(args, options)
     return args

@@ -287,23 +287,24 @@ GPU_FLAGS = {
 
 
 @pytest.mark.parametrize(("flag", "values"), GPU_FLAGS.items(), ids=GPU_FLAGS)
-def test_flags_that_need_a_gpu_are_refused(flag, values, good_args, no_ray, rad_options):
+def test_flags_that_need_a_gpu_are_refused(flag, values, good_args, no_ray):
     message = f"{flag} needs a GPU and there is none; leave it out"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        backend.prepare(good_args(flag, *values), rad_options())
+        backend.fit(good_args(flag, *values))
     assert no_ray == []
 
 
 def test_several_flags_are_refused_at_once(good_args, no_ray):
     message = "--ds.packing_samples, --vllm.enable_sleep needs a GPU and there is none; leave it out"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        backend.prepare(good_args("--vllm.enable_sleep", "--ds.packing_samples"), None)
+        backend.fit(good_args("--vllm.enable_sleep", "--ds.packing_samples"))
 
 
 def test_arguments_are_made_to_fit_a_cpu(openrlhf_args, no_ray, rad_options):
     args = openrlhf_args("--vllm.num_engines", "1", "--ref.num_gpus_per_node", "2")
     assert args.ds.attn_implementation == "flash_attention_2"
-    backend.prepare(args, rad_options())
+    backend.fit(args)
+    backend.start(args, rad_options())
     assert (args.ds.adam_offload, args.vllm.enforce_eager, args.vllm.sync_backend) == (True, True, "gloo")
     assert args.ds.attn_implementation == "sdpa"
     assert (args.actor.num_gpus_per_node, args.reward.num_gpus_per_node) == (1, 1)
@@ -313,7 +314,7 @@ def test_arguments_are_made_to_fit_a_cpu(openrlhf_args, no_ray, rad_options):
 
 def test_an_attention_of_the_user_s_stays(good_args, no_ray):
     args = good_args("--ds.attn_implementation", "eager")
-    backend.prepare(args, None)
+    backend.fit(args)
     assert args.ds.attn_implementation == "eager"
 
 
@@ -348,7 +349,8 @@ def gpus_asked_for(monkeypatch, good_args, no_ray):
         monkeypatch.setattr(utils.config, "hierarchize", parse)
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
         monkeypatch.setattr(sys, "argv", ["train"])
-        backend.prepare(args, None)
+        backend.fit(args)
+        backend.start(args, None)
         with pytest.raises(_Asked):
             runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__")
         return sum(total), no_ray.pop()

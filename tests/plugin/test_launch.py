@@ -87,6 +87,21 @@ def test_the_folder_is_opened_once_the_flags_are_accepted(run_main, tmp_path):
     assert "name: medical" in (tmp_path / "out" / "profile.resolved.yaml").read_text()
 
 
+def test_what_is_checked_is_what_a_cpu_runs(run_main):
+    """OpenRLHF's eight GPUs a model are one here: a critic's batch need not be a multiple of eight shares."""
+    flags = (
+        "--algo.advantage.estimator",
+        "gae",
+        "--reward.remote_url",
+        "reward.py",
+        "--vllm.num_engines",
+        "1",
+    )
+    batch = ("--train.batch_size", "4", "--train.micro_batch_size", "4", "--rollout.batch_size", "4")
+    with pytest.raises(AssertionError, match="Ray was asked for 4 GPUs"):
+        run_main("--rad.profile", "medical", "--rad.out", "out", *flags, *batch)
+
+
 def test_untested_versions_end_with_3(run_main, tmp_path, monkeypatch):
     monkeypatch.setattr(compatibility, "installed", lambda package: "99.0")
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "out")

@@ -37,7 +37,7 @@ FAULTS = {
         "FailClosedRollout.init_process_group failed: .*injected into init_process_group",
     ),
     "start of the engine": (
-        {"at": f"{RUNNER}.load_model"},
+        {"at": "vllm.v1.worker.cpu_model_runner:CPUModelRunner.load_model"},
         (),
         "a vLLM engine did not start: ValueError: injected into load_model",
     ),

@@ -119,15 +119,14 @@ _DEFAULT_GPUS = 8
 _OBJECT_STORE = 2 * 2**30  # bytes; a rollout is a few MiB
 
 
-def prepare(args: Any, options: Any) -> None:
-    """Make OpenRLHF's arguments fit a CPU, then start or join Ray.
-
-    Raises:
-        ConfigError: a flag that needs a GPU.
-        EnvironmentProblem: a Ray cluster that is too small.
-    """
+def fit(args: Any) -> None:
+    """Make OpenRLHF's arguments fit a CPU, in place. Raises ConfigError for a flag that needs a GPU."""
     refuse_gpu_flags(args)
     set_cpu_flags(args)
+
+
+def start(args: Any, options: Any) -> None:
+    """Start or join Ray for arguments that fit. Raises EnvironmentProblem for a cluster that is too small."""
     _start_ray(virtual_gpus(args, options))
 
 
