@@ -6,7 +6,7 @@ of each by itself. Where the first constraint holds for all prompts, its numbers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -384,31 +384,38 @@ def of_model(
     parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Settings
 ) -> list[dict[str, Any]]:
     """A model's costs under each constraint; ``row`` is what holds for it on all prompts."""
-    found = []
-    for place, part in enumerate(parts):
-        if _is_known(place, part, whole):
-            values = {key: row[key] for key in _OF_MODEL}
-        elif part.panel.prompts:
-            values = model_costs(part.panel, row["name"], part.constraint.risk, settings)
-        else:
-            values = {key: _NOTHING[key] for key in _OF_MODEL}
-        found.append({"name": part.constraint.name, **values})
-    return found
+    return _of_parts(
+        parts,
+        whole,
+        {key: row[key] for key in _OF_MODEL},
+        lambda part: model_costs(part.panel, row["name"], part.constraint.risk, settings),
+    )
 
 
 def of_pair(
     parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Settings
 ) -> list[dict[str, Any]]:
     """How the costs of a pair compare under each constraint; ``row`` is the comparison on all prompts."""
+    return _of_parts(
+        parts,
+        whole,
+        {key: row[key] for key in _OF_PAIR},
+        lambda part: pair_costs(part.panel, row["red"], row["blue"], part.constraint.risk, settings),
+    )
+
+
+def _of_parts(
+    parts: Sequence[Part], whole: Panel, known: dict[str, Any], measure: Callable[[Part], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What holds under each constraint: measured, unless it is known already or there is no prompt."""
     found = []
     for place, part in enumerate(parts):
         if _is_known(place, part, whole):
-            values = {key: row[key] for key in _OF_PAIR}
+            values = known
         elif part.panel.prompts:
-            pair = row["red"], row["blue"]
-            values = pair_costs(part.panel, *pair, part.constraint.risk, settings)
+            values = measure(part)
         else:
-            values = {key: _NOTHING[key] for key in _OF_PAIR}
+            values = {key: _NOTHING[key] for key in known}
         found.append({"name": part.constraint.name, **values})
     return found
 
