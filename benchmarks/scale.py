@@ -18,6 +18,8 @@ from typing import Any
 
 from scale_computed import Setting, duration, percent, rollout_flops, seconds, size, table
 
+from openrlhf_rad.processor import model_name
+
 SIZES = [10**3, 10**4, 10**5, 10**6]
 GPUS = [8, 64, 1024]
 #: Lengths of an answer between which the time of the parts that see tokens is interpolated.
@@ -145,9 +147,7 @@ def options_of(given: Setting) -> dict[str, float]:
 
 def machine() -> str:
     """What it was measured on, in the kernel's words."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "a CPU")
-    return f"One core of {os.cpu_count()}, {model}"
+    return f"One core of {os.cpu_count()}, {model_name()}"
 
 
 def read(words: list[str] | None = None) -> tuple[Setting, argparse.Namespace]:

@@ -19,12 +19,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.files import cache_root, write_atomically
+from openrlhf_rad.words import version_of
 
 NumberFormat = Literal["bfloat16", "float32"]
 #: The setting that overrides the choice: ``auto``, ``bfloat16`` or ``float32``.
@@ -173,14 +173,17 @@ def _told(key: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
+def model_name() -> str:
+    """What this processor is called."""
+    return _told("model name") or platform.processor() or platform.machine()
+
+
 def _identity() -> tuple[str, tuple[str, ...], int, str]:
-    name = _told("model name") or platform.processor() or platform.machine()
-    try:
-        torch = version("torch")
-    except PackageNotFoundError as error:
-        raise EnvironmentProblem("torch is not installed; run make install") from error
+    torch = version_of("torch")
+    if torch is None:
+        raise EnvironmentProblem("torch is not installed; run make install")
     has = instructions()
-    return name, tuple(one for one in INSTRUCTIONS if one in has), len(os.sched_getaffinity(0)), torch
+    return model_name(), tuple(one for one in INSTRUCTIONS if one in has), len(os.sched_getaffinity(0)), torch
 
 
 def measure() -> dict[str, float]:

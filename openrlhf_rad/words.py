@@ -14,15 +14,18 @@ def number(value: float) -> str:
     return ("0" if float(text) == 0 else text).replace("-", "−")
 
 
+def version_of(distribution: str) -> str | None:
+    """The version of a distribution; None where it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: held for package in PACKAGES if (held := version_of(package))}
+    return {"python": platform.python_version(), **found}
 
 
 def one_line(text: str | None, longest: int) -> str:

