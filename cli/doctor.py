@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .terminal import errors_told
+
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -20,7 +22,8 @@ def doctor(
     if train and all(finding.status != "stop" for finding in findings):
         from .acceptance import accept
 
-        findings += accept()
+        with errors_told():
+            findings += accept()
     document = as_document(findings)
     if as_json:
         import json

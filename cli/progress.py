@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.progress import bars
-from openrlhf_rad.runs.folder import HELD_OUT, METRICS, REFERENCE, RunFolder
+from openrlhf_rad.runs.folder import ALARMS, HELD_OUT, METRICS, REFERENCE, RunFolder
 
 from .terminal import say
 
@@ -60,12 +60,12 @@ class Watch:
 
     def __init__(self, folder: RunFolder, total: int | None, heldout: bool, told: Iterable[str] = ()) -> None:
         self.folder, self.total, self.heldout = folder, total, heldout
+        self._seen: dict[str, tuple[int, float]] = {}  # by file, as it was when it was last read
         self._told = {f"step 0: {text}" for text in told}
         self._new_alarms()  # of an earlier part of the run
         self._began = time.time()
         self._start = STARTING
         self._read = folder.log.stat().st_size if folder.log.exists() else 0  # of a run that goes on
-        self._seen: tuple[int, float] = (-1, 0.0)
         self._steps: list[dict[str, Any]] = []
 
     def read(self) -> State:
@@ -87,11 +87,19 @@ class Watch:
             return TRAINING
         return SAVING if not self.heldout or self._is_new(path / HELD_OUT["after"]) else AFTER
 
+    def _state(self, name: str) -> tuple[int, float]:
+        path = self.folder.path / name
+        return (path.stat().st_size, path.stat().st_mtime) if path.exists() else (-1, 0.0)
+
     def _new_alarms(self) -> list[str]:
+        seen = self._state(ALARMS)
+        if seen == self._seen.get(ALARMS):
+            return []
         try:
             new = [alarm for alarm in self.folder.read_alarms() if alarm not in self._told]
         except RadError:
             return []
+        self._seen[ALARMS] = seen
         self._told.update(new)
         return new
 
@@ -112,14 +120,13 @@ class Watch:
         return path.exists() and path.stat().st_mtime >= self._began - 1  # coarse clocks of file systems
 
     def _read_steps(self) -> list[dict[str, Any]]:
-        path = self.folder.path / METRICS
-        seen = (path.stat().st_size, path.stat().st_mtime) if path.exists() else (-1, 0.0)
-        if seen != self._seen:
+        seen = self._state(METRICS)
+        if seen != self._seen.get(METRICS):
             try:
                 self._steps = self.folder.read_metrics()
             except RadError:
                 return self._steps  # a broken line is the report's to tell, not the bar's
-            self._seen = seen
+            self._seen[METRICS] = seen
         return self._steps
 
 
