@@ -18,7 +18,7 @@ from openrlhf_rad.plugin.arguments import parse
 from openrlhf_rad.plugin.compatibility import check_versions
 from openrlhf_rad.processes import MarkedProcess, stoppable
 from openrlhf_rad.profile.addresses import sealed
-from openrlhf_rad.runs.folder import HELD_OUT, SUMMARY, RunFolder
+from openrlhf_rad.runs.folder import ERROR, SUMMARY, RunFolder
 
 from . import flags as flag
 from . import machine, preflight, prompts, show
@@ -30,8 +30,6 @@ from .terminal import INTERRUPTED, console, say
 if TYPE_CHECKING:
     from openrlhf_rad.runs.summary import IndependentCost
 
-#: What stopped the run, written by the training process into the run's folder.
-ERROR = "error.txt"
 _LOG_LINES = 30
 _POLL_SECONDS = 0.5
 
@@ -205,7 +203,7 @@ def finish(plan: Plan) -> None:
 
     folder = RunFolder(plan.out)
     plot_run(folder)
-    if _has_answers(folder):
+    if folder.answered:
         summarise(folder, _independent_cost(plan))
         _print_report(folder)
     else:
@@ -233,11 +231,6 @@ def report_again(path: Path) -> None:
     if not (path / SUMMARY).exists():
         summarise(folder)
     _print_report(folder)
-
-
-def _has_answers(folder: RunFolder) -> bool:
-    """Whether the run answered held-out prompts before and after."""
-    return all((folder.path / name).exists() for name in HELD_OUT.values())
 
 
 def _independent_cost(plan: Plan) -> IndependentCost | None:

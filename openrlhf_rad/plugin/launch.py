@@ -21,12 +21,10 @@ from openrlhf_rad.plugin.vigil import Vigil
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.processor import has_gpu
 from openrlhf_rad.runs.checkpoints import newest
-from openrlhf_rad.runs.folder import RunFolder
+from openrlhf_rad.runs.folder import ERROR, RunFolder
 from openrlhf_rad.secrets import conceal, redact, redact_command
 
 COMMAND = "openrlhf.cli.train_ppo_ray"
-#: What stopped the run, in the run's folder.
-ERROR = "error.txt"
 
 
 def main(argv: list[str]) -> int:

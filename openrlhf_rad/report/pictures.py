@@ -18,7 +18,7 @@ from openrlhf_rad.profile import Constraint, RiskProfile
 from openrlhf_rad.profile.check import ONLY
 from openrlhf_rad.report.charts import column
 from openrlhf_rad.report.quantiles import bare, curves, of_evaluation
-from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, RunFolder
+from openrlhf_rad.runs.folder import REFERENCE, RunFolder
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.statistics.curves import Curve
 from openrlhf_rad.style import (
@@ -55,8 +55,7 @@ def plot_run(folder: RunFolder) -> list[Path]:
         ConfigError: the run has neither steps nor held-out answers. RadError: a broken file.
     """
     profile, metrics = folder.read_profile(), folder.read_metrics()
-    answered = all((folder.path / name).exists() for name in HELD_OUT.values())
-    if not metrics and not answered:
+    if not metrics and not folder.answered:
         raise ConfigError(f"{folder.path}: it has neither steps nor held-out answers to draw; train first")
     with explained(folder.plots, "the run's records are intact"):
         folder.plots.mkdir(exist_ok=True)
@@ -67,7 +66,7 @@ def plot_run(folder: RunFolder) -> list[Path]:
                 name = f"training-{one.name}" if place else "training"
                 figure = draw_training(_columns_of(metrics, one.name if place else None), profile.name, one)
                 written += save(figure, folder.plots / name)
-        if answered:
+        if folder.answered:
             before, after = folder.read_answers("before"), folder.read_answers("after")
             reference = folder.read_reference().cost_r if (folder.path / REFERENCE).exists() else None
             written += save(draw_run_quantiles(before, after, reference, profile), folder.plots / "quantiles")

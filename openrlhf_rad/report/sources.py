@@ -72,8 +72,6 @@ def _sample(line: bytes, where: str) -> Sample:
 
 
 State = Literal["finished", "unfinished", "failed"]
-#: What stopped a run, in its own words.
-ERROR = "error.txt"
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ def _read(path: Path, label: str) -> RunRecord:
         reference=reference,
         summary=_summary(run, all(held.values())),
         command=command,
-        error=_text(path / ERROR),
+        error=_text(path / names.ERROR),
         notes=(*_notes(path, state, command), *unread),
         began=_date(path / names.COMMAND) or _date(path / names.PROFILE),
         written=max((date for date in written if date), default=None),
@@ -188,9 +186,9 @@ def _read(path: Path, label: str) -> RunRecord:
 
 def _state(path: Path) -> State:
     """Finished: its results are there, or without held-out prompts the model; failed: it says why."""
-    if (path / names.SUMMARY).is_file() or all((path / name).is_file() for name in HELD_OUT.values()):
+    if (path / names.SUMMARY).is_file() or RunFolder(path).answered:
         return "finished"
-    if (path / ERROR).is_file():
+    if (path / names.ERROR).is_file():
         return "failed"
     asked = "--rad.heldout" in (_text(path / names.COMMAND) or "")
     return "finished" if not asked and (path / names.MODEL / "config.json").is_file() else "unfinished"

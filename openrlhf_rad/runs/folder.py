@@ -31,6 +31,8 @@ SELECTION, CANDIDATES = "selection.json", "candidates"
 PAGE = "report.html"
 #: What the watches of a run said, a line each.
 ALARMS = "alarms.jsonl"
+#: What stopped the run, in its own words; written by the training process.
+ERROR = "error.txt"
 HELD_OUT: dict[Kind, str] = {"before": "heldout_before.jsonl", "after": "heldout_after.jsonl"}
 FILES = {
     COMMAND,
@@ -124,6 +126,11 @@ class RunFolder:
     def model(self) -> Path:
         """The folder of the trained model; it may not exist yet."""
         return self.path / MODEL
+
+    @property
+    def answered(self) -> bool:
+        """Whether held-out prompts were answered before and after training."""
+        return all((self.path / name).is_file() for name in HELD_OUT.values())
 
     def write_command(self, command: str) -> None:
         """Record the command that began the run, without its secrets, as it can be pasted into a shell."""
