@@ -50,10 +50,9 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
     """
     from openrlhf_rad.authoring.check import choose, read_profile
     from openrlhf_rad.calibration import findings as doubts
-    from openrlhf_rad.calibration import writing
     from openrlhf_rad.calibration.figures import read_sample
     from openrlhf_rad.calibration.proposal import propose
-    from openrlhf_rad.calibration.report import page
+    from openrlhf_rad.calibration.report import page, source_name, write
     from openrlhf_rad.errors import ConfigError
     from openrlhf_rad.evaluation import columns
 
@@ -84,5 +83,5 @@ def calibrate(  # noqa: PLR0917 - Typer calls it by name
                 typer.echo(f"{out} is not written: see the lines marked !", err=True)
             raise typer.Exit(1)
         if out is not None:
-            text = writing.write(read, proposal, sample, writing.source_name(str(scores)), unit.value)
+            text = write(read, proposal, sample, source_name(str(scores)), unit.value)
             put(text, out)

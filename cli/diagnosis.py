@@ -20,6 +20,7 @@ from openrlhf_rad import processor
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.jobs.presets import PRESETS
 from openrlhf_rad.plugin import contract
+from openrlhf_rad.plugin.command_line import package_folder
 from openrlhf_rad.plugin.compatibility import BESIDE, TESTED, installed, told
 from openrlhf_rad.processor import has_gpu, instructions
 
@@ -107,7 +108,7 @@ def _versions() -> Iterator[Finding]:
 
 def _contract() -> Iterator[Finding]:
     for package in contract.PACKAGES:
-        folder = contract.package_folder(package)
+        folder = package_folder(package)
         if folder is None:
             continue
         what = f"{package} contract"

@@ -13,12 +13,10 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.judging.answers import Source, find, pair
 from openrlhf_rad.judging.asking import Bounds, Session, Verdicts, Watch, ask
-from openrlhf_rad.judging.calls import Estimate, Judge, estimate, load_judging_prompt
-from openrlhf_rad.judging.display import print_result
+from openrlhf_rad.judging.calls import Estimate, Judge, Source, estimate, find, load_judging_prompt, pair
 from openrlhf_rad.judging.endpoint import Cache, Endpoint, check_address, key_of
-from openrlhf_rad.judging.results import Sides, clear, conclude, write
+from openrlhf_rad.judging.results import Sides, clear, conclude, print_result, write
 from openrlhf_rad.judging.verdict import FORMS
 from openrlhf_rad.progress import bars
 

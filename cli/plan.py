@@ -17,8 +17,7 @@ from openrlhf_rad.profile import RiskProfile, cost_names, load_profile
 from openrlhf_rad.runs.checkpoints import Checkpoint, newest
 
 from . import flags as flag
-from .config import Config, load
-from .flags import Flags
+from .flags import Config, Flags, load
 
 MODEL = "actor.model_name_or_path"
 #: Heldout prompts, see openrlhf_rad.plugin.arguments; the other flags of RAD keep their names too.

@@ -25,13 +25,11 @@ answers.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from openrlhf_rad.errors import WatchStop
 from openrlhf_rad.harm import harm_order, known_harm
@@ -39,11 +37,14 @@ from openrlhf_rad.method.constraint_set import Scored
 from openrlhf_rad.method.particles import saturation
 from openrlhf_rad.method.reference import MOST_SHARE
 from openrlhf_rad.method.settings import cost_name
+from openrlhf_rad.method.state import Stateful
 from openrlhf_rad.profile import RiskProfile, Severity, WatchSettings
 from openrlhf_rad.profile.language import severities
 
-Array = NDArray[np.float64]
 Values = Mapping[str, float]
+Steps = Sequence[Values]
+#: The first and the last steps → what to say, if anything.
+Test = Callable[[Steps, Steps], "str | None"]
 Metrics = Mapping[str, float | int | None]
 
 #: Standard errors below one half at which a cost is called inverted, as in the watch on the first steps.
@@ -92,15 +93,14 @@ class Watches:
 
     def __init__(self, dual_max: Mapping[str, float | None], settings: WatchSettings) -> None:
         self.severity = severities(settings)
-        found: dict[str, Watch] = {}
-        for constraint, most in dual_max.items():
-            for name, watch in of_a_constraint(most, settings.window).items():
-                alone = len(dual_max) == 1
-                found[name if alone else f"{constraint}/{name}"] = (
-                    watch if alone else Scoped(watch, constraint)
-                )
-        found |= of_the_answers(settings.window)
-        self._watches = {key: watch for key, watch in found.items() if self.severity[_name(key)] != "off"}
+        scopes = {f"{name}/" if len(dual_max) > 1 else "": most for name, most in dual_max.items()}
+        watches = {
+            f"{scope}{name}": watch
+            for scope, most in scopes.items()
+            for name, watch in of_a_constraint(most, settings.window).items()
+        }
+        watches |= of_the_answers(settings.window)
+        self._watches = {key: watch for key, watch in watches.items() if self.severity[_name(key)] != "off"}
         self._speaking: set[str] = set()
 
     @classmethod
@@ -112,16 +112,18 @@ class Watches:
 
     def see(self, metrics: Metrics) -> list[Alarm]:
         """Take a step's metrics in; the alarms that are new. The columns are those of ``metrics.jsonl``."""
-        values = {name: float(value) for name, value in metrics.items() if value is not None}
-        step, found = int(values.get("step", 0)), []
+        step, alarms = int(metrics.get("step") or 0), []
         for key, watch in self._watches.items():
-            if not all(need in values for need in watch.needs):
+            name, scope = _name(key), key.removesuffix(_name(key))
+            values = {need: metrics.get(f"{scope}{need}") for need in watch.needs}
+            if any(value is None for value in values.values()):
                 continue
-            message, name = watch.see(values), _name(key)
-            if message is not None and key not in self._speaking:
-                found.append(Alarm(step, name, self.severity[name], f"step {step}: {message}"))
-            (self._speaking.discard if message is None else self._speaking.add)(key)
-        return found
+            text = watch.see({need: float(value) for need, value in values.items() if value is not None})
+            if text is not None and key not in self._speaking:
+                where = f"{scope[:-1]}: " if scope else ""
+                alarms.append(Alarm(step, name, self.severity[name], f"step {step}: {where}{text}"))
+            (self._speaking.discard if text is None else self._speaking.add)(key)
+        return alarms
 
     def check(self, metrics: Metrics) -> list[str]:
         """As :meth:`see`; the warnings as texts.
@@ -143,16 +145,67 @@ class Watches:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on; a watch that was off before starts anew."""
+        """Go on; a watch that was off before starts anew, and one of a version that kept something else."""
         self._speaking = set(state["speaking"]) & set(self._watches)
         for name, watch in self._watches.items():
-            if name in state["watches"]:
-                watch.load_state_dict(state["watches"][name])
+            held = state["watches"].get(name, {})
+            if held.keys() == watch.state_dict().keys():
+                watch.load_state_dict(held)
 
 
 def _name(key: str) -> str:
     """The watch of a key: ``at_cap`` of ``harm/at_cap``."""
     return key.rpartition("/")[2]
+
+
+class Watch(Stateful):
+    """One condition over the steps of a run: a test on the first and the last ``window`` of them.
+
+    Args:
+        needs: the metrics that it reads; it is asked only where all are there.
+        test: what to say, if anything, of the first and the last steps, once there are so many.
+        least: steps from which on it is tested; by default a window.
+    """
+
+    kept = ("seen", "first", "last")
+
+    def __init__(self, needs: Sequence[str], window: int, test: Test, least: int = 0) -> None:
+        self.needs, self._window, self._test = tuple(needs), window, test
+        self._least, self.seen = least or window, 0
+        self.first: list[Values] = []
+        self.last: list[Values] = []
+
+    def see(self, values: Values) -> str | None:
+        """Take a step in; a message while the condition holds."""
+        self.seen += 1
+        self.first = [*self.first, values][: self._window]
+        self.last = [*self.last, values][-self._window :]
+        full = self.seen >= self._least and len(self.last) == len(self.first) == self._window
+        return self._test(self.first, self.last) if full else None
+
+
+def streak(
+    holds: Callable[[Values], bool], say: Callable[[Values], str], *, from_start: bool = False
+) -> Test:
+    """A condition that holds for a whole window; that of the run's first steps where it is ``from_start``."""
+
+    def test(first: Steps, last: Steps) -> str | None:
+        steps = first if from_start else last
+        return say(steps[-1]) if all(map(holds, steps)) else None
+
+    return test
+
+
+def drift(
+    metric: str, window: int, astray: Callable[[float, float], bool], say: Callable[[float, float], str]
+) -> Watch:
+    """The mean of a metric over the last window against that of the first, which it must not overlap."""
+
+    def test(first: Steps, last: Steps) -> str | None:
+        old, new = (math.fsum(step[metric] for step in steps) / window for steps in (first, last))
+        return say(old, new) if astray(old, new) else None
+
+    return Watch((metric,), window, test, 2 * window)
 
 
 def at_start(profile: RiskProfile, answers: Sequence[str], scored: Scored) -> list[Alarm]:
@@ -215,42 +268,55 @@ def answer_metrics(answers: Sequence[str]) -> dict[str, float]:
 
 def of_a_constraint(dual_max: float | None, window: int) -> dict[str, Watch]:
     """Name → watch of one constraint; those of λ only where λ moves, up to dual_max."""
-    found = _of_the_costs(window)
-    return found if dual_max is None else {**_of_the_dual(dual_max, window), **found}
+    of_costs = {
+        # At first only: a policy that has learned to evade makes answers to harmful prompts the cheaper ones.
+        "inverted": Watch(("harm_auc",), window, _inverted),
+        "saturated": Watch(
+            ("saturated", "risk"),
+            window,
+            streak(
+                lambda v: v["saturated"] == 1,
+                lambda v: (
+                    f"policy and reference have sat at the largest cost that occurs, {v['risk']:.3g}, on all"
+                    f" that the risk weighs for {window} steps; it sees no difference between them; for a"
+                    " flag take the profile flags, the mean, or a risk that weighs more of the answers"
+                ),
+            ),
+        ),
+        "no_control": Watch(("lambda", "risk"), 2 * window, _no_control),
+        "transport": Watch(("sinkhorn_converged", "marginal_error"), window, _transport),
+    }
+    return of_costs if dual_max is None else {**_of_the_dual(dual_max, window), **of_costs}
 
 
 def _of_the_dual(dual_max: float, window: int) -> dict[str, Watch]:
+    inert = streak(
+        lambda v: v["violation"] < 0,
+        lambda v: (
+            f"the constraint was met in all {window} steps so far (violation {v['violation']:.3g}); it asks"
+            " for nothing that the reference does not do; lower constraint.level or raise constraint.margin"
+        ),
+        from_start=True,
+    )
+    dead = streak(
+        lambda v: v["violation"] > 0 and v["lambda"] > 0 and v["score_std"] == 0,
+        lambda v: (
+            f"the constraint is violated by {v['violation']:.3g} and no sample has felt it for {window} steps"
+            " (all scores are equal); λ rises for nothing; take more samples a rollout, or a risk that looks"
+            " at more of the tail"
+        ),
+    )
+    at_cap = streak(
+        lambda v: v["lambda_next"] >= dual_max * (1 - 1e-9) and v["violation"] > 0,
+        lambda v: (
+            f"λ has been at its maximum {dual_max:g} for {window} steps and the constraint is still violated"
+            f" by {v['violation']:.3g}; {_why(v['fall_asked'], v['fall_possible'])}"
+        ),
+    )
     return {
-        "inert": Streak(
-            ("violation",),
-            lambda v: v["violation"] < 0,
-            window,
-            lambda v, n: (
-                f"the constraint was met in all {n} steps so far (violation {v['violation']:.3g}); it asks"
-                " for nothing that the reference does not do; lower constraint.level or raise"
-                " constraint.margin"
-            ),
-            from_start=True,
-        ),
-        "dead": Streak(
-            ("violation", "lambda", "score_std"),
-            lambda v: v["violation"] > 0 and v["lambda"] > 0 and v["score_std"] == 0,
-            window,
-            lambda v, n: (
-                f"the constraint is violated by {v['violation']:.3g} and no sample has felt it for {n} steps"
-                " (all scores are equal); λ rises for nothing; take more samples a rollout, or a risk that"
-                " looks at more of the tail"
-            ),
-        ),
-        "at_cap": Streak(
-            ("lambda_next", "violation", "fall_asked", "fall_possible"),
-            lambda v: v["lambda_next"] >= dual_max * (1 - 1e-9) and v["violation"] > 0,
-            window,
-            lambda v, n: (
-                f"λ has been at its maximum {dual_max:g} for {n} steps and the constraint is still violated"
-                f" by {v['violation']:.3g}; {_why(v['fall_asked'], v['fall_possible'])}"
-            ),
-        ),
+        "inert": Watch(("violation",), window, inert),
+        "dead": Watch(("violation", "lambda", "score_std"), window, dead),
+        "at_cap": Watch(("lambda_next", "violation", "fall_asked", "fall_possible"), window, at_cap),
     }
 
 
@@ -262,29 +328,10 @@ def _why(asked: float, possible: float) -> str:
     return f"{share}, which leaves room: reward outweighs it; raise dual.max"
 
 
-def _of_the_costs(window: int) -> dict[str, Watch]:
-    return {
-        # At first only: a policy that has learned to evade makes answers to harmful prompts the cheaper ones.
-        "inverted": Window(("harm_auc",), window, _inverted, first=True),
-        "saturated": Streak(
-            ("saturated", "risk"),
-            lambda v: v["saturated"] == 1,
-            window,
-            lambda v, n: (
-                f"policy and reference have sat at the largest cost that occurs, {v['risk']:.3g}, on all that"
-                f" the risk weighs for {n} steps; it sees no difference between them; for a flag take the"
-                " profile flags, the mean, or a risk that weighs more of the answers"
-            ),
-        ),
-        "no_control": Window(("lambda", "risk"), 2 * window, _no_control),
-        "transport": Window(("sinkhorn_converged", "marginal_error"), window, _transport),
-    }
-
-
 def of_the_answers(window: int) -> dict[str, Watch]:
     """Name → watch of what the policy says, whatever it costs."""
     return {
-        "empty": Drift(
+        "empty": drift(
             "empty_share",
             window,
             lambda old, new: new > max(0.05, 2 * old),
@@ -293,7 +340,7 @@ def of_the_answers(window: int) -> dict[str, Watch]:
                 " and says nothing; let the reward punish it, or lower dual.max"
             ),
         ),
-        "short": Drift(
+        "short": drift(
             "response_length",
             window,
             lambda old, new: new < 0.5 * old,
@@ -302,7 +349,7 @@ def of_the_answers(window: int) -> dict[str, Watch]:
                 " samples.jsonl, and let the reward ask for substance"
             ),
         ),
-        "alike": Drift(
+        "alike": drift(
             "distinct_share",
             window,
             lambda old, new: new < 0.5 and new < 0.75 * old,
@@ -311,7 +358,7 @@ def of_the_answers(window: int) -> dict[str, Watch]:
                 " collapses; raise --algo.kl.init_coef or lower --actor.adam.lr"
             ),
         ),
-        "entropy": Drift(
+        "entropy": drift(
             "entropy",
             window,
             lambda old, new: new < 0.25 * old,
@@ -323,9 +370,9 @@ def of_the_answers(window: int) -> dict[str, Watch]:
     }
 
 
-def _inverted(rows: Array) -> str | None:
+def _inverted(first: Steps, _last: Steps) -> str | None:
     """Four standard errors below one half: by chance in fewer than one window in a thousand."""
-    auc_t = rows[:, 0]
+    auc_t = np.array([step["harm_auc"] for step in first])
     mean, error = float(auc_t.mean()), float(auc_t.std(ddof=1)) / math.sqrt(auc_t.size)
     if not mean + max(4 * error, 0.02) < 0.5:
         return None
@@ -335,180 +382,28 @@ def _inverted(rows: Array) -> str | None:
     )
 
 
-def _no_control(rows: Array) -> str | None:
+def _no_control(_first: Steps, last: Steps) -> str | None:
     """Halves of the window compared, each mean with its noise; trends of both must be beyond doubt."""
-    half = len(rows) // 2
-    old, new = rows[:half], rows[half:]
-    if not np.all(np.diff(rows[:, 0]) >= 0) or not rows[-1, 0] > rows[0, 0]:
+    dual_t, risk_t = (np.array([step[name] for step in last]) for name in ("lambda", "risk"))
+    half = risk_t.size // 2
+    if not np.all(np.diff(dual_t) >= 0) or not dual_t[-1] > dual_t[0]:
         return None
-    noise = math.sqrt((old[:, 1].var(ddof=1) + new[:, 1].var(ddof=1)) / half)
-    rise = float(new[:, 1].mean() - old[:, 1].mean())
+    noise = math.sqrt((risk_t[:half].var(ddof=1) + risk_t[half:].var(ddof=1)) / half)
+    rise = float(risk_t[half:].mean() - risk_t[:half].mean())
     if not rise > 5 * noise:
         return None
     return (
-        f"λ rose from {rows[0, 0]:.3g} to {rows[-1, 0]:.3g} in {len(rows)} steps and the risk rose with it,"
+        f"λ rose from {dual_t[0]:.3g} to {dual_t[-1]:.3g} in {dual_t.size} steps and the risk rose with it,"
         f" by {rise:.3g}; λ should lower it; check that the cost depends on the answer, and the learning rate"
     )
 
 
-def _transport(rows: Array) -> str | None:
-    missed = float((rows[:, 0] == 0).mean())
+def _transport(_first: Steps, last: Steps) -> str | None:
+    missed = sum(step["sinkhorn_converged"] == 0 for step in last) / len(last)
     if missed <= 0.5:
         return None
     return (
-        f"the transport plan did not converge in {missed:.0%} of the last {len(rows)} steps (marginal error"
-        f" {rows[-1, 1]:.2g}); its gradient is approximate; raise transport.max_iterations or"
+        f"the transport plan did not converge in {missed:.0%} of the last {len(last)} steps (marginal error"
+        f" {last[-1]['marginal_error']:.2g}); its gradient is approximate; raise transport.max_iterations or"
         " transport.epsilon, or set transport.indicator to exact"
     )
-
-
-class Watch(Protocol):
-    """One condition over the steps of a run."""
-
-    #: The metrics that it reads; it is asked only where all are there.
-    needs: tuple[str, ...]
-
-    def see(self, values: Values) -> str | None:
-        """Take a step in; a message while the condition holds."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-
-
-class Streak:
-    """A condition that holds for some steps in a row.
-
-    Args:
-        message: what to say, from the step's values and the number of steps.
-        from_start: only a streak that began with the run counts.
-    """
-
-    def __init__(
-        self,
-        needs: Sequence[str],
-        holds: Callable[[Values], bool],
-        steps: int,
-        message: Callable[[Values, int], str],
-        *,
-        from_start: bool = False,
-    ) -> None:
-        self.needs = tuple(needs)
-        self._holds, self._steps, self._message, self._from_start = holds, steps, message, from_start
-        self._count, self._broken = 0, False
-
-    def see(self, values: Values) -> str | None:
-        """A message from the last step needed on."""
-        held = self._holds(values)
-        self._count = self._count + 1 if held else 0
-        self._broken = self._broken or not held
-        if self._count < self._steps or (self._from_start and self._broken):
-            return None
-        return self._message(values, self._count)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The count, and whether it was ever broken."""
-        return {"count": self._count, "broken": self._broken}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on counting."""
-        self._count, self._broken = int(state["count"]), bool(state["broken"])
-
-
-class Drift:
-    """The mean of a metric over the last ``window`` steps against that of the first ones.
-
-    Args:
-        astray: whether (mean at first, mean now) is a reason to speak.
-        message: what to say, from the same two.
-    """
-
-    def __init__(
-        self,
-        metric: str,
-        window: int,
-        astray: Callable[[float, float], bool],
-        message: Callable[[float, float], str],
-    ) -> None:
-        self.needs: tuple[str, ...] = (metric,)
-        self._window, self._astray, self._message = window, astray, message
-        self._first: list[float] = []
-        self._last: deque[float] = deque(maxlen=window)
-
-    def see(self, values: Values) -> str | None:
-        """A message while the last window has gone astray."""
-        value = values[self.needs[0]]
-        if len(self._first) < self._window:
-            self._first.append(value)
-            return None
-        self._last.append(value)
-        if len(self._last) < self._window:
-            return None
-        old, new = (math.fsum(part) / self._window for part in (self._first, self._last))
-        return self._message(old, new) if self._astray(old, new) else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both windows."""
-        return {"first": list(self._first), "last": list(self._last)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with both."""
-        self._first = [float(value) for value in state["first"]]
-        self._last.clear()
-        self._last.extend(float(value) for value in state["last"])
-
-
-class Window:
-    """A test on the last ``window`` values of some metrics, an array (window, metrics).
-
-    Args:
-        first: test the first ``window`` values instead, and those alone.
-    """
-
-    def __init__(
-        self, needs: Sequence[str], window: int, test: Callable[[Array], str | None], *, first: bool = False
-    ) -> None:
-        self.needs = tuple(needs)
-        self._first = first
-        self._test = test
-        self._rows: deque[list[float]] = deque(maxlen=window)
-        self._window = window
-
-    def see(self, values: Values) -> str | None:
-        """What the test says, once the window is full."""
-        if not (self._first and len(self._rows) == self._window):
-            self._rows.append([values[name] for name in self.needs])
-        return self._test(np.array(self._rows)) if len(self._rows) == self._window else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """The window."""
-        return {"rows": [list(row) for row in self._rows]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with it."""
-        self._rows.clear()
-        self._rows.extend([float(value) for value in row] for row in state["rows"])
-
-
-class Scoped:
-    """A watch on one of several constraints, whose metrics are called ``<constraint>/<name>``."""
-
-    def __init__(self, watch: Watch, constraint: str) -> None:
-        self._watch, self._constraint = watch, constraint
-        self.needs: tuple[str, ...] = tuple(f"{constraint}/{name}" for name in watch.needs)
-
-    def see(self, values: Values) -> str | None:
-        """The watch's message, after the name of the constraint."""
-        own = zip(self._watch.needs, self.needs, strict=True)
-        message = self._watch.see({name: values[scoped] for name, scoped in own})
-        return None if message is None else f"{self._constraint}: {message}"
-
-    def state_dict(self) -> dict[str, Any]:
-        """The watch's."""
-        return self._watch.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Hand it on."""
-        self._watch.load_state_dict(state)

@@ -24,7 +24,7 @@ from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import CostOf
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.tables.rows import BATCH
+from openrlhf_rad.tables import BATCH
 
 EVAL, PLOTS, JUDGE = "eval.json", "plots", "judge.json"
 SCHEMA = "openrlhf_rad.eval/3"

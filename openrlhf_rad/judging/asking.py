@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from openrlhf_rad.errors import JudgeError
-from openrlhf_rad.judging.answers import Match
-from openrlhf_rad.judging.calls import Call, Judge, plan
+from openrlhf_rad.judging.calls import Call, Judge, Match, plan
 from openrlhf_rad.judging.endpoint import Cache, Endpoint, NoVerdict, Refused, Reply, Unavailable
 from openrlhf_rad.judging.verdict import Letter, MalformedReply, read
 

@@ -1,4 +1,4 @@
-"""What a judging leaves in its folder: judge.json, verdicts.jsonl, and the picture as PNG and SVG."""
+"""What a judging leaves: judge.json, verdicts.jsonl and a picture in its folder, a table on the terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import importlib.metadata
 import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from openrlhf_rad.evaluation.folder import sha256
 from openrlhf_rad.files import explained, write_atomically
-from openrlhf_rad.judging.answers import Source
 from openrlhf_rad.judging.asking import Session, Verdicts
-from openrlhf_rad.judging.calls import Call
-from openrlhf_rad.judging.tally import RESULTS, Tally, judge_pairs, tally
+from openrlhf_rad.judging.calls import Call, Source
+from openrlhf_rad.judging.tally import RESULTS, Kind, Tally, judge_pairs, tally
+from openrlhf_rad.statistics.shares import Share
+from openrlhf_rad.style import AFTER, BEFORE, new_figure, save, styled
+from openrlhf_rad.words import one_line
 
 SUMMARY, VERDICTS, PICTURE = "judge.json", "verdicts.jsonl", "judge"
 #: Malformed replies that are shown whole.
@@ -74,9 +80,6 @@ def write(folder: Path, session: Session, verdicts: Verdicts, result: Result) ->
     write_atomically(written[0], lines)
     write_atomically(written[1], json.dumps(result.summary, indent=1, ensure_ascii=False) + "\n")
     if result.tally is not None:
-        from openrlhf_rad.judging.display import draw  # noqa: PLC0415 - matplotlib, only when there is a table
-        from openrlhf_rad.style import save, styled  # noqa: PLC0415
-
         with styled():
             written += save(draw(result.tally, result.sides.red, result.sides.blue), folder / PICTURE)
     return written
@@ -209,3 +212,181 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_CHARACTERS = 240
+
+
+def print_result(result: Result, console: Console | None = None) -> None:
+    """Print the table and its warnings, or why there is none; malformed replies in either case."""
+    console = console or Console()
+
+    def show(*parts: Any) -> None:
+        for part in parts:
+            console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
+
+    malformed = result.summary["malformed"]
+    if result.tally is None:
+        show(Text(too_many(malformed), style="bold red"))
+    else:
+        show(Text(verdict(result.tally, result.sides.red, result.sides.blue)), "")
+        show(_table(result), "")
+        show(*_notes(result.tally))
+    if malformed["count"]:
+        show("", *examples(malformed))
+
+
+def too_many(malformed: dict[str, Any]) -> str:
+    """Why there is no table."""
+    fix = "look at the replies, and mend the judging prompt or take another judge or --form"
+    if malformed["count"] <= malformed["limit"] * malformed["calls"]:
+        return (
+            f"{malformed['count']} of {malformed['answered']} replies have no verdict, and so no pair"
+            f" has one in both orders; nothing is claimed; {fix}"
+        )
+    return (
+        f"{malformed['count']} of {malformed['answered']} replies have no verdict; at most"
+        f" {malformed['limit']:.1%} of {malformed['calls']} may be malformed, so nothing is claimed; {fix}"
+    )
+
+
+def verdict(counted: Tally, red: str, blue: str) -> str:
+    """Who is judged less harmful, in one sentence, with what it rests on."""
+    held = counted.preferred
+    if not held.count:
+        return f"{blue} and {red} are judged equally harmful: every pair is a tie."
+    rest = f"of {held.count} pairs that are no tie {blue} has {_with_interval(held)}"
+    if held.low is None:
+        return f"Too few prompts to say who is less harmful: {rest}."
+    if held.above or held.below:
+        better, worse = (blue, red) if held.above else (red, blue)
+        return f"{better} is judged less harmful than {worse}: {rest}."
+    return f"It is not shown who is less harmful: {rest}."
+
+
+def _table(result: Result) -> Table:
+    counted = result.tally
+    assert counted is not None
+    title = f"{result.sides.blue} (blue) against {result.sides.red} (red)"
+    table = Table(box=None, title=title, title_justify="left", title_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in ("blue wins", "tie", "blue loses", "pairs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if len(counted.seeds) > 1:
+        for seed in counted.seeds:
+            shares = [_percent(seed.share(name)) for name in RESULTS]
+            table.add_row(f"seed {seed.seed}", *shares, str(seed.pairs))
+        spread = [counted.spread[name] for name in RESULTS]
+        table.add_row("mean ± std", *(f"{_percent(mean)} ± {_percent(std)}" for mean, std in spread), "")
+    held = [counted.share[name] for name in RESULTS]
+    pairs = sum(seed.pairs for seed in counted.seeds)
+    table.add_row("all", *(_percent(one.value) for one in held), str(pairs))
+    table.add_row("95 % interval", *(_interval(one) for one in held), "")
+    return table
+
+
+def _notes(counted: Tally) -> list[Text]:
+    position = counted.position
+    equal = f" ({counted.equal_answers} pairs of equal answers, not asked)" if counted.equal_answers else ""
+    lines = [
+        Text(
+            f"A win or a loss needs the same verdict in both orders; all else is a tie{equal}."
+            " Intervals are over prompts.",
+            style="dim",
+        )
+    ]
+    if position.followed.count:
+        share = _with_interval(position.followed)
+        count = position.followed.count
+        text = f"Position: {share} of {count} preferences changed with the order of the answers"
+        first = (
+            f"; {_percent(position.first.value)} of these preferred the first" if position.first.count else ""
+        )
+        lines.append(Text(f"{text}{first}.", style="dim"))
+    without = sum(seed.without_verdict for seed in counted.seeds)
+    if without:
+        lines.append(Text(f"{without} pairs have no verdict and are in no share.", style="dim"))
+    if position.warning:
+        lines.append(Text(f"! {position.warning}", style="bold red"))
+    return lines
+
+
+def examples(malformed: dict[str, Any]) -> list[Text]:
+    """The reasons and some of the malformed replies."""
+    reasons = "; ".join(f"{reason}: {count}" for reason, count in malformed["reasons"].items())
+    lines = [Text(f"Malformed: {malformed['count']} of {malformed['calls']} calls ({reasons})")]
+    for example in malformed["examples"]:
+        reply = "no reply" if example["reply"] is None else f"» {one_line(example['reply'], _CHARACTERS)}"
+        lines.append(Text(f"  {reply}", style="dim"))
+    return lines
+
+
+def _with_interval(held: Share) -> str:
+    return _percent(held.value) + ("" if held.low is None else f" {_interval(held)}")
+
+
+def _interval(held: Share) -> str:
+    if held.low is None or held.high is None:
+        return "none"
+    return f"[{100 * held.low:.1f}, {100 * held.high:.1f}]"
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{100 * value:.1f} %"
+
+
+_COLOURS: dict[Kind, str] = {"win": AFTER["color"], "tie": "#d0d0d0", "lose": BEFORE["color"]}
+_TEXT: dict[Kind, str] = {"win": "white", "tie": "black", "lose": "black"}
+#: Narrower parts have no room for their number.
+_ROOM = 6.0
+
+
+def draw(counted: Tally, red: str, blue: str) -> Figure:
+    """Stacked bars; on the bar of all seeds, the 95 % intervals of wins and of losses."""
+    rows: dict[str, Mapping[Kind, float | None]] = {}
+    if len(counted.seeds) > 1:
+        rows = {f"seed {seed.seed}": {name: seed.share(name) for name in RESULTS} for seed in counted.seeds}
+    rows["all"] = {name: counted.share[name].value for name in RESULTS}
+    figure = new_figure(7.2, 1.7 + 0.42 * len(rows))
+    axes = figure.subplots()
+    for place, shares in enumerate(rows.values()):
+        _bar(axes, place, {name: 100 * (shares[name] or 0.0) for name in RESULTS})
+    _intervals(axes, len(rows) - 1, counted)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("pairs of answers, %; lines: 95 % intervals of wins and of losses")
+    axes.grid(visible=False, axis="y")
+    axes.set_title(f"harmlessness of {blue} (blue) against {red} (red), as judged")
+    handles = [axes.patches[index] for index in range(len(RESULTS))]
+    labels = ["blue less harmful", "tie", "red less harmful"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _bar(axes: Axes, place: int, shares: Mapping[Kind, float]) -> None:
+    left = 0.0
+    for name in RESULTS:
+        axes.barh(place, shares[name], left=left, height=0.62, color=_COLOURS[name])
+        if shares[name] >= _ROOM:
+            # Above the line of the interval, which runs through the middle of the bar.
+            axes.text(
+                left + 1.0, place - 0.12, f"{shares[name]:.1f}", color=_TEXT[name], fontsize=9, va="center"
+            )
+        left += shares[name]
+
+
+def _intervals(axes: Axes, place: int, counted: Tally) -> None:
+    """Whiskers at the ends of win and lose; those of lose are measured from the right."""
+    for name, offset in (("win", 0.14), ("lose", 0.22)):
+        held = counted.share[name]  # type: ignore[index]
+        if held.low is None or held.high is None:
+            continue
+        ends = [100 * held.low, 100 * held.high]
+        if name == "lose":
+            ends = [100 - end for end in ends]
+        axes.plot(ends, [place + offset] * 2, color="black", linewidth=1.4, marker="|", markersize=7)

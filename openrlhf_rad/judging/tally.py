@@ -15,13 +15,12 @@ from typing import Literal
 
 import numpy as np
 
-from openrlhf_rad.judging.answers import Match
-from openrlhf_rad.judging.calls import Call
+from openrlhf_rad.judging.calls import Call, Match
 from openrlhf_rad.judging.verdict import Letter
 from openrlhf_rad.statistics.shares import Share, share
 
-Result = Literal["win", "tie", "lose"]
-RESULTS: tuple[Result, ...] = ("win", "tie", "lose")
+Kind = Literal["win", "tie", "lose"]
+RESULTS: tuple[Kind, ...] = ("win", "tie", "lose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Judged:
     match: Match
     red_first: Letter | None
     blue_first: Letter | None
-    result: Result | None
+    result: Kind | None
 
     @property
     def decided(self) -> bool:
@@ -84,7 +83,7 @@ class Seed:
     """The counts of one seed."""
 
     seed: int
-    count: Mapping[Result, int]
+    count: Mapping[Kind, int]
     without_verdict: int
 
     @property
@@ -92,7 +91,7 @@ class Seed:
         """Pairs with a verdict."""
         return sum(self.count.values())
 
-    def share(self, result: Result) -> float | None:
+    def share(self, result: Kind) -> float | None:
         """None where no pair has a verdict."""
         return self.count[result] / self.pairs if self.pairs else None
 
@@ -108,8 +107,8 @@ class Tally:
     """
 
     seeds: Sequence[Seed]
-    share: Mapping[Result, Share]
-    spread: Mapping[Result, tuple[float | None, float | None]]
+    share: Mapping[Kind, Share]
+    spread: Mapping[Kind, tuple[float | None, float | None]]
     preferred: Share
     position: Position
     prompts: int
@@ -154,7 +153,7 @@ def tally(judged: Sequence[Judged]) -> Tally:
     )
 
 
-def _result(red_first: Letter | None, blue_first: Letter | None) -> Result | None:
+def _result(red_first: Letter | None, blue_first: Letter | None) -> Kind | None:
     if red_first is None or blue_first is None:
         return None
     if (red_first, blue_first) == ("B", "A"):

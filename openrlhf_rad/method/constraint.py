@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,11 +114,9 @@ def evaluate(
         raise ValueError(f"margin is {margin}; it must be ≥ 0, and 0 for forms without one")
     gap_forward = dominance_gap(particle_n, reference_n, weight_n)
     gap_reverse = dominance_gap(reference_n, particle_n, weight_n)
-    shifted_n = rule.shifted(reference_n, margin, floor)
-    activation_n, change_g, plan = rule.activation(
-        particle_n, shifted_n, transport or TransportSettings(), start
-    )
-    value = rule.value(particle_n, shifted_n, weight_n, margin, plan if gap == "plan" else None)
+    sides = Sides(particle_n, rule.shifted(reference_n, margin, floor), margin)
+    activation_n, change_g, plan = rule.activation(sides, transport or TransportSettings(), start)
+    value = rule.value(sides, weight_n, plan if gap == "plan" else None)
     return ConstraintResult(
         value=value,
         level=level,
@@ -130,6 +128,14 @@ def evaluate(
         gap_reverse=gap_reverse,
         plan=plan,
     )
+
+
+class Sides(NamedTuple):
+    """What a form compares: the policy's quantiles, the reference's shifted ones, and the shift."""
+
+    particle_n: Array
+    shifted_n: Array
+    shift: float = 0.0
 
 
 class Form(ABC):
@@ -205,24 +211,22 @@ class Form(ABC):
         return reference_n + shift
 
     @abstractmethod
-    def value(
-        self, particle_n: Array, shifted_n: Array, weight_n: Array, shift: float, plan: SinkhornResult | None
-    ) -> float:
+    def value(self, sides: Sides, weight_n: Array, plan: SinkhornResult | None) -> float:
         """The left-hand side, exact, or of a plan from Eq. (25)."""
 
     def activation(
-        self, particle_n: Array, _shifted_n: Array, _transport: TransportSettings, _start: Potentials | None
+        self, sides: Sides, _transport: TransportSettings, _start: Potentials | None
     ) -> tuple[Array, Array, SinkhornResult | None]:
         """activation_n and change_g of :class:`ConstraintResult`, and the plan that they are from, if any."""
-        return np.ones(particle_n.size), np.diff(particle_n), None
+        return self.felt(sides), self.changes(sides), None
 
-    def felt(self, particle_n: Array, _shifted_n: Array) -> Array:
+    def felt(self, sides: Sides) -> Array:
         """1 where the violation moves with quantile i, else 0; a tie counts, as either side of it may."""
-        return np.ones(particle_n.size)
+        return np.ones(sides.particle_n.size)
 
-    def changes(self, particle_n: Array, _shifted_n: Array) -> Array:
+    def changes(self, sides: Sides) -> Array:
         """change_g from the exact gaps, shape (n − 1,)."""
-        return np.diff(particle_n)
+        return np.diff(sides.particle_n)
 
     def reference_changes(self, reference_r: Array, _beside_g: Array, _shift: float, _floor: float) -> Array:
         """The same of the reference's sorted costs, beside_g being the policy's quantile at each gap."""
@@ -237,16 +241,9 @@ class Spectral(Form):
     requirement = "the risk must lie below the reference's by {level}"
     defaults = Level(0.4, "spread"), Level(0.0)
 
-    def value(
-        self,
-        particle_n: Array,
-        shifted_n: Array,
-        weight_n: Array,
-        _shift: float,
-        _plan: SinkhornResult | None,
-    ) -> float:
+    def value(self, sides: Sides, weight_n: Array, _plan: SinkhornResult | None) -> float:
         """ρ_w(C_0) − ρ_w(C_θ)."""
-        return float(weight_n @ (shifted_n - particle_n) / particle_n.size)
+        return float(weight_n @ (sides.shifted_n - sides.particle_n) / weight_n.size)
 
 
 class Expected(Form):
@@ -285,16 +282,9 @@ class Expected(Form):
         """d."""
         return given + fall - other
 
-    def value(
-        self,
-        particle_n: Array,
-        _shifted_n: Array,
-        _weight_n: Array,
-        _shift: float,
-        _plan: SinkhornResult | None,
-    ) -> float:
+    def value(self, sides: Sides, _weight_n: Array, _plan: SinkhornResult | None) -> float:
         """E[C_θ]."""
-        return float(particle_n.mean())
+        return float(sides.particle_n.mean())
 
 
 class _Paired(Form):
@@ -307,40 +297,39 @@ class _Paired(Form):
     pairs = True
     side: ClassVar[float]
 
-    def _pair(self, particle_n: Array, shifted_n: Array) -> tuple[Array, Array]:
+    def _pair(self, sides: Sides) -> tuple[Array, Array]:
         """What moves up to what in the gap L_w(X, Y)."""
+        particle_n, shifted_n, _ = sides
         return (shifted_n, particle_n) if self.side > 0 else (particle_n, shifted_n)
 
-    def value(
-        self, particle_n: Array, shifted_n: Array, weight_n: Array, _shift: float, plan: SinkhornResult | None
-    ) -> float:
+    def value(self, sides: Sides, weight_n: Array, plan: SinkhornResult | None) -> float:
         """L_w(X, Y)."""
-        return plan.cost if plan else dominance_gap(*self._pair(particle_n, shifted_n), weight_n)
+        return plan.cost if plan else dominance_gap(*self._pair(sides), weight_n)
 
     def activation(
-        self, particle_n: Array, shifted_n: Array, transport: TransportSettings, start: Potentials | None
+        self, sides: Sides, transport: TransportSettings, start: Potentials | None
     ) -> tuple[Array, Array, SinkhornResult]:
         """Of the plan's gradient; its potential changes across a gap by ∫ a dq, ties or none."""
-        x_n, y_n = self._pair(particle_n, shifted_n)
-        plan = _plan(x_n, y_n, transport, start)
+        plan, particle_n = _plan(*self._pair(sides), transport, start), sides.particle_n
         gradient_n, potential_n = (plan.gradient_y, plan.g) if self.side > 0 else (plan.gradient, plan.f)
         change_g = (
-            self.changes(particle_n, shifted_n)
+            self.changes(sides)
             if transport.indicator == "exact"
             else np.clip(self.side * np.diff(potential_n), 0.0, np.diff(particle_n))
         )
         return np.clip(self.side * particle_n.size * gradient_n, 0.0, 1.0), change_g, plan
 
-    def felt(self, particle_n: Array, shifted_n: Array) -> Array:
+    def felt(self, sides: Sides) -> Array:
         """1 on the side that counts."""
-        return (self.side * (particle_n - shifted_n) >= 0).astype(np.float64)
+        return (self.side * (sides.particle_n - sides.shifted_n) >= 0).astype(np.float64)
 
-    def changes(self, particle_n: Array, shifted_n: Array) -> Array:
+    def changes(self, sides: Sides) -> Array:
         """The change of (q − y)₊ from q_i to q_{i+1}, or of −(y − q)₊.
 
         A gap lies between the levels of y_i and y_{i+1}: the mean over both. Right on tied costs, too, where
         an indicator at one end of the gap is 0.
         """
+        particle_n, shifted_n, _ = sides
         low_g, high_g = particle_n[:-1], particle_n[1:]
         first, second = (
             np.maximum(self.side * (high_g - y_g), 0.0) - np.maximum(self.side * (low_g - y_g), 0.0)
@@ -378,11 +367,9 @@ class Improvement(_Paired):
             " constraint.margin, for instance 60% of reference spread"
         )
 
-    def value(
-        self, particle_n: Array, shifted_n: Array, weight_n: Array, shift: float, plan: SinkhornResult | None
-    ) -> float:
+    def value(self, sides: Sides, weight_n: Array, plan: SinkhornResult | None) -> float:
         """L_w(C_θ, C_0 + m) − m."""
-        return super().value(particle_n, shifted_n, weight_n, shift, plan) - shift
+        return super().value(sides, weight_n, plan) - sides.shift
 
 
 class NoWorse(_Paired):

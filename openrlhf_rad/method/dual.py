@@ -14,101 +14,76 @@ Abbeel 2020, "Responsive Safety in Reinforcement Learning by PID Lagrangian Meth
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.method import settings as of
+from openrlhf_rad.method.state import Stateful
 from openrlhf_rad.method.uncertainty import upper_confidence_bound
 
 
-class Estimate(Protocol):
+class Estimate(Stateful, ABC):
     """What λ takes for the violation, and its standard error; batches count as independent.
 
     An average over k batches has 1/√k of the noise and tells of the policy (k − 1)/2 steps ago. Safe RLHF
     averages over a window of episode costs, OmniSafe's PID controller over an exponential one.
     """
 
+    @abstractmethod
     def add(self, violation: float, standard_error: float) -> tuple[float, float]:
         """Take one more batch in; returns the average and its standard error."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, such that JSON keeps them bit by bit."""
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-
-
-class Last:
+class Last(Estimate):
     """The last batch alone."""
 
     def add(self, violation: float, standard_error: float) -> tuple[float, float]:
         """The batch as it is."""
         return violation, standard_error
 
-    def state_dict(self) -> dict[str, Any]:
-        """There is nothing to keep."""
-        return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """There is nothing to restore."""
-
-
-class Ema:
+class Ema(Estimate):
     """An exponential average Σ dᵃ v / Σ dᵃ over ages a, without bias from the first batch on.
 
     Args:
         memory: k batches; d = 1 − 2/(k + 1) makes it in the long run as noisy as the plain mean of k.
     """
 
+    kept = ("sum", "weight", "variance")
+
     def __init__(self, memory: int) -> None:
         self._decay = 1.0 - 2.0 / (memory + 1)
-        self._sum, self._weight, self._variance = 0.0, 0.0, 0.0
+        self.sum, self.weight, self.variance = 0.0, 0.0, 0.0
 
     def add(self, violation: float, standard_error: float) -> tuple[float, float]:
         """Older batches fade by d, their variances by d²."""
-        self._sum = self._decay * self._sum + violation
-        self._weight = self._decay * self._weight + 1.0
-        self._variance = self._decay**2 * self._variance + standard_error**2
-        return self._sum / self._weight, math.sqrt(self._variance) / self._weight
-
-    def state_dict(self) -> dict[str, Any]:
-        """The three running sums."""
-        return {"sum": self._sum, "weight": self._weight, "variance": self._variance}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from those sums."""
-        self._sum, self._weight, self._variance = (
-            float(state[name]) for name in ("sum", "weight", "variance")
-        )
+        self.sum = self._decay * self.sum + violation
+        self.weight = self._decay * self.weight + 1.0
+        self.variance = self._decay**2 * self.variance + standard_error**2
+        return self.sum / self.weight, math.sqrt(self.variance) / self.weight
 
 
-class Window:
+class Window(Estimate):
     """The plain mean of the last ``memory`` batches, of fewer at the start."""
 
+    kept = ("batches",)
+
     def __init__(self, memory: int) -> None:
-        self._batches: deque[tuple[float, float]] = deque(maxlen=memory)
+        self.batches: deque[list[float]] = deque(maxlen=memory)
 
     def add(self, violation: float, standard_error: float) -> tuple[float, float]:
         """The oldest batch drops out."""
-        self._batches.append((violation, standard_error))
-        count = len(self._batches)
+        self.batches.append([violation, standard_error])
+        count = len(self.batches)
         # fsum: the order in which batches came must not show in the last bit
-        mean = math.fsum(value for value, _ in self._batches) / count
-        return mean, math.sqrt(math.fsum(error**2 for _, error in self._batches)) / count
-
-    def state_dict(self) -> dict[str, Any]:
-        """The batches, the oldest first."""
-        return {"batches": [list(batch) for batch in self._batches]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with those batches; a shorter window keeps the newest."""
-        self._batches.clear()
-        self._batches.extend((float(value), float(error)) for value, error in state["batches"])
+        mean = math.fsum(value for value, _ in self.batches) / count
+        return mean, math.sqrt(math.fsum(error**2 for _, error in self.batches)) / count
 
 
-class DualVariable:
+class DualVariable(Stateful):
     """λ with projected ascent, λ ← clip(λ + step · violation, 0, maximum).
 
     λ itself moves, not its logarithm: with log λ the step shrinks with λ, so a multiplier that once came
@@ -191,7 +166,7 @@ class DualVariable:
             "method": self.method,
             "value": self._value,
             "estimate": self._estimate.state_dict(),
-            **self._state(),
+            **super().state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -214,7 +189,7 @@ class DualVariable:
             )
         try:
             self._estimate.load_state_dict(state.get("estimate", {}))
-            self._load(state)
+            super().load_state_dict(state)
         except KeyError as missing:
             raise ConfigError(
                 f"the checkpoint's λ has no {missing}; dual.estimate and dual.method must be those of the"
@@ -232,13 +207,6 @@ class DualVariable:
     def _move(self, violation: float, step: float) -> float:
         """Where λ goes before the projection."""
         return self._value + step * violation
-
-    def _state(self) -> dict[str, Any]:
-        """What a method keeps beside λ."""
-        return {}
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`_state` gave; KeyError where it is missing."""
 
 
 class LogDual(DualVariable):
@@ -278,26 +246,20 @@ class AdamDual(DualVariable):
     """
 
     method = "adam"
+    kept = ("count", "first", "second")
     _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
     def __init__(self, initial: float, step: float, maximum: float, **stages: Any) -> None:
         super().__init__(initial, step, maximum, **stages)
-        self._count, self._first, self._second = 0, 0.0, 0.0
+        self.count, self.first, self.second = 0, 0.0, 0.0
 
     def _move(self, violation: float, step: float) -> float:
-        self._count += 1
-        self._first = self._BETA1 * self._first + (1 - self._BETA1) * violation
-        self._second = self._BETA2 * self._second + (1 - self._BETA2) * violation**2
-        mean = self._first / (1 - self._BETA1**self._count)
-        scale = math.sqrt(self._second / (1 - self._BETA2**self._count))
+        self.count += 1
+        self.first = self._BETA1 * self.first + (1 - self._BETA1) * violation
+        self.second = self._BETA2 * self.second + (1 - self._BETA2) * violation**2
+        mean = self.first / (1 - self._BETA1**self.count)
+        scale = math.sqrt(self.second / (1 - self._BETA2**self.count))
         return self._value + step * mean / (scale + self._EPSILON)
-
-    def _state(self) -> dict[str, Any]:
-        return {"count": self._count, "first": self._first, "second": self._second}
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        self._count = int(state["count"])
-        self._first, self._second = float(state["first"]), float(state["second"])
 
 
 class PidDual(DualVariable):
@@ -317,6 +279,7 @@ class PidDual(DualVariable):
     """
 
     method = "pid"
+    kept = ("integral", "smooth", "past")
 
     def __init__(
         self,
@@ -333,37 +296,32 @@ class PidDual(DualVariable):
         super().__init__(initial, step, maximum, **stages)
         self._gains = (proportional, derivative)
         self._smoothing = smoothing
-        self._integral = self._value
-        self._smooth: float | None = None
-        self._past: deque[float] = deque(maxlen=delay)
+        self.integral = self._value
+        self.smooth: float | None = None
+        self.past: deque[float] = deque(maxlen=delay)
 
     def start_at(self, value: float) -> None:
         """As for any other; the integral holds it there."""
         super().start_at(value)
-        self._integral = self._value
+        self.integral = self._value
 
     def _move(self, violation: float, step: float) -> float:
         # The first violation starts the average: an average started at 0 would take it for a rise.
-        old = violation if self._smooth is None else self._smooth
-        self._smooth = self._smoothing * old + (1 - self._smoothing) * violation
-        change = max(0.0, self._smooth - self._past[0]) if self._past else 0.0
-        self._past.append(self._smooth)
+        old = violation if self.smooth is None else self.smooth
+        self.smooth = self._smoothing * old + (1 - self._smoothing) * violation
+        change = max(0.0, self.smooth - self.past[0]) if self.past else 0.0
+        self.past.append(self.smooth)
         proportional, derivative = self._gains
-        push = proportional * self._smooth + derivative * change
-        grown = min(max(self._integral + step * violation, 0.0), self.maximum)
-        if violation <= 0 or self._integral + push < self.maximum:
-            self._integral = grown
-        return self._integral + push
+        push = proportional * self.smooth + derivative * change
+        grown = min(max(self.integral + step * violation, 0.0), self.maximum)
+        if violation <= 0 or self.integral + push < self.maximum:
+            self.integral = grown
+        return self.integral + push
 
-    def _state(self) -> dict[str, Any]:
-        return {"integral": self._integral, "smooth": self._smooth, "past": list(self._past)}
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        smooth, past = state["smooth"], state["past"]
-        self._integral = min(float(state["integral"]), self.maximum)
-        self._smooth = None if smooth is None else float(smooth)
-        self._past.clear()
-        self._past.extend(float(value) for value in past)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """As for any other; the integral lies below the present maximum too."""
+        super().load_state_dict(state)
+        self.integral = min(self.integral, self.maximum)
 
 
 METHODS: dict[of.Method, type[DualVariable]] = {

@@ -26,10 +26,9 @@ answer, and ρ is from rollouts before, so that neither has seen it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +36,7 @@ from numpy.typing import NDArray
 from openrlhf_rad.method.constraint import FORMS, ConstraintResult
 from openrlhf_rad.method.settings import ConstraintSettings, Gradient
 from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.method.state import Stateful
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -209,13 +209,15 @@ def _tied(cost_r: Array) -> bool:
     return np.unique(cost_r).size < max(cost_r.size / 2, 1)
 
 
-class PartnerBaseline:
+class PartnerBaseline(Stateful):
     """The share of the partners' mean, with the correlation within prompts of the rollouts so far.
 
     Attributes:
         products, squares, pairs: fading sums over pairs of answers to one prompt: of their scores' products,
             of the mean of their squares, and of ones.
     """
+
+    kept = ("products", "squares", "pairs")
 
     def __init__(self) -> None:
         self.products = self.squares = self.pairs = 0.0
@@ -251,16 +253,6 @@ class PartnerBaseline:
         self.squares = _DECAY * self.squares + squares
         self.pairs = _DECAY * self.pairs + pairs
         return np.asarray(score_b - share_b * total_b)
-
-    def state_dict(self) -> dict[str, float]:
-        """The three sums."""
-        return {"products": self.products, "squares": self.squares, "pairs": self.pairs}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from them."""
-        self.products, self.squares, self.pairs = (
-            float(state[name]) for name in ("products", "squares", "pairs")
-        )
 
 
 class PartnerScores:

@@ -4,8 +4,9 @@ A spectrum is a density φ on [0, 1]; the spectral risk is ρ_φ(X) = ∫ φ(t) 
 the paper stand for bins of equal probability, so φ is integrated over each bin, never sampled at a
 point: CVaR is then exact for every α and every number of particles.
 
-Three kinds: a measure of Table 1, steps of constant height, and weighted sums of others. All stay in the
-class of Eq. (8): a non-decreasing step function with integral 1 is a spectrum, and so is a convex sum.
+Three kinds: a measure of Table 1, which is an entry of :data:`MEASURES`, steps of constant height, and
+weighted sums of others. All stay in the class of Eq. (8): a non-decreasing step function with integral 1 is a
+spectrum, and so is a convex sum.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.method.measures import MEASURES, SYMBOLS, Array, Measure
+
+Array = NDArray[np.float64]
+Curve = Callable[..., Any]
 
 #: More steps than a person writes; a curve that needs more is a measure of its own.
 MAX_STEPS = 100
@@ -32,6 +35,133 @@ MAX_MEMBERS = 20
 _SUM_TOLERANCE = 1e-9
 # The weight beyond a level that counts as none, as in the far tail of a smoothed VaR.
 _NO_WEIGHT = 1e-9
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval of numbers with the text that error messages show."""
+
+    low: float
+    high: float
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        high = f"{self.high:g}" if math.isfinite(self.high) else "∞"
+        closing = ")" if self.high_open or high == "∞" else "]"
+        low = f"{self.low:g}" if math.isfinite(self.low) else "−∞"
+        return f"{'(' if self.low_open else '['}{low}, {high}{closing}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a measure: its range, the advice of its error message, and its default if any."""
+
+    range: Interval
+    advice: str
+    default: float | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A family of spectra: density φ and its integral G, both called with t and the parameters."""
+
+    parameters: Mapping[str, Parameter]
+    density: Curve
+    cumulative: Curve
+    formula: str
+    example: str
+    coherent: bool = True
+
+
+def _var_density(t: Array, alpha: float, bandwidth: float) -> Array:
+    inside = 0.5 * (
+        math.erf((1 - alpha) / bandwidth / math.sqrt(2)) + math.erf(alpha / bandwidth / math.sqrt(2))
+    )
+    z = (t - alpha) / bandwidth
+    return np.asarray(np.exp(-0.5 * z * z) / (bandwidth * math.sqrt(2 * math.pi) * inside))
+
+
+def _var_cumulative(t: Array, alpha: float, bandwidth: float) -> Array:
+    from scipy.special import ndtr  # noqa: PLC0415 - scipy would double the start-up time of the commands
+
+    below = ndtr(-alpha / bandwidth)
+    inside = ndtr((1 - alpha) / bandwidth) - below
+    return np.asarray((ndtr((t - alpha) / bandwidth) - below) / inside)
+
+
+def _wang_density(t: Array, eta: float) -> Array:
+    from scipy.special import ndtri  # noqa: PLC0415 - see _var_cumulative
+
+    # At η = 0 the ends would be 0·∞; the spectrum is the mean's.
+    return np.ones_like(t) if eta == 0 else np.asarray(np.exp(eta * ndtri(t) - 0.5 * eta * eta))
+
+
+def _wang_cumulative(t: Array, eta: float) -> Array:
+    from scipy.special import ndtr, ndtri  # noqa: PLC0415 - see _var_cumulative
+
+    return np.asarray(ndtr(ndtri(t) - eta))
+
+
+_LEVEL = Parameter(Interval(0, 1, True, True), "for the worst 10 % use 0.9")
+
+MEASURES: dict[str, Measure] = {
+    "mean": Measure({}, np.ones_like, lambda t: t, "φ(t) = 1", "mean"),
+    "var": Measure(
+        {
+            "alpha": _LEVEL,
+            # Narrow enough to stay beside α = 0.9, wide enough to hold several of 64 particles.
+            "bandwidth": Parameter(Interval(0, 1, low_open=True), "0.05 is the default", default=0.05),
+        },
+        _var_density,
+        _var_cumulative,
+        "φ(t) = N(t; {alpha:g}, {bandwidth:g}²) truncated to [0, 1]",
+        "var α=0.9",
+        coherent=False,
+    ),
+    "cvar": Measure(
+        {"alpha": _LEVEL},
+        lambda t, alpha: np.where(t >= alpha, 1 / (1 - alpha), 0.0),
+        lambda t, alpha: np.maximum(t - alpha, 0) / (1 - alpha),
+        "φ(t) = 1{{t ≥ {alpha:g}}} / (1 − {alpha:g})",
+        "cvar α=0.9",
+    ),
+    "linear": Measure({}, lambda t: 2 * t, lambda t: t * t, "φ(t) = 2t", "linear"),
+    "exponential": Measure(
+        {
+            "kappa": Parameter(
+                Interval(0, math.inf, low_open=True), "larger is more averse to the tail; 3 is moderate"
+            )
+        },
+        lambda t, kappa: -kappa * np.exp(-kappa * (1 - t)) / math.expm1(-kappa),
+        # The textbook difference of exponentials cancels for small κ; this product does not.
+        lambda t, kappa: np.exp(-kappa * (1 - t)) * np.expm1(-kappa * t) / math.expm1(-kappa),
+        "φ(t) = {kappa:g} e^(−{kappa:g}(1−t)) / (1 − e^(−{kappa:g}))",
+        "exponential κ=3",
+    ),
+    "power": Measure(
+        {"gamma": Parameter(Interval(1, math.inf), "1 is the mean and 2 is linear")},
+        lambda t, gamma: gamma * t ** (gamma - 1),
+        lambda t, gamma: t**gamma,
+        "φ(t) = {gamma:g} t^({gamma:g} − 1)",
+        "power γ=3",
+    ),
+    "wang": Measure(
+        {"eta": Parameter(Interval(0, math.inf), "0 is the mean; 0.75 is moderate")},
+        _wang_density,
+        _wang_cumulative,
+        "φ(t) = exp({eta:g} Φ⁻¹(t) − {eta:g}²/2)",
+        "wang η=0.75",
+    ),
+}
+
+ALIASES = {"α": "alpha", "h": "bandwidth", "κ": "kappa", "γ": "gamma", "η": "eta"}
+SYMBOLS = {name: symbol for symbol, name in ALIASES.items()}
 
 
 class Spectrum(ABC):
@@ -81,13 +211,27 @@ class Spectrum(ABC):
         ordered = np.sort(np.asarray(sample_b, dtype=np.float64))
         return float(self.weights(ordered.size) @ ordered / ordered.size)
 
+    @lru_cache(maxsize=64)  # noqa: B019 - spectra are few and frozen
     def least_size(self) -> int:
         """The fewest answers of which more than the worst one counts: 1/(1 − α) and one for CVaR_α."""
-        return _least_size(self)
 
+        # The weight below the top one, G(1 − 1/n), grows with n: double, then bisect.
+        def counts(n: int) -> bool:
+            return float(self.cumulative(1 - 1 / n)) > _NO_WEIGHT
+
+        high = 2
+        while not counts(high):
+            high *= 2
+        return bisect_left(range(high + 1), True, lo=2, key=counts)
+
+    @lru_cache(maxsize=64)  # noqa: B019
     def lowest_level(self) -> float:
         """The level below which it puts no weight: α of CVaR_α, 0 of the mean."""
-        return _lowest_level(self)
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if float(self.cumulative(middle)) <= _NO_WEIGHT else (low, middle)
+        return low
 
 
 @dataclass(frozen=True)
@@ -97,11 +241,15 @@ class MeasureSpectrum(Spectrum):
     measure: str
     parameters: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def _definition(self) -> Measure:
+        return MEASURES[self.measure]
+
     def _density(self, t: Array) -> Array:
-        return self._definition.density(t, **dict(self.parameters))
+        return np.asarray(self._definition.density(t, **dict(self.parameters)))
 
     def _cumulative(self, t: Array) -> Array:
-        return self._definition.cumulative(t, **dict(self.parameters))
+        return np.asarray(self._definition.cumulative(t, **dict(self.parameters)))
 
     @property
     def coherent(self) -> bool:
@@ -121,10 +269,6 @@ class MeasureSpectrum(Spectrum):
         return " ".join(
             [self.measure, *(f"{SYMBOLS[name]}={number_text(value)}" for name, value in self.parameters)]
         )
-
-    @property
-    def _definition(self) -> Measure:
-        return MEASURES[self.measure]
 
 
 @dataclass(frozen=True)
@@ -330,27 +474,6 @@ def _normalised(weights: Sequence[float]) -> list[str]:
 def _raise(flaws: list[Flaw]) -> None:
     if flaws:
         raise ProfileError([f"{flaw.path} is {flaw.value}; {flaw.rule}; {flaw.fix}" for flaw in flaws])
-
-
-@lru_cache(maxsize=64)
-def _least_size(spectrum: Spectrum) -> int:
-    # The weight below the top one, G(1 − 1/n), grows with n: double, then bisect.
-    def counts(n: int) -> bool:
-        return float(spectrum.cumulative(1 - 1 / n)) > _NO_WEIGHT
-
-    high = 2
-    while not counts(high):
-        high *= 2
-    return bisect_left(range(high + 1), True, lo=2, key=counts)
-
-
-@lru_cache(maxsize=64)
-def _lowest_level(spectrum: Spectrum) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float(spectrum.cumulative(middle)) <= _NO_WEIGHT else (low, middle)
-    return low
 
 
 def number_text(value: float) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from openrlhf_rad.method.constraint import FORMS
+from openrlhf_rad.method.constraint import FORMS, Sides
 from openrlhf_rad.method.reference import Ask
 from openrlhf_rad.method.scores import leave_one_out, placed
 from openrlhf_rad.method.settings import FormName
@@ -83,11 +83,11 @@ def violation_standard_error(
         0 on 0 samples where the constraint feels no quantile.
     """
     rule, n = FORMS[form], particle_n.size
-    phi, shifted_n = rule.spectrum(spectrum), rule.shifted(reference_n, margin, floor)
-    carried_n = phi.weights(n) * rule.felt(particle_n, shifted_n)
+    phi, sides = rule.spectrum(spectrum), Sides(particle_n, rule.shifted(reference_n, margin, floor))
+    carried_n = phi.weights(n) * rule.felt(sides)
     if not carried_n.any():
         return Uncertainty(0.0, 0.0)
-    score_n = leave_one_out(rule.changes(particle_n, shifted_n), phi)
+    score_n = leave_one_out(rule.changes(sides), phi)
     influence_b = (1 - 1 / n) * placed(cost_b, particle_n, score_n)
     influence_b = influence_b - influence_b.mean()
     samples = float(carried_n.sum() ** 2 / (carried_n @ carried_n)) * cost_b.size / n

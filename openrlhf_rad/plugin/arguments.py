@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from openrlhf_rad.errors import ConfigError, did_you_mean
 from openrlhf_rad.profile import RiskProfile, load_profile
@@ -80,50 +81,37 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the ``--rad.*`` flags."""
-    flags = _Parser("python -m openrlhf_rad", allow_abbrev=False, add_help=False)
-    flags.add_argument("--rad.profile", metavar="FILE|NAME", help="risk profile; without it, plain OpenRLHF")
-    flags.add_argument("--rad.set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
-    flags.add_argument("--rad.out", default=None, metavar="DIR", help="the run's folder")
-    flags.add_argument("--rad.heldout", default=None, metavar="FILE", help="prompts for before and after")
-    flags.add_argument(
-        "--rad.heldout_samples", type=_count, default=1, metavar="N", help="answers to each held-out prompt"
+    """The parser of the ``--rad.*`` flags; what it keeps has the names of :class:`RadOptions`."""
+    flags, usual = _Parser("python -m openrlhf_rad", allow_abbrev=False, add_help=False), Patience()
+
+    def add(name: str, help: str | None = None, **more: Any) -> None:
+        flags.add_argument(f"--rad.{name}", help=help, **{"dest": name} | more)
+
+    add("profile", "risk profile; without it, plain OpenRLHF", metavar="FILE|NAME")
+    add("set", "override a key", action="append", default=[], metavar="KEY=VALUE")
+    add("out", "the run's folder", metavar="DIR")
+    add("heldout", "prompts for before and after", metavar="FILE")
+    add("heldout_samples", "answers to each held-out prompt", type=_count, default=1, metavar="N")
+    add("loss", "by default ppo, OpenRLHF's, where a rollout has several updates", choices=LOSSES)
+    add("fixed_dual", "hold λ; 0: no constraint", type=float, metavar="λ")
+    add("cost_num_nodes", type=_count, default=1, dest="cost_nodes", metavar="RAD.COST_NUM_NODES")
+    add(
+        "cost_num_gpus_per_node",
+        type=_count,
+        default=1,
+        dest="cost_gpus_per_node",
+        metavar="RAD.COST_NUM_GPUS_PER_NODE",
     )
-    flags.add_argument(
-        "--rad.loss", choices=LOSSES, help="by default ppo, OpenRLHF's, where a rollout has several updates"
-    )
-    flags.add_argument(
-        "--rad.fixed_dual", type=float, default=None, metavar="λ", help="hold λ; 0: no constraint"
-    )
-    flags.add_argument("--rad.cost_num_nodes", type=_count, default=1)
-    flags.add_argument("--rad.cost_num_gpus_per_node", type=_count, default=1)
-    usual = Patience()
-    flags.add_argument(
-        "--rad.server_timeout",
-        type=_seconds,
-        default=usual.answer,
-        metavar="SECONDS",
-        help="for one answer of a cost or reward server",
-    )
-    flags.add_argument(
-        "--rad.server_deadline",
-        type=_seconds,
-        default=usual.deadline,
-        metavar="SECONDS",
-        help="for all attempts together; then the run stops",
-    )
-    flags.add_argument("--rad.any_version", action="store_true", help="run on versions that were not tested")
-    flags.add_argument(
-        "--rad.accept_profile_change",
-        action="store_true",
-        help="go on from a checkpoint of another profile",
-    )
-    flags.add_argument(
-        "--rad.trust_remote_code", action="store_true", help="run Python code that comes with models"
-    )
-    flags.add_argument(
-        "--rad.dry_run", action="store_true", help="say what would run and what would stop it; start nothing"
-    )
+    seconds: dict[str, Any] = {"type": _seconds, "metavar": "SECONDS"}
+    add("server_timeout", "for one answer of a cost or reward server", default=usual.answer, **seconds)
+    add("server_deadline", "for all attempts together; then the run stops", default=usual.deadline, **seconds)
+    for name, text in {
+        "any_version": "run on versions that were not tested",
+        "accept_profile_change": "go on from a checkpoint of another profile",
+        "trust_remote_code": "run Python code that comes with models",
+        "dry_run": "say what would run and what would stop it; start nothing",
+    }.items():
+        add(name, text, action="store_true")
     flags.add_argument("--rad.help", action="help", help="show these flags and exit")
     return flags
 
@@ -138,40 +126,31 @@ def parse(argv: list[str], profile: RiskProfile | None = None) -> tuple[RadOptio
         ConfigError: a ``--rad.*`` flag that is unknown, has no profile, or has a wrong value.
         ProfileError: a profile, or an override of it, that is not valid.
     """
-    found, rest = parser().parse_known_args(argv)
-    values = vars(found)
+    flags = parser()
+    known, rest = flags.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("--rad.")]
     if unknown:
-        hint = did_you_mean(unknown[0].partition("=")[0], [f"--{name}" for name in values])
+        names = [name for action in flags._actions for name in action.option_strings]
+        hint = did_you_mean(unknown[0].partition("=")[0], names)
         raise ConfigError(
             f"{unknown[0]} is no flag of RAD; {hint or 'see python -m openrlhf_rad --rad.help'}"
         )
-    if profile is None and values["rad.profile"] is None:
+    values = vars(known)
+    named, changes, out = (values.pop(name) for name in ("profile", "set", "out"))
+    if profile is None and named is None:
         given = [word for word in argv if word.startswith("--rad.")]
         if given:
             raise ConfigError(f"{given[0]} needs --rad.profile FILE|NAME")
         return None, rest
-    if profile is None:
-        profile = load_profile(values["rad.profile"]).with_overrides(overrides(values["rad.set"]))
-    return (
-        RadOptions(
-            profile=profile,
-            out=Path(values["rad.out"] or f"runs/{profile.name}").absolute(),
-            heldout=values["rad.heldout"],
-            heldout_samples=values["rad.heldout_samples"],
-            loss=values["rad.loss"],
-            fixed_dual=values["rad.fixed_dual"],
-            cost_nodes=values["rad.cost_num_nodes"],
-            cost_gpus_per_node=values["rad.cost_num_gpus_per_node"],
-            patience=Patience(answer=values["rad.server_timeout"], deadline=values["rad.server_deadline"]),
-            any_version=values["rad.any_version"],
-            accept_profile_change=values["rad.accept_profile_change"],
-            trust_remote_code=values["rad.trust_remote_code"],
-            variables={name: os.environ[name] for name in variables(profile) if name in os.environ},
-            dry_run=values["rad.dry_run"],
-        ),
-        rest,
+    profile = profile or load_profile(named).with_overrides(overrides(changes))
+    options = RadOptions(
+        profile=profile,
+        out=Path(out or f"runs/{profile.name}").absolute(),
+        patience=Patience(answer=values.pop("server_timeout"), deadline=values.pop("server_deadline")),
+        variables={name: os.environ[name] for name in variables(profile) if name in os.environ},
+        **values,
     )
+    return options, rest
 
 
 def _count(text: str) -> int:

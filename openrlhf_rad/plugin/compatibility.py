@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
 from statistics import NormalDist
@@ -33,15 +33,10 @@ WIDE_CLIP = (-1e6, 1e6)
 _CORRECTIONS = {"tis": ("token", "clip"), "icepop": ("token", "mask"), "seq-mask-tis": ("seq", "mask")}
 
 #: What each does to r + λs is in docs/modes.md and tested in tests/plugin/test_estimators.py.
-_ESTIMATORS = (
-    "rloo",
-    "dr_grpo",
-    "flash_reinforce",
-    "reinforce",
-    "reinforce_baseline",
-    "group_norm",
-    "gae",
-)
+_ESTIMATORS = ["rloo", "dr_grpo", "flash_reinforce", "reinforce", "reinforce_baseline", "group_norm", "gae"]
+_COSINES = {"k2": "0.49", "k3": "0.15"}
+#: OpenRLHF gives each model on a shared GPU a fifth of it.
+_MODELS_A_GPU = 5
 
 
 def check_versions(any_version: bool) -> None:
@@ -149,28 +144,17 @@ def check_arguments(args: Any, options: RadOptions) -> None:
     Raises:
         ConfigError: with every reason and its fix, one a line.
     """
-    found = problems(args, options)
-    if found:
-        raise ConfigError("\n".join(found))
+    if refused := problems(args, options):
+        raise ConfigError("\n".join(refused))
 
 
 def problems(args: Any, options: RadOptions) -> list[str]:
     """Every reason to refuse these arguments, with its fix; ``args`` as OpenRLHF's parser gives them."""
-    found = list(command_line.value_problems(args))
-    if found:
-        return found  # the others compute with these
+    if wrong := list(command_line.value_problems(args)):
+        return wrong  # the others compute with these
     return [
-        *_estimator(args),
-        *_discount(args),
-        *_kl(args),
-        *_loss(args, options),
-        *_clip(args, options),
-        *_checkpoints(args),
-        *_asynchronous(args),
-        *_adapters(args),
-        *_shared_gpus(args, options),
+        *(text for refused, text in _rules(args, options) if refused),
         *training_problems(lambda name: attrgetter(name)(args), options.profile),
-        *_not_supported(args),
     ]
 
 
@@ -190,73 +174,113 @@ def _updates(args: Any) -> str:
     )
 
 
-def _estimator(args: Any) -> Iterator[str]:
-    advantage = args.algo.advantage
-    if advantage.estimator not in _ESTIMATORS:
-        yield (
-            f"--algo.advantage.estimator {advantage.estimator} is not known to RAD, which cannot say what it"
-            f" does to λ; use one of {', '.join(_ESTIMATORS)}"
-        )
-    if advantage.estimator != "gae":
-        return
-    if advantage.lambd != 1:
-        yield (
-            f"--algo.advantage.lambd {advantage.lambd:g} takes a part of λ·s from the critic, which learnt it"
-            " under the λ of earlier steps; use --algo.advantage.lambd 1"
-        )
-    if args.critic.freezing_steps > 0:
-        yield (
-            f"--critic.freezing_steps {args.critic.freezing_steps} keeps the policy as it is while λ rises"
-            " for violations that it cannot answer; leave it out"
-        )
+def _rules(args: Any, options: RadOptions) -> list[tuple[bool, str]]:
+    """Whether each rule is broken, and what to say then. docs/modes.md has the reasons.
 
-
-def _discount(args: Any) -> Iterator[str]:
-    if args.algo.advantage.gamma != 1:
-        yield (
-            f"--algo.advantage.gamma {args.algo.advantage.gamma:g} discounts λ·s towards the first tokens of"
-            " an answer; use --algo.advantage.gamma 1"
-        )
-
-
-def _kl(args: Any) -> Iterator[str]:
-    """Cosines are those with −∇KL(π ‖ π_ref), see docs/modes.md."""
-    kl = args.algo.kl
-    if kl.init_coef == 0:
-        return
-    if not kl.use_loss and kl.estimator != "k1":
-        cosine = {"k2": "0.49", "k3": "0.15"}[kl.estimator]
-        yield (
-            f"--algo.kl.estimator {kl.estimator} as a part of the reward does not pull towards the reference:"
-            f" the cosine of its gradient with that of −KL is {cosine}; use --algo.kl.estimator k1, or add"
-            " --algo.kl.use_loss"
-        )
-    if kl.use_loss and kl.estimator == "k1" and not kl.unbiased_gradient:
-        yield (
-            "--algo.kl.use_loss with --algo.kl.estimator k1 has no gradient: that of log π/π_ref is 0 on"
-            " average; use --algo.kl.estimator k2, or add --algo.kl.unbiased_gradient"
-        )
-
-
-def _loss(args: Any, options: RadOptions) -> Iterator[str]:
+    The cosines are those with −∇KL(π ‖ π_ref).
+    """
+    advantage, kl, lora = args.algo.advantage, args.algo.kl, args.ds.lora.rank
+    gae, penalty = advantage.estimator == "gae", kl.init_coef != 0
     mean = "weighs each answer by 1/length, so that the sum is no longer the gradient of the risk"
-    if args.actor.loss_agg_mode != "token-mean":
-        yield f"--actor.loss_agg_mode {args.actor.loss_agg_mode} {mean}; use --actor.loss_agg_mode token-mean"
-    if args.actor.policy_loss_type != "ppo":
-        yield (
-            f"--actor.policy_loss_type {args.actor.policy_loss_type} {mean}; use --actor.policy_loss_type ppo"
-        )
-    if options.loss == LOSSES[0] and updates(args) > 1:
-        yield (
+    whole = (
+        f"--ds.lora.rank {lora} with {{}}: on their way to vLLM adapters are merged into whole weights of 16"
+        " bits, and those are not whole here; {}"
+    )
+    today = "is_correction_level token --algo.advantage.is_correction_mode clip"
+    correction = "is_correction_enable" if hasattr(advantage, "is_correction_enable") else today
+    engines, clip = args.vllm.num_engines, _clip(args, options)
+    shared = bool(args.train.colocate_all and cost_models(options.profile))
+    held = args.actor.num_nodes * args.actor.num_gpus_per_node
+    wanted = options.cost_nodes * options.cost_gpus_per_node
+    return [
+        (
+            advantage.estimator not in _ESTIMATORS,
+            f"--algo.advantage.estimator {advantage.estimator} is not known to RAD, which cannot say what it"
+            f" does to λ; use one of {', '.join(_ESTIMATORS)}",
+        ),
+        (
+            gae and advantage.lambd != 1,
+            f"--algo.advantage.lambd {advantage.lambd:g} takes a part of λ·s from the critic, which learnt it"
+            " under the λ of earlier steps; use --algo.advantage.lambd 1",
+        ),
+        (
+            gae and args.critic.freezing_steps > 0,
+            f"--critic.freezing_steps {args.critic.freezing_steps} keeps the policy as it is while λ rises"
+            " for violations that it cannot answer; leave it out",
+        ),
+        (
+            advantage.gamma != 1,
+            f"--algo.advantage.gamma {advantage.gamma:g} discounts λ·s towards the first tokens of an answer;"
+            " use --algo.advantage.gamma 1",
+        ),
+        (
+            penalty and not kl.use_loss and kl.estimator != "k1",
+            f"--algo.kl.estimator {kl.estimator} as a part of the reward does not pull towards the reference:"
+            f" the cosine of its gradient with that of −KL is {_COSINES.get(kl.estimator)}; use"
+            " --algo.kl.estimator k1, or add --algo.kl.use_loss",
+        ),
+        (
+            penalty and kl.use_loss and kl.estimator == "k1" and not kl.unbiased_gradient,
+            "--algo.kl.use_loss with --algo.kl.estimator k1 has no gradient: that of log π/π_ref is 0 on"
+            " average; use --algo.kl.estimator k2, or add --algo.kl.unbiased_gradient",
+        ),
+        (
+            args.actor.loss_agg_mode != "token-mean",
+            f"--actor.loss_agg_mode {args.actor.loss_agg_mode} {mean}; use --actor.loss_agg_mode token-mean",
+        ),
+        (
+            args.actor.policy_loss_type != "ppo",
+            f"--actor.policy_loss_type {args.actor.policy_loss_type} {mean}; use --actor.policy_loss_type"
+            " ppo",
+        ),
+        (
+            options.loss == LOSSES[0] and updates(args) > 1,
             f"{_updates(args)}: REINFORCE is unbiased for the first only; use --train.batch_size"
-            f" {_samples(args)} --train.max_epochs 1, or --rad.loss ppo"
-        )
+            f" {_samples(args)} --train.max_epochs 1, or --rad.loss ppo",
+        ),
+        (bool(clip), clip),
+        (
+            args.ckpt.save_steps > 0 and args.ckpt.max_num < 2,
+            f"--ckpt.max_num {args.ckpt.max_num} deletes the only checkpoint before the next one is written,"
+            " so that a kill in between loses the run; use --ckpt.max_num 2 or more",
+        ),
+        (
+            args.train.async_enable and advantage.is_correction_level == "off",
+            "--train.async_enable trains on answers of earlier weights, which both losses would take for the"
+            f" policy's own; add --algo.advantage.{correction}",
+        ),
+        (
+            lora > 0 and args.ds.zero_stage == 3,
+            whole.format("--ds.zero_stage 3", "use --ds.zero_stage 2"),
+        ),
+        (
+            lora > 0 and args.ds.tensor_parallel_size > 1,
+            whole.format("--ds.tensor_parallel_size", "leave it out"),
+        ),
+        (lora > 0 and args.ds.load_in_4bit, whole.format("--ds.load_in_4bit", "leave it out")),
+        (
+            shared and shared_models(args) >= _MODELS_A_GPU,
+            "--train.colocate_all with actor, reference, critic, reward model and engine leaves no room for"
+            " cost.model on a GPU, of which OpenRLHF gives each a fifth; serve the cost by cost.remote_url or"
+            " cost.function, or leave out --train.colocate_all",
+        ),
+        (
+            shared and wanted > held,
+            f"--rad.cost_num_nodes times --rad.cost_num_gpus_per_node is {wanted}; with --train.colocate_all"
+            f" the cost model shares the actor's GPUs, of which there are {held}; use at most {held}",
+        ),
+        (
+            not engines or engines < 1,
+            f"--vllm.num_engines is {'not set' if engines is None else engines}; reference costs are sampled"
+            " by vLLM; use --vllm.num_engines 1 or more",
+        ),
+    ]
 
 
-def _clip(args: Any, options: RadOptions) -> Iterator[str]:
-    """Whether the range would cut λ·s off if costs were normal; the real ones are not sampled yet."""
+def _clip(args: Any, options: RadOptions) -> str:
+    """That the range would cut λ·s off if costs were normal; "" else, the real ones are not sampled yet."""
     if tuple(args.reward.clip_range) in (WIDE_CLIP, _DEFAULT_CLIP):
-        return  # not of the user's choosing
+        return ""  # not of the user's choosing
     from openrlhf_rad.method.constraint_set import ConstraintSet, Scored  # noqa: PLC0415 - takes half a second
 
     profile, size = options.profile, max(256, options.profile.transport.particles or 0)
@@ -266,28 +290,11 @@ def _clip(args: Any, options: RadOptions) -> Iterator[str]:
     try:
         bound = ConstraintSet(profile, Scored(costs, np.repeat(labels, size).tolist())).score_bound()
         check_clip(args.reward.clip_range, bound, "costs of a normal shape")
-    except ReferenceCostError:
-        return  # too few for this profile: the real ones will tell
     except ConfigError as error:
-        yield str(error)
-
-
-def _checkpoints(args: Any) -> Iterator[str]:
-    if args.ckpt.save_steps > 0 and args.ckpt.max_num < 2:
-        yield (
-            f"--ckpt.max_num {args.ckpt.max_num} deletes the only checkpoint before the next one is written,"
-            " so that a kill in between loses the run; use --ckpt.max_num 2 or more"
-        )
-
-
-def _not_supported(args: Any) -> Iterator[str]:
-    engines = args.vllm.num_engines
-    if not engines or engines < 1:
-        what = "not set" if engines is None else engines
-        yield (
-            f"--vllm.num_engines is {what}; reference costs are sampled by vLLM;"
-            " use --vllm.num_engines 1 or more"
-        )
+        return str(error)
+    except ReferenceCostError:
+        pass  # too few for this profile: the real ones will tell
+    return ""
 
 
 def check_clip(clip_range: tuple[float, float], bound: float, where: str = "the reference costs") -> None:
@@ -305,55 +312,6 @@ def check_clip(clip_range: tuple[float, float], bound: float, where: str = "the 
             f"--reward.clip_range {low:g} {high:g} is smaller than λ_max·s, which reaches {bound:.3g} on"
             f" {where}, so the constraint would be cut off; use --reward.clip_range {-10 * bound:.0f}"
             f" {10 * bound:.0f}, or leave the flag out"
-        )
-
-
-#: OpenRLHF gives each model on a shared GPU a fifth of it.
-_MODELS_A_GPU = 5
-
-
-def _asynchronous(args: Any) -> Iterator[str]:
-    advantage = args.algo.advantage
-    if args.train.async_enable and advantage.is_correction_level == "off":
-        today = "is_correction_level token --algo.advantage.is_correction_mode clip"
-        correction = "is_correction_enable" if hasattr(advantage, "is_correction_enable") else today
-        yield (
-            "--train.async_enable trains on answers of earlier weights, which both losses would take for the"
-            f" policy's own; add --algo.advantage.{correction}"
-        )
-
-
-def _adapters(args: Any) -> Iterator[str]:
-    rank = args.ds.lora.rank
-    not_whole = {
-        "--ds.zero_stage 3": (args.ds.zero_stage == 3, "use --ds.zero_stage 2"),
-        "--ds.tensor_parallel_size": (args.ds.tensor_parallel_size > 1, "leave it out"),
-        "--ds.load_in_4bit": (args.ds.load_in_4bit, "leave it out"),
-    }
-    for flag, (given, fix) in not_whole.items():
-        if rank > 0 and given:
-            yield (
-                f"--ds.lora.rank {rank} with {flag}: on their way to vLLM adapters are merged into whole"
-                f" weights of 16 bits, and those are not whole here; {fix}"
-            )
-
-
-def _shared_gpus(args: Any, options: RadOptions) -> Iterator[str]:
-    """With ``colocate_all`` a cost model needs a share of the GPUs of the others."""
-    if not args.train.colocate_all or not cost_models(options.profile):
-        return
-    if shared_models(args) >= _MODELS_A_GPU:
-        yield (
-            "--train.colocate_all with actor, reference, critic, reward model and engine leaves no room for"
-            " cost.model on a GPU, of which OpenRLHF gives each a fifth; serve the cost by cost.remote_url or"
-            " cost.function, or leave out --train.colocate_all"
-        )
-    held = args.actor.num_nodes * args.actor.num_gpus_per_node
-    wanted = options.cost_nodes * options.cost_gpus_per_node
-    if wanted > held:
-        yield (
-            f"--rad.cost_num_nodes times --rad.cost_num_gpus_per_node is {wanted}; with --train.colocate_all"
-            f" the cost model shares the actor's GPUs, of which there are {held}; use at most {held}"
         )
 
 

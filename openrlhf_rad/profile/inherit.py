@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from openrlhf_rad.errors import Place, Problem, ProfileError, did_you_mean, shown
-from openrlhf_rad.method.measures import ALIASES
+from openrlhf_rad.method.spectrum import ALIASES
 from openrlhf_rad.profile.files import Found, find, resolve_paths
 from openrlhf_rad.profile.language import BELONGS
 from openrlhf_rad.profile.risk import WHOLE, expand

@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from openrlhf_rad.method.constraint import FORMS
-from openrlhf_rad.method.measures import Interval
 from openrlhf_rad.method.settings import (
     MINIMUM_REFERENCE,
     NUMBER,
@@ -30,6 +29,7 @@ from openrlhf_rad.method.settings import (
     Level,
     TransportSettings,
 )
+from openrlhf_rad.method.spectrum import Interval
 
 Severity = Literal["off", "warn", "stop"]
 Schema = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from openrlhf_rad.method.measures import MEASURES, SYMBOLS
+from openrlhf_rad.method.spectrum import MEASURES, SYMBOLS
 from openrlhf_rad.profile.language import SECTIONS, Shared, fields_of, key_of, values
 
 _HEAD = ("key", "what it does", "values", "unit", "default", "where the default comes from")

@@ -8,7 +8,7 @@
 `cvar α=0.9`, `0.8*cvar(alpha=0.9) + 0.2*mean`, `piecewise 0=0.2 0.9=1`: an expression is turned into the
 nodes of the long form, each at its token, so that one set of checks serves both and can point at the very
 token. There is no recursion and no look-back: the time is linear in the text. Names, ranges and defaults of
-the measures are those of :data:`~openrlhf_rad.method.measures.MEASURES`.
+the measures are those of :data:`~openrlhf_rad.method.spectrum.MEASURES`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from openrlhf_rad.errors import Place, Problem, did_you_mean, shown
-from openrlhf_rad.method.measures import ALIASES, MEASURES, SYMBOLS
 from openrlhf_rad.method.spectrum import (
+    ALIASES,
     MAX_MEMBERS,
     MAX_STEPS,
     MEAN,
+    MEASURES,
+    SYMBOLS,
     Flaw,
     MeasureSpectrum,
     Spectrum,

@@ -12,9 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from openrlhf_rad.method.measures import MEASURES, SYMBOLS, Interval, Measure
 from openrlhf_rad.method.settings import NUMBER
-from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS
+from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS, MEASURES, SYMBOLS, Interval, Measure
 from openrlhf_rad.profile.check import LABEL, NAME, PROFILE_NAME
 from openrlhf_rad.profile.inherit import KEYS
 from openrlhf_rad.profile.language import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.authoring.words import parts
-from openrlhf_rad.calibration import figures, writing
+from openrlhf_rad.calibration import figures, report
 from openrlhf_rad.calibration.figures import Sample
 from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose
@@ -87,8 +87,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     for _ in range(rounds):
         _, proposal = proposal_of(generator.normal(3, 2, size=200), "risk: power γ=2", rollout=200)
         truth = {
-            "level": (writing.scaled(proposal.figures.spread, proposal.ask.slack), proposal.ask.slack * 2),
-            "margin": (writing.scaled(proposal.figures.spread, proposal.ask.margin), proposal.ask.margin * 2),
+            "level": (report.scaled(proposal.figures.spread, proposal.ask.slack), proposal.ask.slack * 2),
+            "margin": (report.scaled(proposal.figures.spread, proposal.ask.margin), proposal.ask.margin * 2),
             # The expected larger of two normal costs lies σ/√π above the mean.
             "risk": (proposal.figures.risk, 3 + 2 / np.sqrt(np.pi)),
             "mean": (proposal.figures.mean, 3),
@@ -118,8 +118,8 @@ def test_a_policy_that_meets_the_calibrated_constraint_sees_its_price_fall():
     )
     profile = profile_of(text).with_overrides({"transport.indicator": "exact"})
     _, proposal = proposal_of(cost_b, text, rollout=64)
-    calibrated = writing.calibrated(profile, proposal, "cost")
-    assert writing.values(proposal, "spread")["constraint.margin"].endswith("of reference spread")
+    calibrated = report.calibrated(profile, proposal, "cost")
+    assert report.values(proposal, "spread")["constraint.margin"].endswith("of reference spread")
 
     def mean_violation(tried, fall):
         step = RadStep(tried, cost_b)
@@ -136,7 +136,7 @@ def test_a_policy_that_meets_the_calibrated_constraint_sees_its_price_fall():
 def test_ten_rollouts_at_the_reference_move_the_price_by_its_balance(normal):
     text = "risk: wang η=0.75"
     _, proposal = proposal_of(normal, text, rollout=512, reward_b=3 * normal[::-1])
-    calibrated = writing.calibrated(profile_of(text), proposal, "cost")
+    calibrated = report.calibrated(profile_of(text), proposal, "cost")
     step = RadStep(calibrated.with_overrides({"transport.indicator": "exact"}), normal)
     draws = np.random.default_rng(5)
     for _ in range(10):
@@ -195,7 +195,7 @@ class TestFindings:
         """Costs that average −6.7 against a threshold of 0, and its like."""
         sample, proposal = proposal_of(normal - 6.7, f"risk: mean\n{text}")
         assert [finding.kind for finding in examine(sample, proposal)] == ["inert"]
-        mended = writing.calibrated(profile_of(f"risk: mean\n{text}"), proposal, "cost")
+        mended = report.calibrated(profile_of(f"risk: mean\n{text}"), proposal, "cost")
         _, again = proposal_of(normal - 6.7, mended.to_yaml())
         assert again.asked.fall == pytest.approx(0.4, abs=0.02)
 
@@ -206,7 +206,7 @@ class TestFindings:
         wide = "risk: mean\nconstraint: {form: spectral, level: 5}"
         sample, proposal = proposal_of(normal, wide)
         assert [finding.kind for finding in examine(sample, proposal)] == ["infeasible"]
-        mended = writing.calibrated(profile_of(wide), proposal, "spread")
+        mended = report.calibrated(profile_of(wide), proposal, "spread")
         assert kinds(normal, mended.to_yaml()) == []
 
     def test_a_mean_of_rare_ones_cannot_fall_by_the_usual_share_of_the_spread(self):
@@ -256,7 +256,7 @@ class TestFindings:
         cost_b = np.array([0.0] * 60 + [1.0] * 40)
         sample, proposal = proposal_of(cost_b, "risk: cvar α=0.9")
         assert "flat" in [finding.kind for finding in examine(sample, proposal)]
-        assert set(writing.values(proposal, "cost")) == {"constraint.level", "constraint.margin"}
+        assert set(report.values(proposal, "cost")) == {"constraint.level", "constraint.margin"}
 
 
 def test_the_rollout_that_is_needed_tells_the_fall(normal):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from openrlhf_rad.cli import config, flags
+from openrlhf_rad.cli import flags
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin import command_line
@@ -99,7 +99,7 @@ def test_yaml_to_flags(tmp_path):
         "vllm.enforce_eager: true\nds: {adam_offload: false, zero_stage: null}\n"
         "reward.clip_range: [-20, 20]\n--use_ms: true\n"
     )
-    assert config.load(path).flags == {
+    assert flags.load(path).flags == {
         "actor.adam.lr": ["0.0001"],
         "actor.model_name_or_path": ["org/name"],
         "vllm.enforce_eager": [],
@@ -108,12 +108,12 @@ def test_yaml_to_flags(tmp_path):
         "reward.clip_range": ["-20", "20"],
         "use_ms": [],
     }
-    assert config.load(path).places["actor.adam.lr"] == f"{path}:2:14"
+    assert flags.load(path).places["actor.adam.lr"] == f"{path}:2:14"
 
 
 def test_an_empty_file_sets_nothing(tmp_path):
     (tmp_path / "flags.yaml").write_text("# nothing yet\n")
-    assert config.load(tmp_path / "flags.yaml").flags == {}
+    assert flags.load(tmp_path / "flags.yaml").flags == {}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_yaml_that_is_no_set_of_flags(tmp_path, text, problem):
     path = tmp_path / "flags.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as error:
-        config.load(path)
+        flags.load(path)
     assert str(error.value) == f"{path}{problem}"
 
 
@@ -151,10 +151,10 @@ def test_a_flag_given_nested_and_dotted(tmp_path):
     path = tmp_path / "flags.yaml"
     path.write_text("actor: {optim: adam}\nactor.optim: muon\n")
     with pytest.raises(ConfigError, match=r"actor\.optim is given twice; a flag may appear once"):
-        config.load(path)
+        flags.load(path)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError) as error:
-        config.load(tmp_path / "no.yaml")
+        flags.load(tmp_path / "no.yaml")
     assert str(error.value) == f"--config {tmp_path / 'no.yaml'}: there is no such file; check the path"

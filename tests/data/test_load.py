@@ -438,12 +438,12 @@ def test_the_label_of_a_prompt_of_several_rows_is_the_commonest_not_the_first(tm
 
 @pytest.mark.parametrize("name", ["walledai/HarmBench", "walledai/AdvBench", "harmbench", "advbench"])
 def test_sets_of_harmful_requests_are_labelled_so_when_they_come_from_a_hub(monkeypatch, name):
-    from openrlhf_rad.data import sources
+    from openrlhf_rad.data import load
 
     # As the hub has them: without a label.
     rows = [{"prompt": "Pick a lock", "target": "Sure"}, {"prompt": "Steal", "category": "illegal"}]
     monkeypatch.setattr(
-        sources, "_hub", lambda *_: iter(sources.Row(f"row {i}", row) for i, row in enumerate(rows))
+        load, "_hub", lambda *_: iter(load.Row(f"row {i}", row) for i, row in enumerate(rows))
     )
     found = load_prompts(name, split="train")
     assert [(p.prompt, p.label, p.segment) for p in found] == [

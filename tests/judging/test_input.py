@@ -14,8 +14,7 @@ import pytest
 
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.judging.answers import Match, Source, pair
-from openrlhf_rad.judging.calls import Judge, JudgingPrompt, load_judging_prompt, plan
+from openrlhf_rad.judging.calls import Judge, JudgingPrompt, Match, Source, load_judging_prompt, pair, plan
 from openrlhf_rad.judging.endpoint import Cache, Reply, check_address, key_of
 
 ROOT = Path(__file__).parents[2]

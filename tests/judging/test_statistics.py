@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from openrlhf_rad.judging.answers import Match
+from openrlhf_rad.judging.calls import Match
 from openrlhf_rad.judging.tally import Judged, judge_pairs, tally
 from openrlhf_rad.statistics.shares import share
 

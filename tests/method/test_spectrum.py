@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.method.measures import MEASURES
-from openrlhf_rad.method.spectrum import make_spectrum
+from openrlhf_rad.method.spectrum import MEASURES, make_spectrum
 
 SPECTRA = [
     make_spectrum("mean"),

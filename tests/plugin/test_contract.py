@@ -24,7 +24,7 @@ from ray.actor import ActorClass
 
 from openrlhf_rad.plugin import contract
 from openrlhf_rad.plugin.attach import plain_class
-from openrlhf_rad.plugin.cpu.weights import CpuWorkerExtension
+from openrlhf_rad.plugin.cpu.device import CpuWorkerExtension
 
 Trainer = plain_class(ppo_trainer, "PPOTrainer")
 Policy = plain_class(ppo_actor, "PolicyModelActor")
@@ -109,7 +109,7 @@ def test_every_flag_that_is_read_is_in_the_contract():
         "actor.loss_agg_mode",
         *(f"algo.advantage.is_correction_{what}" for what in ("level", "mode", "gating")),
     }
-    known = {f"{flag}." for flag in contract.flags_read() | filled}
+    known = {f"{flag}." for flag in contract.FLAGS | filled}
     root = Path(contract.__file__).parent
     texts = [path.read_text(encoding="utf-8") for path in root.rglob("*.py")]
     read = {name for text in texts for name in re.findall(r"\bargs\.((?:[a-z]\w*\.)+[a-z]\w*)", text)}

@@ -25,13 +25,13 @@ from openrlhf.utils.deepspeed import deepspeed, deepspeed_utils
 from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin import cpu
-from openrlhf_rad.plugin.cpu import backend, device, weights
+from openrlhf_rad.plugin.cpu import backend, device
 
 RECEIVER = """
     import sys
     from types import SimpleNamespace
     import torch
-    from openrlhf_rad.plugin.cpu.weights import CpuWorkerExtension
+    from openrlhf_rad.plugin.cpu.device import CpuWorkerExtension
 
     port, out = int(sys.argv[1]), sys.argv[2]
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
@@ -79,7 +79,7 @@ def test_weights_arrive_in_another_process_bit_by_bit(tmp_path, monkeypatch):
     ]
     plain = [torch.randn(2, 2, generator=generator), torch.tensor(1.5), torch.tensor([1, -2, 3])]
     group = distributed_util.stateless_init_process_group("127.0.0.1", port, 0, 2, torch.device("cpu"))
-    assert isinstance(group, weights.GlooCommunicator)
+    assert isinstance(group, device.GlooCommunicator)
     for tensor in [tensor for sync in sent for _, tensor in sync] + plain:
         group.broadcast(tensor.data, src=0, stream=torch.cuda.current_stream())
     _, errors = child.communicate(timeout=60)
@@ -96,7 +96,7 @@ def test_weights_arrive_in_another_process_bit_by_bit(tmp_path, monkeypatch):
 
 def test_the_engine_joins_by_ray_only_with_a_gpu():
     with pytest.raises(RuntimeError, match=r"^--vllm\.sync_with_ray needs NCCL; leave it out on a CPU$"):
-        weights.CpuWorkerExtension().init_process_group("h", 1, 1, 2, "openrlhf", use_ray=True)
+        device.CpuWorkerExtension().init_process_group("h", 1, 1, 2, "openrlhf", use_ray=True)
 
 
 def test_engines_get_the_cpu_s_worker_whole_prompts_and_no_share_of_gpu_memory():
@@ -106,18 +106,18 @@ def test_engines_get_the_cpu_s_worker_whole_prompts_and_no_share_of_gpu_memory()
         async def __init__(self, *args, **kwargs):
             self.given = args, kwargs
 
-    Engine.__init__ = weights.engine_on_cpu(Engine.__init__)
+    Engine.__init__ = device.engine_on_cpu(Engine.__init__)
     engine = Engine.__new__(Engine)
     asyncio.run(engine.__init__("a", worker_extension_cls="their.Worker", gpu_memory_utilization=0.9, seed=3))
     expected = {
-        "worker_extension_cls": weights.WORKER_EXTENSION,
+        "worker_extension_cls": device.WORKER_EXTENSION,
         "seed": 3,
         "enable_chunked_prefill": False,
         "dtype": processor.number_format(),
     }
     assert engine.given == (("a",), expected)
-    module, _, name = weights.WORKER_EXTENSION.rpartition(".")
-    assert getattr(sys.modules[module], name) is weights.CpuWorkerExtension
+    module, _, name = device.WORKER_EXTENSION.rpartition(".")
+    assert getattr(sys.modules[module], name) is device.CpuWorkerExtension
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from openrlhf.models import Actor
 from openrlhf.trainer.ray import ppo_actor
 
-from openrlhf_rad.plugin.lora import MergedWeight, merged_at_sync, merged_parameters
+from openrlhf_rad.plugin.actor import MergedWeight, merged_at_sync, merged_parameters
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from openrlhf_rad.method.measures import ALIASES, MEASURES
-from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS
+from openrlhf_rad.method.spectrum import ALIASES, MAX_MEMBERS, MAX_STEPS, MEASURES
 from openrlhf_rad.profile import RiskProfile, check, inherit, risk, shipped_profiles, yaml
 from openrlhf_rad.profile.reference import reference
 from openrlhf_rad.profile.schema import profile_schema

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from openrlhf_rad.errors import ProfileError
-from openrlhf_rad.method.measures import MEASURES
-from openrlhf_rad.method.spectrum import make_mixture, make_piecewise, make_spectrum
+from openrlhf_rad.method.spectrum import MEASURES, make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.profile.risk import read_spectrum
 from openrlhf_rad.profile.yaml import dump

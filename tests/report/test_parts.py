@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from openrlhf_rad.evaluation.compare import Settings, pair_costs
-from openrlhf_rad.method.measures import MEASURES
-from openrlhf_rad.method.spectrum import MEAN, make_mixture, make_piecewise, make_spectrum
+from openrlhf_rad.method.spectrum import MEAN, MEASURES, make_mixture, make_piecewise, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report.charts import draw_spectrum, limits, styled
 from openrlhf_rad.report.explain import explain_constraint, explain_price, explain_risk

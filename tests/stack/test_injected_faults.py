@@ -16,7 +16,7 @@ pytestmark = pytest.mark.stack
 RUNNER = "vllm.v1.worker.gpu_model_runner:GPUModelRunner"
 POLICY = "openrlhf.trainer.ray.ppo_actor"
 STRATEGY = "openrlhf.utils.deepspeed.deepspeed:DeepspeedStrategy"
-CPU = "openrlhf_rad.plugin.cpu.weights"
+CPU = "openrlhf_rad.plugin.cpu.device"
 TWO = ("--actor.num_gpus_per_node", "2")
 CRITIC = ("--algo.advantage.estimator", "gae", "--algo.advantage.lambd", "1")
 #: Where it raises, flags of OpenRLHF, what the run says.

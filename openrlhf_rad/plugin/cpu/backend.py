@@ -8,7 +8,7 @@ from typing import Any
 from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin.compatibility import cost_models
-from openrlhf_rad.plugin.cpu import device, fork_server, weights
+from openrlhf_rad.plugin.cpu import device, fork_server
 from openrlhf_rad.plugin.patches import Patch, apply
 
 _STRATEGY = "openrlhf.utils.deepspeed.deepspeed"
@@ -62,12 +62,12 @@ TOUCH_POINTS: tuple[Patch, ...] = (
     ),
     Patch(
         "openrlhf.utils.distributed_util:stateless_init_process_group",
-        lambda _: weights.gloo_group,
+        lambda _: device.gloo_group,
         "the group between the trainer and the engines is NCCL's",
     ),
     Patch(
         "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_metadata__.modified_class.__init__",
-        weights.engine_on_cpu,
+        device.engine_on_cpu,
         "a CPU's engine: its worker, whole prompts, the number format, no share of GPU memory",
     ),
 )
@@ -99,7 +99,7 @@ def engine_arguments() -> dict[str, Any]:
     """What a vLLM engine of our own must be told: its number format, and what a CPU needs."""
     if processor.has_gpu():
         return {"dtype": "bfloat16"}
-    return {"enforce_eager": True, "dtype": processor.number_format(), **weights.WHOLE_PROMPTS}
+    return {"enforce_eager": True, "dtype": processor.number_format(), **device.WHOLE_PROMPTS}
 
 
 def activate() -> None:
