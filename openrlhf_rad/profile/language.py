@@ -35,7 +35,7 @@ Severity = Literal["off", "warn", "stop"]
 Schema = dict[str, Any]
 
 # YAML has told texts, numbers and truth values apart already: nothing is taken for another.
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True)
