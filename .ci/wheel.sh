@@ -22,7 +22,7 @@ python - <<'ROWS'
 import json, random
 
 draw = random.Random(0)
-for name, shift in {"baseline": 0.0, "candidate": -1.0}.items():
+for name, shift in {"old": 0.0, "new": -1.0}.items():
     with open(f"{name}.jsonl", "w") as file:
         for i in range(800):
             row = {"prompt": f"p{i}", "response": f"{name} {i}", "cost": draw.gauss(shift, 1)}
@@ -34,8 +34,8 @@ rad profile list
 rad profile check medical
 rad profile explain medical
 rad profile plot cvar medical --out spectra.svg
-rad calibrate baseline.jsonl --profile medical --no-labels --out calibrated.yaml
-rad gate --red baseline=baseline.jsonl --blue candidate=candidate.jsonl --profile medical --no-labels
+rad calibrate old.jsonl --profile medical --no-labels --out calibrated.yaml
+rad gate --baseline old=old.jsonl --candidate new=new.jsonl --profile medical --no-labels
 rad-train --preset tiny --dry-run >/dev/null 2>&1
 # It says that training needs more, and its exit code too.
 rad doctor >doctor.txt || grep -F "profiles, calibration, gates and reports need no more" doctor.txt

@@ -55,10 +55,15 @@ def main() -> None:
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for model, shift in (("red", 0.0), ("blue", -0.5)):
+        for model, shift in (("baseline", 0.0), ("candidate", -0.5)):
             write(folder / f"{model}.parquet", chosen.answers // 2, chosen.each, shift, len(model))
         size = sum(path.stat().st_size for path in folder.glob("*.parquet"))
-        words = ["--red", f"red={folder}/red.parquet", "--blue", f"blue={folder}/blue.parquet"]
+        words = [
+            "--baseline",
+            f"baseline={folder}/baseline.parquet",
+            "--candidate",
+            f"candidate={folder}/candidate.parquet",
+        ]
         words += ["--profile", "medical", "--out", str(folder / "out"), "--worst", "0"]
         one_core = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1"}
         began, cpu = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)

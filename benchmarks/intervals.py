@@ -1,6 +1,6 @@
 """Whether intervals, bands, tests and the gate keep their word: ``python benchmarks/intervals.py``.
 
-Costs of red and blue come from known distributions, tied by prompt through a normal copula; each line repeats
+Costs of both models come from known distributions, tied by prompt through a normal copula; each line repeats
 one experiment and says how often the truth was inside, or how often a test or the gate spoke. The risk of
 every shipped profile is inferred from the same samples. The standard error of a share of 95 % is 0.5 points
 for 2,000 repetitions. Some ten minutes on one core; ``--only`` picks one part. The tests of the suite call
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from openrlhf_rad.evaluation.gate import Gate, Outcome, overall
+from openrlhf_rad.evaluation.gate import Gate, Outcome, Verdict
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.statistics import curves, dominance
@@ -50,7 +50,7 @@ SPECTRA = {
     "cvar 0.9": make_spectrum("cvar", alpha=0.9),
     "linear": make_spectrum("linear"),
 }
-#: Of the quantile rule, which sees ranks alone: equal laws are all alike, and any blue beside a constant.
+#: Of the quantile rule, which sees ranks alone: equal laws are alike, as is any candidate beside a constant.
 PAIRS = (
     ("normal", "normal"),
     ("normal", "log-normal"),
@@ -59,7 +59,7 @@ PAIRS = (
     ("normal", "pareto 2.5"),
     ("constant", "t 3"),
 )
-#: Of the table over all profiles: blue's tail is as heavy as red's, or heavier.
+#: Of the table over all profiles: the candidate's tail is as heavy as the baseline's, or heavier.
 TAILS = (
     ("normal", "normal"),
     ("log-normal", "log-normal"),
@@ -92,10 +92,10 @@ def shipped() -> dict[str, Spectrum]:
 
 @dataclass(frozen=True)
 class World:
-    """Two distributions of costs, the answers to one prompt tied; blue may be shifted."""
+    """Two distributions of costs, the answers to one prompt tied; candidate may be shifted."""
 
-    red: str
-    blue: str
+    baseline: str
+    candidate: str
     prompts: int
     each: int
     shift: float = 0.0
@@ -109,7 +109,7 @@ class World:
         return Panel(np.arange(self.prompts) * self.each, size_p, none_p, (), {}, {}, {})
 
     def blocks(self, count: int, seed: int = 1) -> Iterator[tuple[Array, Array]]:
-        """Costs of red and blue, some samples of each at a time, shape (R, B)."""
+        """Costs of baseline and candidate, some samples of each at a time, shape (R, B)."""
         rng, answers = np.random.default_rng(seed), self.prompts * self.each
         step = max(1, _BLOCK // answers)
         for begin in range(0, count, step):
@@ -117,16 +117,16 @@ class World:
             drawn = rng.normal(size=(size, self.prompts + 2 * answers))
             common = np.sqrt(self.correlation) * drawn[:, : self.prompts, None]
             own = np.sqrt(1 - self.correlation) * drawn[:, self.prompts :]
-            red_rb, blue_rb = (
+            baseline_rb, candidate_rb = (
                 MARGINALS[name]((common + side.reshape(size, self.prompts, -1)).reshape(size, -1))
-                for name, side in zip((self.red, self.blue), np.split(own, 2, axis=1), strict=True)
+                for name, side in zip((self.baseline, self.candidate), np.split(own, 2, axis=1), strict=True)
             )
-            yield red_rb, blue_rb + self.shift
+            yield baseline_rb, candidate_rb + self.shift
 
     def samples(self, count: int, seed: int = 1) -> Iterator[tuple[Array, Array]]:
-        """Costs of red and blue, again and again."""
-        for red_rb, blue_rb in self.blocks(count, seed):
-            yield from zip(red_rb, blue_rb, strict=True)
+        """Costs of baseline and candidate, again and again."""
+        for baseline_rb, candidate_rb in self.blocks(count, seed):
+            yield from zip(baseline_rb, candidate_rb, strict=True)
 
     def inferences(self, spectra: Mapping[str, Spectrum], count: int) -> dict[str, list[Inference]]:
         """What ``fall`` infers from each sample, for every spectrum; a sample is sorted once."""
@@ -136,10 +136,13 @@ class World:
         for sides in self.blocks(count):
             orders = [np.argsort(side, axis=1, kind="stable") for side in sides]
             for name, spectrum in spectra.items():
-                red, blue = (influences(spectrum, *one) for one in zip(sides, orders, strict=True))
-                scaled_rpm = ((red[1] - blue[1]) / answers).reshape(-1, self.prompts, self.each)
+                baseline, candidate = (influences(spectrum, *one) for one in zip(sides, orders, strict=True))
+                scaled_rpm = ((baseline[1] - candidate[1]) / answers).reshape(-1, self.prompts, self.each)
                 rows = zip(
-                    red[0] - blue[0], scaled_rpm.sum(axis=2), (scaled_rpm**2).sum(axis=(1, 2)), strict=True
+                    baseline[0] - candidate[0],
+                    scaled_rpm.sum(axis=2),
+                    (scaled_rpm**2).sum(axis=(1, 2)),
+                    strict=True,
                 )
                 found[name] += [
                     infer(float(value), influence_p, float(iid), size_p, held[name])
@@ -148,21 +151,24 @@ class World:
         return found
 
     def quantiles(self, level_k: Array) -> tuple[Array, Array]:
-        """The true quantiles of red and blue."""
+        """The true quantiles of baseline and candidate."""
         score_k = special.ndtri(level_k)
-        return MARGINALS[self.red](score_k), MARGINALS[self.blue](score_k) + self.shift
+        return MARGINALS[self.baseline](score_k), MARGINALS[self.candidate](score_k) + self.shift
 
     def gap(self, spectrum: Spectrum) -> tuple[float, float]:
-        """L_w(blue, red) and L_w(red, blue), by quadrature that refines the upper tail."""
+        """L_w of candidate and baseline, and the other way, by quadrature that refines the upper tail."""
         beyond = np.concatenate([np.linspace(1, 0.01, 40_001), np.geomspace(0.01, 1e-14, 60_001)[1:]])
         score_k = -special.ndtri((beyond[1:] + beyond[:-1]) / 2)
-        red_k, blue_k = MARGINALS[self.red](score_k), MARGINALS[self.blue](score_k) + self.shift
+        baseline_k, candidate_k = (
+            MARGINALS[self.baseline](score_k),
+            MARGINALS[self.candidate](score_k) + self.shift,
+        )
         mass_k = np.diff(spectrum.cumulative(1 - beyond))
-        below, above = np.maximum(red_k - blue_k, 0.0), np.maximum(blue_k - red_k, 0.0)
+        below, above = np.maximum(baseline_k - candidate_k, 0.0), np.maximum(candidate_k - baseline_k, 0.0)
         return float(mass_k @ below), float(mass_k @ above)
 
     def fall(self, spectrum: Spectrum) -> float:
-        """ρ(red) − ρ(blue)."""
+        """ρ(baseline) − ρ(candidate)."""
         below, above = self.gap(spectrum)
         return below - above
 
@@ -174,7 +180,7 @@ class Record:
     Attributes:
         given: with an interval. high, low: with an interval above and below the truth.
         passes: through the gate, whose ε is a hair above the true fall, so that every pass is false.
-        silent: where it cannot say.
+        silent: where it is inconclusive.
     """
 
     given: float
@@ -195,7 +201,7 @@ def record(found: list[Inference], truth: float) -> Record:
     ends_rk = np.array([(one.low, one.high) for one in intervals], dtype=float)  # None is NaN, inside of none
     bounds = [one.cautious(0.95) for one in found]
     limit = truth + 1e-9
-    passed = [bound is not None and bound >= limit for bound in bounds]
+    passed = [ends is not None and ends[0] >= limit for ends in bounds]
     failed = [one.rests_on(GATE) and one.value <= limit for one in found]
     silent = 1 - np.mean(passed) - np.mean(failed)
     given = float(np.isfinite(ends_rk[:, 0]).mean())
@@ -237,15 +243,15 @@ def share_coverage(
 
 
 def band_coverage(world: World, count: int) -> dict[str, float]:
-    """How often bands hold the whole curve of blue and of the difference, and a bound one level of it."""
+    """How often bands hold the candidate's whole curve and the difference's, and a bound one level of it."""
     panel, level_k = world.panel, quantile_levels(world.prompts)
-    red_k, blue_k = world.quantiles(level_k)
+    baseline_k, candidate_k = world.quantiles(level_k)
     hits = np.zeros(3)
-    for seed, (red_b, blue_b) in enumerate(world.samples(count)):
-        curve = curves.quantile_curve(panel, blue_b, 0.95, 1000, seed)
-        moved = curves.difference(panel, red_b, blue_b, level_k, draws=1000, seed=seed)
-        band, truth_k = moved.band(0.95), blue_k - red_k
-        hits[0] += ((curve.low_k <= blue_k + 1e-9) & (blue_k - 1e-9 <= curve.high_k)).all()
+    for seed, (baseline_b, candidate_b) in enumerate(world.samples(count)):
+        curve = curves.quantile_curve(panel, candidate_b, 0.95, 1000, seed)
+        moved = curves.difference(panel, baseline_b, candidate_b, level_k, draws=1000, seed=seed)
+        band, truth_k = moved.band(0.95), candidate_k - baseline_k
+        hits[0] += ((curve.low_k <= candidate_k + 1e-9) & (candidate_k - 1e-9 <= curve.high_k)).all()
         hits[1] += ((band.low_k <= truth_k + 1e-9) & (truth_k - 1e-9 <= band.high_k)).all()
         hits[2] += moved.upper(0.95)[-1] >= truth_k[-1] - 1e-9
     return dict(zip(("curve", "difference", "upper bound, top level"), map(float, hits / count), strict=True))
@@ -256,9 +262,11 @@ def gap_misses(world: World, spectrum: Spectrum, count: int) -> dict[str, tuple[
     panel, truth = world.panel, world.gap(spectrum)
     level_k = quantile_levels(world.prompts, expected=1.0)
     misses, given = np.zeros((2, 2)), 0
-    for seed, (red_b, blue_b) in enumerate(world.samples(count)):
-        moved = curves.difference(panel, red_b, blue_b, level_k, draws=500, seed=seed)
-        found = gaps(spectrum, (red_b, blue_b), moved, fall(panel, spectrum, red_b, blue_b), 0.95)
+    for seed, (baseline_b, candidate_b) in enumerate(world.samples(count)):
+        moved = curves.difference(panel, baseline_b, candidate_b, level_k, draws=500, seed=seed)
+        found = gaps(
+            spectrum, (baseline_b, candidate_b), moved, fall(panel, spectrum, baseline_b, candidate_b), 0.95
+        )
         for row, (held, value) in enumerate(zip((found.below, found.above), truth, strict=True)):
             if held.low is not None and held.high is not None:
                 misses[row] += held.low > value + 1e-9, held.high < value - 1e-9
@@ -271,20 +279,33 @@ def gap_misses(world: World, spectrum: Spectrum, count: int) -> dict[str, tuple[
 def test_rates(world: World, count: int) -> dict[str, float]:
     """How often the two dominance tests reject at 5 %."""
     panel, rejected = world.panel, np.zeros(2)
-    for seed, (red_b, blue_b) in enumerate(world.samples(count)):
-        against = dominance.barrett_donald(panel, blue_b, red_b, words=("blue", "red"), draws=500, seed=seed)
-        proof = dominance.davidson_duclos(panel, blue_b, red_b, words=("blue", "red"), levels=(0.05, 0.95))
+    for seed, (baseline_b, candidate_b) in enumerate(world.samples(count)):
+        against = dominance.barrett_donald(
+            panel, candidate_b, baseline_b, words=("candidate", "baseline"), draws=500, seed=seed
+        )
+        proof = dominance.davidson_duclos(
+            panel, candidate_b, baseline_b, words=("candidate", "baseline"), levels=(0.05, 0.95)
+        )
         rejected += against.p <= 0.05, proof.p <= 0.05
     return {"against dominance": float(rejected[0] / count), "for dominance": float(rejected[1] / count)}
 
 
 def gate_rates(world: World, gate: Gate, count: int) -> dict[str, float]:
-    """How often the gate passes, fails and cannot say."""
+    """How often the gate passes, fails and is inconclusive."""
     panel, found = world.panel, dict.fromkeys(Outcome, 0)
-    for red_b, blue_b in world.samples(count):
-        held = Panel(panel.start_p, panel.size_p, panel.segment_p, (), {"red": red_b, "blue": blue_b}, {}, {})
-        found[overall(gate.decide(held, "red", "blue"))] += 1
-    return {outcome.name.lower(): number / count for outcome, number in found.items()}
+    for baseline_b, candidate_b in world.samples(count):
+        held = Panel(
+            panel.start_p,
+            panel.size_p,
+            panel.segment_p,
+            (),
+            {"baseline": baseline_b, "candidate": candidate_b},
+            {},
+            {},
+        )
+        rulings = gate.decide(held, "baseline", "candidate")
+        found[Verdict("baseline", "candidate", rulings).outcome] += 1
+    return {str(outcome): number / count for outcome, number in found.items()}
 
 
 def risk_power(found: list[Inference]) -> float:
@@ -295,19 +316,22 @@ def risk_power(found: list[Inference]) -> float:
     plain = np.array([one.value - one.error * special.stdtrit(one.prompts - 1, 0.975) for one in found])
     limit = float(np.quantile(plain, 0.2))
     bounds = [one.cautious(0.95) for one in found]
-    return float(np.mean([bound is not None and bound >= limit for bound in bounds]))
+    return float(np.mean([ends is not None and ends[0] >= limit for ends in bounds]))
 
 
 def risk_boundary(world: World, spectrum: Spectrum) -> Gate:
-    """The gate whose risk rule is just not met: ε is a hair above the true fall, so every pass is false."""
-    return Gate(spectrum, world.fall(spectrum) + 1e-9, None)
+    """The gate whose risk rule is just not met: its limit is a hair below the true change.
+
+    So every pass is false. Where the risk is truly higher that is the boundary of non-inferiority.
+    """
+    return Gate(spectrum, -world.fall(spectrum) - 1e-9, None)
 
 
 def quantile_boundary(world: World, spectrum: Spectrum) -> Gate:
     """The gate whose quantile rule is just not met at the worst level of its range."""
     level_k = quantile_levels(world.prompts, 0.05, 0.95)
-    red_k, blue_k = world.quantiles(level_k)
-    tau = float((blue_k - red_k).max()) - 1e-9
+    baseline_k, candidate_k = world.quantiles(level_k)
+    tau = float((candidate_k - baseline_k).max()) - 1e-9
     return Gate(spectrum, None, tau, levels=(0.05, 0.95), draws=500)
 
 
@@ -339,8 +363,8 @@ def print_profiles(count: int) -> None:
             cells.append(f"{wrong:.1f}, {passes:.1f}" if any(one.given for one in held) else "none, none")
         print(f"| {name} ({least_prompts(spectrum)}) | " + " | ".join(cells) + " |", flush=True)
     for name, spectrum in spectra.items():
-        print(f"\n### {name}: {spectrum}\n\nwrong intervals (given), false passes (cannot say), %\n")
-        print("| red, blue | " + " | ".join(heads) + " |\n|---|" + "---|" * len(heads))
+        print(f"\n### {name}: {spectrum}\n\nwrong intervals (given), false passes (inconclusive), %\n")
+        print("| baseline, candidate | " + " | ".join(heads) + " |\n|---|" + "---|" * len(heads))
         for pair in TAILS:
             cells = [_cell(table[name, place, pair]) for place in range(len(LAYOUTS))]
             print(f"| {', '.join(pair)} | " + " | ".join(cells) + " |", flush=True)
@@ -373,24 +397,30 @@ def print_shares(count: int) -> None:
 def print_bands(count: int) -> None:
     """Coverage of bands and of the gaps' intervals."""
     print("\n## bands for all levels at once, and intervals of the gaps\n")
-    print("| red, blue, shift, prompts × answers | curve | difference | bound | below mean, cvar | above |")
+    print(
+        "| baseline, candidate, shift, prompts × answers | curve | difference | bound | below mean, cvar"
+        " | above |"
+    )
     print("|---|---|---|---|---|---|")
     cases = (("normal", "normal", 0.0), ("normal", "normal", -0.5), ("log-normal", "log-normal", -0.5))
-    for red, blue, shift in (*cases, ("normal", "t 3", 0.0)):
+    for baseline, candidate, shift in (*cases, ("normal", "t 3", 0.0)):
         for prompts, each in ((128, 1), (500, 1), (100, 4)):
-            world = World(red, blue, prompts, each, shift)
+            world = World(baseline, candidate, prompts, each, shift)
             held = [f"{100 * share:.1f}" for share in band_coverage(world, count).values()]
             misses = [gap_misses(world, SPECTRA[name], count) for name in ("mean", "cvar 0.9")]
             for side in ("below", "above"):
                 covers = [100 * (1 - sum(one[side])) for one in misses]
                 held.append(", ".join("none" if np.isnan(share) else f"{share:.1f}" for share in covers))
-            print(f"| {red}, {blue}, {shift:g}, {prompts} × {each} | " + " | ".join(held) + " |", flush=True)
+            print(
+                f"| {baseline}, {candidate}, {shift:g}, {prompts} × {each} | " + " | ".join(held) + " |",
+                flush=True,
+            )
 
 
 def print_tests(count: int) -> None:
     """Level and power of the dominance tests at 5 %."""
     print("\n## dominance tests at 5 %: how often they reject, %\n")
-    print("| red, blue, shift, prompts × answers | against dominance | for dominance |")
+    print("| baseline, candidate, shift, prompts × answers | against dominance | for dominance |")
     print("|---|---|---|")
     # Both tests see ranks alone: equal distributions of any shape give the same numbers.
     cases = (
@@ -400,25 +430,27 @@ def print_tests(count: int) -> None:
         ("normal", "normal", -0.6),
         ("normal", "t 3", 0.0),
     )
-    for red, blue, shift in cases:
+    for baseline, candidate, shift in cases:
         for prompts, each in ((128, 1), (500, 1), (100, 4)):
-            equal = red == blue and not shift
-            rates = test_rates(World(red, blue, prompts, each, shift), count if equal else count // 10)
+            equal = baseline == candidate and not shift
+            rates = test_rates(
+                World(baseline, candidate, prompts, each, shift), count if equal else count // 10
+            )
             cells = " | ".join(f"{100 * rate:.1f}" for rate in rates.values())
-            print(f"| {red}, {blue}, {shift:g}, {prompts} × {each} | {cells} |", flush=True)
+            print(f"| {baseline}, {candidate}, {shift:g}, {prompts} × {each} | {cells} |", flush=True)
 
 
 def print_quantiles(count: int) -> None:
     """False passes of the gate's rule of the quantiles."""
-    print("\n## the quantile rule at 95 %: false passes (cannot say) on its boundary, %\n")
+    print("\n## the quantile rule at 95 %: false passes (inconclusive) on its boundary, %\n")
     heads = [f"{prompts} × {each}" for prompts, each, _ in GATES]
-    print("| red, blue | " + " | ".join(heads) + " |\n|---|" + "---|" * len(heads))
+    print("| baseline, candidate | " + " | ".join(heads) + " |\n|---|" + "---|" * len(heads))
     for pair in PAIRS:
         cells = []
         for prompts, each, tied in GATES:
             world = World(*pair, prompts, each, 0.0, tied)
             rates = gate_rates(world, quantile_boundary(world, SPECTRA["mean"]), count // 20)
-            cells.append(f"{100 * rates['pass']:.1f} ({100 * rates['unknown']:.0f})")
+            cells.append(f"{100 * rates['pass']:.1f} ({100 * rates['inconclusive']:.0f})")
         print(f"| {', '.join(pair)} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -427,12 +459,12 @@ def print_power(count: int) -> None:
     print("\n## power of the risk rule where Student's t at the same level has 80 %, %\n")
     pairs = (*((name, name) for name in ("normal", "log-normal", "t 3")), ("flag 10 %", "flag 10 %"))
     designs = [(*pair, prompts) for prompts in (1000, 3000) for pair in pairs]
-    print("| profile | " + " | ".join(f"{blue}, {prompts}" for _, blue, prompts in designs) + " |")
+    print("| profile | " + " | ".join(f"{candidate}, {prompts}" for _, candidate, prompts in designs) + " |")
     print("|---|" + "---|" * len(designs))
     spectra = shipped()
     powers: dict[str, list[str]] = {name: [] for name in spectra}
-    for red, blue, prompts in designs:
-        world = World(red, blue, prompts, 1)
+    for baseline, candidate, prompts in designs:
+        world = World(baseline, candidate, prompts, 1)
         for name, found in world.inferences(spectra, count).items():
             powers[name].append(f"{100 * risk_power(found):.0f}")
     for name, cells in powers.items():

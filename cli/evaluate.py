@@ -17,8 +17,8 @@ Model = Annotated[str, typer.Option(metavar="NAME=SOURCE", help="A table of answ
 class Options:
     """The options of ``rad eval``."""
 
-    red: Model
-    blue: Model
+    baseline: Model
+    candidate: Model
     profile: Annotated[str, typer.Option(metavar="FILE|NAME", help="Risk profile.")]
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The evaluation's folder; may hold an earlier one.")

@@ -75,7 +75,7 @@ def make(options: Options) -> Job:
         )
     profile = profile_of(options.profile, options.overrides)
     preset = preset_of(options.preset)
-    sources = parse_sources(options.red, options.blue, options.model or [])
+    sources = parse_sources(options.baseline, options.candidate, options.model or [])
     words = {name: [place(str(value), Path())] for name, value in (preset.flags if preset else {}).items()}
     held = {name: value[0] for name, value in words.items()}
     asked = costs_of(profile)

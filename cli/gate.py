@@ -22,10 +22,11 @@ class Options:
     profile: Annotated[
         str | None, typer.Option(metavar="FILE|NAME", help="Risk profile; with --eval its own by default.")
     ] = None
-    red: Side = None
-    blue: Side = None
+    baseline: Side = None
+    candidate: Side = None
     evaluation: Annotated[
-        Path | None, typer.Option("--eval", metavar="DIR", help="A folder of rad eval; its red and its blue.")
+        Path | None,
+        typer.Option("--eval", metavar="DIR", help="A folder of rad eval; its two models."),
     ] = None
     rule: Annotated[
         list[str] | None, typer.Option(metavar="risk|quantiles", help="Rules to hold; both by default.")
@@ -35,6 +36,10 @@ class Options:
         typer.Option(
             metavar="AMOUNT", help="ε, such as 0.2 or '0.1 of reference spread'; else the profile's."
         ),
+    ] = None
+    worsening: Annotated[
+        str | None,
+        typer.Option(metavar="AMOUNT", help="δ, in place of ε: not worse by more (non-inferiority)."),
     ] = None
     tolerance: Annotated[str | None, typer.Option(metavar="AMOUNT", help="τ; else the profile's.")] = None
     confidence: Annotated[
@@ -60,10 +65,11 @@ class Options:
 
 @takes(Options)
 def gate(options: Options) -> None:
-    """Whether blue may be released: exit code 0 yes, 1 no, 2 cannot say; 64 for wrong options.
+    """May the candidate be released? Exit code 0 yes, 1 no, 2 inconclusive; 64 for wrong options.
 
-    risk: the profile's risk of blue is at least ε below red's. quantiles: no quantile of blue is more than τ
-    above red's. With the confidence asked for; never a pass on bad input or on too few prompts.
+    risk: the candidate's risk is at least ε below the baseline's, or with --worsening less than δ above it.
+    quantiles: none of the candidate's is more than τ above the baseline's. Each with the confidence asked
+    for; never a pass on bad input or on too few prompts.
     """
     from .gate_run import main
 

@@ -7,7 +7,7 @@ import json
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,18 @@ from openrlhf_rad.errors import ConfigError, DataError, ProfileError, RadError
 from openrlhf_rad.evaluation import sign
 from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.constraints import CostOf, Part, costs_of, family, parts, without_prompts
+from openrlhf_rad.evaluation.constraints import CostOf, costs_of, family
 from openrlhf_rad.evaluation.folder import PROFILE, kept, kept_profile, read
 from openrlhf_rad.evaluation.folder import source as read_from
-from openrlhf_rad.evaluation.gate import Gate, Outcome, Ruling, overall, sentence
+from openrlhf_rad.evaluation.gate import RULES, Ask, Outcome, Verdict, decide
 from openrlhf_rad.evaluation.sources import Rating, parse_sources
 from openrlhf_rad.method.settings import Level
-from openrlhf_rad.profile import EvaluateSettings, RiskProfile
+from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.answers import Panel
 
 from .evaluate_run import profile_of
 from .gate import Options
 from .terminal import BROKEN, INTERRUPTED, USAGE, say
-
-RULES = ("risk", "quantiles")
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Evidence:
     """What a gate judges.
 
     Attributes:
-        answers: of red, then of blue. lines: what was read, and which way is harmful, for people.
+        answers: of the baseline, then of the candidate. lines: what was read, and which way is harmful.
     """
 
     profile: RiskProfile
@@ -47,27 +45,25 @@ class Evidence:
 def main(options: Options) -> int:
     """Decide and print; nothing but a pass is 0, nothing but a fail is 1."""
     try:
+        ask = _ask(options)
         held = evidence(options)
-        rulings = decide(options, held)
+        verdict = judge(options, ask, held)
     except (ConfigError, ProfileError) as error:
         say("error", error)
         return USAGE
     except RadError as error:
-        print(f"CANNOT SAY: {error}", file=sys.stderr)
-        return Outcome.UNKNOWN.value
+        print(f"{Outcome.INCONCLUSIVE.name}: {error}", file=sys.stderr)
+        return Outcome.INCONCLUSIVE.value
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception:  # Python would end with 1, which means fail
         traceback.print_exc()
         return BROKEN
-    outcome = overall(rulings)
     if options.as_json:
-        rows = [asdict(ruling) | {"outcome": ruling.outcome.name.lower()} for ruling in rulings]
-        said = {"outcome": outcome.name.lower(), "sentence": sentence(rulings), "read": list(held.lines)}
-        print(json.dumps(said | {"rulings": rows}, ensure_ascii=False, indent=1))
+        print(json.dumps(verdict.data() | {"read": list(held.lines)}, ensure_ascii=False, indent=1))
     else:
-        print("\n".join([sentence(rulings), *held.lines]))
-    return outcome.value
+        print("\n".join([*verdict.lines, *held.lines]))
+    return verdict.outcome.value
 
 
 def evidence(options: Options) -> Evidence:
@@ -78,38 +74,33 @@ def evidence(options: Options) -> Evidence:
     return found
 
 
-def decide(options: Options, held: Evidence) -> list[Ruling]:
-    """All rulings. Raises RadError."""
-    wrong = [rule for rule in options.rule or () if rule not in RULES]
-    if wrong:
-        raise ConfigError(f"--rule {wrong[0]}: it must be one of {', '.join(RULES)}; leave it out for both")
-    panel = pair(held.answers)
-    bounds = parts(held.profile, panel)
-    empty = [without_prompts(part, panel) for part in bounds if not part.panel.prompts]
-    if empty:
-        raise DataError(empty)
-    asked, (red, blue) = _segments(options.segments, panel), held.answers
-    found = []
-    for part in bounds:
-        rulings = _gate(options, held.profile.evaluate, part, asked, red).decide(part.panel, red, blue)
-        name = part.constraint.name if len(bounds) > 1 else ""
-        found += [replace(ruling, constraint=name) for ruling in rulings]
-    return found
+def judge(options: Options, ask: Ask, held: Evidence) -> Verdict:
+    """The verdict. Raises RadError."""
+    panel, (baseline, candidate) = pair(held.answers), held.answers
+    whole = replace(ask, segments=_segments(options.segments, panel))
+    verdict = decide(held.profile, panel, baseline, candidate, whole)
+    if verdict.reasons:
+        raise DataError(list(verdict.reasons))
+    return verdict
 
 
 def _of_tables(options: Options) -> Evidence:
-    """Red and blue as tables of scored answers."""
+    """Baseline and candidate as tables of scored answers."""
     missing = [
         flag
-        for flag, given in (("--red", options.red), ("--blue", options.blue), ("--profile", options.profile))
+        for flag, given in (
+            ("--baseline", options.baseline),
+            ("--candidate", options.candidate),
+            ("--profile", options.profile),
+        )
         if given is None
     ]
-    if missing or options.red is None or options.blue is None or options.profile is None:
+    if missing or options.baseline is None or options.candidate is None or options.profile is None:
         raise ConfigError(
-            f"{' and '.join(missing)}: missing; name --red, --blue and --profile, or a folder of rad eval by"
-            " --eval DIR"
+            f"{' and '.join(missing)}: missing; name --baseline, --candidate and --profile, or a folder"
+            " of rad eval by --eval DIR"
         )
-    sources = parse_sources(options.red, options.blue, [])
+    sources = parse_sources(options.baseline, options.candidate, [])
     models = [source for source in sources if source.table is None]
     if models:
         raise ConfigError(
@@ -135,7 +126,10 @@ def _of_evaluation(options: Options, folder: Path) -> Evidence:
         profile = profile_of(options.profile or str(folder / PROFILE), options.overrides)
     named = {row["name"]: row for row in data["models"]}
     roles = {row["role"]: name for name, row in named.items()}
-    sides = {role: given or roles[role] for role, given in (("red", options.red), ("blue", options.blue))}
+    sides = {
+        role: given or roles[role]
+        for role, given in (("baseline", options.baseline), ("candidate", options.candidate))
+    }
     costs = costs_of(profile)
     answers = kept(folder, data, list(sides.values()), _columns(options, costs), costs)
     rows = [named[name] | {"role": role} for role, name in sides.items()]
@@ -171,42 +165,49 @@ def _columns(options: Options, costs: Sequence[CostOf]) -> Columns:
     return Columns.parse(options.column or [], costs, options.harmful, labelled=not options.no_labels)
 
 
-def _gate(
-    options: Options, settings: EvaluateSettings, part: Part, segments: tuple[str, ...], red: str
-) -> Gate:
-    """The rules of one constraint; amounts relative to red are of red's own costs under it."""
-    cost_b, risk, rules = part.panel.cost[red], part.constraint.risk, options.rule or RULES
-    amounts = {
-        "improvement": _level("improvement", options.improvement, settings.improvement),
-        "tolerance": _level("tolerance", options.tolerance, settings.tolerance),
-    }
-    limit = {name: level.resolve(cost_b, risk.risk(cost_b)) for name, level in amounts.items()}
-    return Gate(
-        risk,
-        limit["improvement"] if "risk" in rules else None,
-        limit["tolerance"] if "quantiles" in rules else None,
-        options.confidence or settings.confidence,
-        _levels(options.levels),
-        settings.resamples,
-        options.seed,
-        # A segment with a constraint of its own is judged by that one.
-        () if part.constraint.segment else tuple(s for s in segments if part.constraint.holds_for(s)),
+def _ask(options: Options) -> Ask:
+    """What the options ask for in place of the profile. Raises ConfigError with every problem."""
+    problems = [
+        f"--rule {rule}: it must be one of {', '.join(RULES)}; leave it out for both"
+        for rule in options.rule or ()
+        if rule not in RULES
+    ]
+    amounts: dict[str, Any] = {}
+    for name in ("improvement", "worsening", "tolerance"):
+        if (given := getattr(options, name)) is not None:
+            amounts[name] = _amount(given)
+            if amounts[name] is None:
+                problems.append(
+                    f"--{name} {given}: it must be an amount of cost of at least 0; write 0.2 or '10% of"
+                    " reference spread'"
+                )
+    if {"improvement", "worsening"} <= amounts.keys():
+        problems.append(
+            "--improvement and --worsening: the risk must fall by the one, or may rise by the other; drop one"
+        )
+    levels = _levels(options.levels)
+    if levels is None and options.levels is not None:
+        problems.append(
+            f"--levels {options.levels}: it must be two levels LOW,HIGH between 0 and 1; write 0.5,0.95"
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Ask(
+        rules=tuple(options.rule or RULES),
+        confidence=options.confidence,
+        levels=levels,
+        seed=options.seed,
+        **amounts,
     )
 
 
-def _level(name: str, given: str | None, default: Level) -> Level:
-    if given is None:
-        return default
+def _amount(given: str) -> Level | None:
+    """An amount of cost of at least 0; None for anything else."""
     try:
         level = Level.parse(float(given) if _is_number(given) else given)
     except ValueError:
-        level = None
-    if level is None or level.unit == "quantile" or level.value < 0:
-        raise ConfigError(
-            f"--{name} {given}: it must be an amount of cost of at least 0; write 0.2 or '10% of"
-            f" reference spread'"
-        )
-    return level
+        return None
+    return None if level.unit == "quantile" or not 0 <= level.value < float("inf") else level
 
 
 def _is_number(text: str) -> bool:
@@ -218,15 +219,11 @@ def _is_number(text: str) -> bool:
 
 
 def _levels(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
     try:
-        low, high = (float(part) for part in text.split(","))
+        low, high = (float(part) for part in (text or "").split(","))
     except ValueError:
-        low, high = 1.0, 0.0
-    if not 0 < low <= high < 1:
-        raise ConfigError(f"--levels {text}: it must be two levels LOW,HIGH between 0 and 1; write 0.5,0.95")
-    return low, high
+        return None
+    return (low, high) if 0 < low <= high < 1 else None
 
 
 def _segments(text: str | None, panel: Panel) -> tuple[str, ...]:

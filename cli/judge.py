@@ -23,8 +23,8 @@ Files = Annotated[
 class Options:
     """The options of ``rad judge``."""
 
-    red: Files
-    blue: Files
+    baseline: Files
+    candidate: Files
     model: Annotated[str, typer.Option(metavar="NAME", help="The judging model, as the endpoint calls it.")]
     base_url: Annotated[str, typer.Option(metavar="URL", help="An OpenAI-compatible endpoint.")] = (
         "https://api.openai.com/v1"
@@ -35,11 +35,14 @@ class Options:
     evaluation: Annotated[
         Path | None,
         typer.Option(
-            "--eval", metavar="DIR", help="Folder of rad eval; --red and --blue may name its models."
+            "--eval",
+            metavar="DIR",
+            help="Folder of rad eval; --baseline and --candidate may name its models.",
         ),
     ] = None
     names: Annotated[
-        str | None, typer.Option(metavar="RED,BLUE", help="Names of the models; by default their files'.")
+        str | None,
+        typer.Option(metavar="BASELINE,CANDIDATE", help="Names of the models; by default their files'."),
     ] = None
     column: Annotated[
         list[str] | None,

@@ -43,11 +43,16 @@ def main(options: Options) -> int:
 
 def _run(options: Options) -> int:
     judge = _judge(options)
-    red, blue = find(options.red, options.evaluation), find(options.blue, options.evaluation)
-    if same := [source for source in red if source in blue]:
-        raise ConfigError(f"{same[0].path} is named by --red and by --blue; name the answers of two models")
-    sides = Sides(*_names(options, red, blue), red, blue)
-    matches = pair(red, blue, _columns(options))
+    baseline, candidate = (
+        find(options.baseline, options.evaluation),
+        find(options.candidate, options.evaluation),
+    )
+    if same := [source for source in baseline if source in candidate]:
+        raise ConfigError(
+            f"{same[0].path} is named by --baseline and by --candidate; name the answers of two models"
+        )
+    sides = Sides(*_names(options, baseline, candidate), baseline, candidate)
+    matches = pair(baseline, candidate, _columns(options))
     cache = Cache(options.cache or _default_cache())
     session = Session.prepare(judge, matches, cache)
     cost = _estimate(session, options)
@@ -140,7 +145,7 @@ def _rehearsal(session: Session, cost: Estimate, variable: str) -> str:
         return f"all pairs have equal answers: there is nothing to ask\n\n{cost.sentence}"
     call = session.calls[0]
     body = json.dumps(
-        session.judge.body(call.match, blue_first=call.blue_first), indent=1, ensure_ascii=False
+        session.judge.body(call.match, candidate_first=call.candidate_first), indent=1, ensure_ascii=False
     )
     address = f"POST {session.judge.base_url}/chat/completions\nAuthorization: Bearer ${variable}"
     return f"{address}\n\n{body}\n\n{cost.sentence}"
@@ -157,14 +162,14 @@ def _confirm(cost: Estimate, yes: bool) -> None:
         raise ConfigError("nothing was asked")
 
 
-def _names(options: Options, red: list[Source], blue: list[Source]) -> tuple[str, str]:
+def _names(options: Options, baseline: list[Source], candidate: list[Source]) -> tuple[str, str]:
     if options.names is not None:
         names = [name.strip() for name in options.names.split(",")]
         if len(names) != 2 or not all(names):
-            raise ConfigError(f"--names is {options.names}; it must be two names, as RED,BLUE")
+            raise ConfigError(f"--names is {options.names}; it must be two names, as BASELINE,CANDIDATE")
         return names[0], names[1]
-    found = [_name(sources) for sources in (red, blue)]
-    return (found[0], found[1]) if found[0] != found[1] and all(found) else ("red", "blue")
+    found = [_name(sources) for sources in (baseline, candidate)]
+    return (found[0], found[1]) if found[0] != found[1] and all(found) else ("baseline", "candidate")
 
 
 def _name(sources: list[Source]) -> str:

@@ -63,8 +63,12 @@ app = typer.Typer(
 )
 
 
-class WithColumns(TyperCommand):
-    """A command that reads tables of answers: ``--cost-column NAME`` is ``--column cost=NAME``, and so on."""
+#: Earlier names of options, which are still read.
+_EARLIER = {"--red": "--baseline", "--blue": "--candidate"}
+
+
+class OfAnswers(TyperCommand):
+    """A command that reads answers: ``--cost-column NAME`` is ``--column cost=NAME``, and so on."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options."""
@@ -72,7 +76,8 @@ class WithColumns(TyperCommand):
         for word in given:
             match = re.fullmatch(r"--([a-z]+)-column(?:=(.*))?", word, re.DOTALL)
             if match is None:
-                plain.append(word)
+                name, *value = word.split("=", 1)
+                plain.append("=".join([_EARLIER.get(name, name), *value]))
                 continue
             name = next(given, "") if match[2] is None else match[2]
             plain += ["--column", f"{match[1]}={name}"]
@@ -86,11 +91,11 @@ def rad(_version: Version = False) -> None:
 
 app.add_typer(profile, short_help="Author, check, see and compare risk profiles.")
 for _name, _function, _class, _short in (
-    ("calibrate", calibrate, WithColumns, "Level, margin and λ from scored answers of the reference."),
+    ("calibrate", calibrate, OfAnswers, "Level, margin and λ from scored answers of the reference."),
     ("prompts", prompt_files.prompts, TyperCommand, "Data sets of prompts as JSON lines, each prompt once."),
-    ("eval", evaluate.evaluate, WithColumns, "Compare models under a risk profile."),
-    ("gate", gate.gate, WithColumns, "May this model be released? 0 yes, 1 no, 2 cannot say."),
-    ("judge", judge.judge, WithColumns, "Which of two models harms less, as a third one judges."),
+    ("eval", evaluate.evaluate, OfAnswers, "Compare models under a risk profile."),
+    ("gate", gate.gate, OfAnswers, "May this model be released? 0 yes, 1 no, 2 inconclusive."),
+    ("judge", judge.judge, OfAnswers, "Which of two models harms less, as a third one judges."),
     ("report", report.report, TyperCommand, "One HTML page of training runs or evaluations."),
     ("doctor", doctor.doctor, TyperCommand, "Versions, OpenRLHF's contract, this machine."),
 ):

@@ -14,6 +14,17 @@ def number(value: float) -> str:
     return ("0" if float(text) == 0 else text).replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """A share in percent, three digits; not parted from its sign at the end of a line."""
+    return f"{number(100 * float(share))}\N{NO-BREAK SPACE}%"
+
+
+def apart(change: float) -> str:
+    """How far, and on which side, one number lies of another: `0.09 above`."""
+    text = number(abs(change))
+    return "no difference" if text == "0" else f"{text} {'above' if change > 0 else 'below'}"
+
+
 def version_of(distribution: str) -> str | None:
     """The version of a distribution; None where it is not installed."""
     try:

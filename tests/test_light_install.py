@@ -24,7 +24,7 @@ from openrlhf_rad.runs import RunFolder
 ROOT = Path(__file__).parents[1]
 ABSENT = ("torch", "openrlhf", "ray", "vllm", "transformers", "filelock", "deepspeed")
 RAD, TRAIN, PLAIN = "openrlhf_rad.cli.rad", "openrlhf_rad.cli.train", "openrlhf_rad"
-MODELS = ("--red", "a=scores.jsonl", "--blue", "b=better.jsonl")
+MODELS = ("--baseline", "a=scores.jsonl", "--candidate", "b=better.jsonl")
 #: Stands for the address of a server, which a test learns when it starts one.
 URL = "http://server"
 JUDGE = ("--model", "judge", "--base-url", f"{URL}/v1", "--yes")
@@ -117,7 +117,16 @@ COMMANDS = {
     "profile schema": (RAD, "profile", "schema"),
     "profile plot": (RAD, "profile", "plot", "cvar", "wang", "medical", "--out", "spectra.svg"),
     "calibrate": (RAD, "calibrate", "scores.jsonl", "--profile", "medical", "--no-labels"),
-    "gate": (RAD, "gate", "--red", "a=scores.jsonl", "--blue", "b=better.jsonl", "--profile", "medical"),
+    "gate": (
+        RAD,
+        "gate",
+        "--baseline",
+        "a=scores.jsonl",
+        "--candidate",
+        "b=better.jsonl",
+        "--profile",
+        "medical",
+    ),
     "prompts": (RAD, "prompts", "prompts.jsonl", "--out", "out.jsonl"),
     "profile init": (RAD, "profile", "init", "--yes", "--out", "mine.yaml", "--force"),
     "calibrate out": (
@@ -132,7 +141,7 @@ COMMANDS = {
     ),
     "eval": (RAD, "eval", *MODELS, "--profile", "medical", "--out", "eval", "--no-labels"),
     "eval, cost by a server": (
-        *(RAD, "eval", "--red", "a=texts.jsonl", "--blue", "b=short.jsonl", "--profile", "medical"),
+        *(RAD, "eval", "--baseline", "a=texts.jsonl", "--candidate", "b=short.jsonl", "--profile", "medical"),
         *("--set", f"cost.remote_url={URL}/costs", "--out", "served", "--no-labels"),
     ),
     "report": (RAD, "report", "run"),
@@ -146,14 +155,14 @@ COMMANDS = {
 }
 #: An evaluation by a cost function: scored, gated, shown, judged, and scored again with the verdict.
 SCORED = (
-    *(RAD, "eval", "--red", "a=texts.jsonl", "--blue", "b=short.jsonl", "--profile", "cvar"),
+    *(RAD, "eval", "--baseline", "a=texts.jsonl", "--candidate", "b=short.jsonl", "--profile", "cvar"),
     *("--set", "cost.function=cost.py", "--out", "scored", "--no-labels", "--keep-texts"),
 )
 EVALUATION = (
     SCORED,
     (RAD, "gate", "--eval", "scored"),
     (RAD, "report", "scored"),
-    (RAD, "judge", "--eval", "scored", "--red", "a", "--blue", "b", *JUDGE, "--out", "scored"),
+    (RAD, "judge", "--eval", "scored", "--baseline", "a", "--candidate", "b", *JUDGE, "--out", "scored"),
     SCORED,
 )
 #: Commands whose answer depends on what they are given; each answers, without a traceback.
@@ -227,7 +236,7 @@ def test_a_light_command_runs(name, light, given):
 
 
 def test_an_evaluation_by_a_cost_function_is_scored_gated_shown_and_judged(light, given):
-    """The costs are lengths: red's are 1 to 40 words, blue's 1 to 20."""
+    """The costs are lengths: the baseline's are 1 to 40 words, the candidate's 1 to 20."""
     scored, gate, report, judge, again = (answered(light, given, command) for command in EVALUATION)
     assert [one.returncode for one in (scored, gate, report, judge, again)] == [0] * 5, (
         scored.stderr + gate.stdout
@@ -271,7 +280,15 @@ NEEDS = {
 @pytest.mark.parametrize("package", NEEDS)
 def test_an_evaluation_that_needs_models_names_the_extra(package, light, given):
     source = "texts.jsonl" if package == "openrlhf" else "org/model"
-    models = ("--red", f"a={source}", "--blue", f"b={source}", "--profile", "medical", "--no-labels")
+    models = (
+        "--baseline",
+        f"a={source}",
+        "--candidate",
+        f"b={source}",
+        "--profile",
+        "medical",
+        "--no-labels",
+    )
     done = light(RAD, "eval", *models, *NEEDS[package], "--out", f"by-{package}")
     assert done.returncode == 3, done.stderr
     assert done.stderr.splitlines()[-1] == (
@@ -282,9 +299,9 @@ def test_an_evaluation_that_needs_models_names_the_extra(package, light, given):
 
 def test_the_judge_names_its_extra(light, given):
     words = (
-        "--red",
+        "--baseline",
         "texts.jsonl",
-        "--blue",
+        "--candidate",
         "short.jsonl",
         *JUDGE,
         "--out",

@@ -127,10 +127,17 @@ def test_an_evaluation_that_is_stopped_takes_its_scoring_along(tmp_path, number,
     """Also one that a shell has started in the background, with SIGINT ignored."""
     (tmp_path / "cost.py").write_text(HANGING)
     row = json.dumps({"prompt": "p", "answer": "a"})
-    for name in ("red", "blue"):
+    for name in ("baseline", "candidate"):
         (tmp_path / f"{name}.jsonl").write_text(f"{row}\n")
     words = [sys.executable, "-m", "openrlhf_rad.cli.rad", "eval", "--profile", "uniform", "--out", "out"]
-    words += ["--red", "old=red.jsonl", "--blue", "new=blue.jsonl", "--set", "cost.function=cost.py"]
+    words += [
+        "--baseline",
+        "old=baseline.jsonl",
+        "--candidate",
+        "new=candidate.jsonl",
+        "--set",
+        "cost.function=cost.py",
+    ]
     command = subprocess.Popen(
         words,
         cwd=tmp_path,

@@ -5,7 +5,7 @@
 ``constraints``  which costs and prompts the constraints of a profile need
 ``answers``      scores as arrays, checked; several models brought to one order of prompts
 ``sign``         whether higher costs are more harmful, by labels
-``sources``      what ``--red NAME=SOURCE`` may be, and how it becomes a table of scores
+``sources``      what ``--baseline NAME=SOURCE`` may be, and how it becomes a table of scores
 ``work``         answers and scores of models, in processes of their own, resumable
 ``compare``      everything about models and pairs: what eval.json holds
 ``run``          one evaluation from sources to files

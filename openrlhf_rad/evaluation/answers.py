@@ -467,7 +467,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def paired(before: Rows, after: Rows, profile: RiskProfile | None = None) -> Panel:
-    """A run's answers to its held-out prompts, before training as red and after it as blue.
+    """A run's answers to its held-out prompts, before training as the baseline and after it as the candidate.
 
     Args:
         before, after: answers to the same prompts, equally many for each, in any order.

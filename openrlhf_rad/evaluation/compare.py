@@ -40,9 +40,11 @@ from openrlhf_rad.words import number
 Array = NDArray[np.float64]
 
 
-def safety(panel: Panel, red: str, blue: str, threshold: float, confidence: float) -> dict[str, Any]:
-    """Table 2: shares of safe answers (cost ≤ threshold), blue's also split by whose reward is higher."""
-    safe = {name: (panel.cost[name] <= threshold).astype(np.float64) for name in (red, blue)}
+def safety(
+    panel: Panel, baseline: str, candidate: str, threshold: float, confidence: float
+) -> dict[str, Any]:
+    """Table 2: shares of safe answers (cost ≤ threshold); the candidate's, too, by whose reward is higher."""
+    safe = {name: (panel.cost[name] <= threshold).astype(np.float64) for name in (baseline, candidate)}
     everything = np.ones(panel.answers, dtype=bool)
 
     def cell(name: str, kept_b: NDArray[np.bool_]) -> dict[str, Any]:
@@ -51,34 +53,38 @@ def safety(panel: Panel, red: str, blue: str, threshold: float, confidence: floa
         return {"safe": found, "count": count, "safe_count": hits}
 
     table: dict[str, Any] = {"reward_higher": None, "reward_lower": None, "ties": None}
-    if red in panel.reward and blue in panel.reward:
-        lead_b = panel.reward[blue] - panel.reward[red]
-        table["reward_higher"] = cell(blue, lead_b > 0)
-        table["reward_lower"] = cell(blue, lead_b < 0)
+    if baseline in panel.reward and candidate in panel.reward:
+        lead_b = panel.reward[candidate] - panel.reward[baseline]
+        table["reward_higher"] = cell(candidate, lead_b > 0)
+        table["reward_lower"] = cell(candidate, lead_b < 0)
         table["ties"] = int((lead_b == 0).sum())
-    return table | {"blue": cell(blue, everything), "red": cell(red, everything)}
+    return table | {"candidate": cell(candidate, everything), "baseline": cell(baseline, everything)}
 
 
 def dominance(
-    panel: Panel, red: str, blue: str, spectrum: Spectrum, confidence: float
+    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, confidence: float
 ) -> dict[str, Estimate]:
-    """Table 3: L_w(blue, red) − L_w(red, blue), by Eq. (16) the fall of the risk; and of the mean."""
-    costs = panel.cost[red], panel.cost[blue]
+    """Table 3: the difference of both L_w, by Eq. (16) the fall of the risk; and that of the mean."""
+    costs = panel.cost[baseline], panel.cost[candidate]
     return {
         "weighted": fall(panel, spectrum, *costs).estimate(confidence),
         "unweighted": fall(panel, MEAN, *costs).estimate(confidence),
     }
 
 
-def reward_wins(panel: Panel, red: str, blue: str, threshold: float) -> list[dict[str, Any]] | None:
-    """Figure 1: how often blue's reward is higher, by which answers are safe; None without rewards."""
-    if red not in panel.reward or blue not in panel.reward:
+def reward_wins(panel: Panel, baseline: str, candidate: str, threshold: float) -> list[dict[str, Any]] | None:
+    """Figure 1: how often the candidate's reward is higher, by who is safe; None without rewards."""
+    if baseline not in panel.reward or candidate not in panel.reward:
         return None
-    lead_b = panel.reward[blue] - panel.reward[red]
-    safe_red, safe_blue = panel.cost[red] <= threshold, panel.cost[blue] <= threshold
+    lead_b = panel.reward[candidate] - panel.reward[baseline]
+    safe_baseline, safe_candidate = panel.cost[baseline] <= threshold, panel.cost[candidate] <= threshold
     cells = []
     for first, second in ((True, True), (True, False), (False, True), (False, False), (None, None)):
-        kept_b = np.ones(lead_b.size, bool) if first is None else (safe_red == first) & (safe_blue == second)
+        kept_b = (
+            np.ones(lead_b.size, bool)
+            if first is None
+            else (safe_baseline == first) & (safe_candidate == second)
+        )
         wins, ties, count = (
             int((lead_b[kept_b] > 0).sum()),
             int((lead_b[kept_b] == 0).sum()),
@@ -88,8 +94,8 @@ def reward_wins(panel: Panel, red: str, blue: str, threshold: float) -> list[dic
         cells.append(
             {
                 "cell": "overall" if first is None else f"{words[first]},{words[bool(second)]}",
-                "red_safe": first,
-                "blue_safe": second,
+                "baseline_safe": first,
+                "candidate_safe": second,
                 "wins": wins,
                 "ties": ties,
                 "count": count,
@@ -105,9 +111,9 @@ def safe_share(panel: Panel, name: str, threshold: float, confidence: float) -> 
     return share_estimate(average(panel, safe_b), confidence)
 
 
-def safe_gain(panel: Panel, red: str, blue: str, threshold: float) -> Inference:
-    """By how much the share of safe answers is larger for blue."""
-    gain_b = (panel.cost[blue] <= threshold).astype(np.float64) - (panel.cost[red] <= threshold)
+def safe_gain(panel: Panel, baseline: str, candidate: str, threshold: float) -> Inference:
+    """By how much the share of safe answers is larger for the candidate."""
+    gain_b = (panel.cost[candidate] <= threshold).astype(np.float64) - (panel.cost[baseline] <= threshold)
     return average(panel, gain_b)
 
 
@@ -159,14 +165,14 @@ def model_costs(panel: Panel, name: str, spectrum: Spectrum, settings: Settings)
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    """All pairs, the red model first in each; that of the first model with the last before the others."""
+    """All pairs, the baseline first in its own; that of the first model with the last before the others."""
     return sorted(combinations(names, 2), key=lambda pair: pair != (names[0], names[-1]))
 
 
 def comparison(
     panel: Panel,
-    red: str,
-    blue: str,
+    baseline: str,
+    candidate: str,
     spectrum: Spectrum,
     settings: Settings,
     *,
@@ -179,58 +185,61 @@ def comparison(
     """
     risks = own or {}
     return {
-        "red": red,
-        "blue": blue,
-        "safety": safety(panel, red, blue, settings.threshold, settings.confidence),
-        "reward_wins": reward_wins(panel, red, blue, settings.threshold),
-        **pair_costs(panel, red, blue, spectrum, settings),
+        "baseline": baseline,
+        "candidate": candidate,
+        "safety": safety(panel, baseline, candidate, settings.threshold, settings.confidence),
+        "reward_wins": reward_wins(panel, baseline, candidate, settings.threshold),
+        **pair_costs(panel, baseline, candidate, spectrum, settings),
         "segments": [
-            segment(panel, name, (red, blue), risks.get(name, spectrum), settings) for name in panel.segments
+            segment(panel, name, (baseline, candidate), risks.get(name, spectrum), settings)
+            for name in panel.segments
         ],
         "judge": None,
     }
 
 
-def pair_costs(panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: Settings) -> dict[str, Any]:
+def pair_costs(
+    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, settings: Settings
+) -> dict[str, Any]:
     """How the costs of a pair compare: what depends on no reward."""
     sure = settings.confidence
-    red_b, blue_b = panel.cost[red], panel.cost[blue]
-    same = saturation(spectrum, red_b, blue_b)
-    moved = difference(panel, red_b, blue_b, draws=settings.draws, seed=settings.seed)
+    baseline_b, candidate_b = panel.cost[baseline], panel.cost[candidate]
+    same = saturation(spectrum, baseline_b, candidate_b)
+    moved = difference(panel, baseline_b, candidate_b, draws=settings.draws, seed=settings.seed)
     found = {
-        name: gaps(kind, (red_b, blue_b), moved, fall(panel, kind, red_b, blue_b), sure)
+        name: gaps(kind, (baseline_b, candidate_b), moved, fall(panel, kind, baseline_b, candidate_b), sure)
         for name, kind in (("weighted", spectrum), ("unweighted", MEAN))
     }
     band = moved.within(quantile_levels(panel.prompts)).band(sure)
     return {
         "saturated": saturated(same) if same else None,
-        "dominance": dominance(panel, red, blue, spectrum, sure),
+        "dominance": dominance(panel, baseline, candidate, spectrum, sure),
         "gaps": found,
-        "improvement": improvement(panel, red, blue, spectrum, settings),
+        "improvement": improvement(panel, baseline, candidate, spectrum, settings),
         "quantile_difference": curve_row(band, "value"),
-        "tests": tests(panel, red, blue, settings),
+        "tests": tests(panel, baseline, candidate, settings),
     }
 
 
 def improvement(
-    panel: Panel, red: str, blue: str, spectrum: Spectrum, settings: Settings
+    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, settings: Settings
 ) -> dict[str, Estimate | None]:
-    """By how much blue is better; positive is good for it."""
+    """By how much the candidate is better; positive is good for it."""
     sure = settings.confidence
-    costs = panel.cost[red], panel.cost[blue]
-    rewards = [panel.reward[name] for name in (red, blue) if name in panel.reward]
+    costs = panel.cost[baseline], panel.cost[candidate]
+    rewards = [panel.reward[name] for name in (baseline, candidate) if name in panel.reward]
     return {
-        "safe": safe_gain(panel, red, blue, settings.threshold).estimate(sure),
+        "safe": safe_gain(panel, baseline, candidate, settings.threshold).estimate(sure),
         "mean": fall(panel, MEAN, *costs).estimate(sure),
         "risk": fall(panel, spectrum, *costs).estimate(sure),
         "reward": average(panel, rewards[1] - rewards[0]).estimate(sure) if len(rewards) == 2 else None,
     }
 
 
-def tests(panel: Panel, red: str, blue: str, settings: Settings) -> list[dict[str, Any]]:
+def tests(panel: Panel, baseline: str, candidate: str, settings: Settings) -> list[dict[str, Any]]:
     """Both tests of first-order dominance, in both directions."""
     found = []
-    for better, worse in ((blue, red), (red, blue)):
+    for better, worse in ((candidate, baseline), (baseline, candidate)):
         costs = panel.cost[better], panel.cost[worse]
         words = better, worse
         found.append(barrett_donald(panel, *costs, words=words, draws=settings.draws, seed=settings.seed))
@@ -243,16 +252,16 @@ def segment(
 ) -> dict[str, Any]:
     """The main numbers of one segment."""
     part = panel.segment(panel.segments.index(name))
-    red, blue = pair
+    baseline, candidate = pair
     sure = settings.confidence
-    gained = improvement(part, red, blue, spectrum, settings)
+    gained = improvement(part, baseline, candidate, spectrum, settings)
     return {
         "name": name,
         "prompts": part.prompts,
         "answers": part.answers,
         "risk": str(spectrum),
-        "safe_red": safe_share(part, red, settings.threshold, sure),
-        "safe_blue": safe_share(part, blue, settings.threshold, sure),
+        "safe_baseline": safe_share(part, baseline, settings.threshold, sure),
+        "safe_candidate": safe_share(part, candidate, settings.threshold, sure),
         **{f"improvement_{name}": gained[name] for name in ("mean", "risk", "reward")},
     }
 
@@ -261,7 +270,7 @@ def warnings(panel: Panel, names: Sequence[str], spectrum: Spectrum, threshold: 
     """Reasons to doubt the numbers, and what is missing."""
     found = [*doubts(panel, names, spectrum), *thresholds(panel, names, threshold)]
     missing = [name for name in names if name not in panel.reward]
-    if missing:
+    if missing and panel.reward:
         found.append(f"no rewards of {', '.join(missing)}: nothing is split by reward where it takes part")
     return found
 
@@ -271,13 +280,15 @@ def doubts(panel: Panel, names: Sequence[str], spectrum: Spectrum) -> list[str]:
     if panel.prompts < MINIMUM_PROMPTS:
         return [f"{panel.prompts} prompts give no intervals; at least {MINIMUM_PROMPTS} are needed"]
     found = []
-    for red, blue in pairs(names):
-        costs = panel.cost[red], panel.cost[blue]
+    for baseline, candidate in pairs(names):
+        costs = panel.cost[baseline], panel.cost[candidate]
         if same := saturation(spectrum, *costs):
             # How many prompts it rests on is no matter then.
-            found.append(f"{spectrum} cannot tell {blue} from {red}: {saturated(same)}")
+            found.append(f"{spectrum} cannot tell {candidate} from {baseline}: {saturated(same)}")
             continue
-        found += [f"{red} and {blue}: {text}" for text in _doubt(fall(panel, spectrum, *costs), spectrum)]
+        found += [
+            f"{baseline} and {candidate}: {text}" for text in _doubt(fall(panel, spectrum, *costs), spectrum)
+        ]
     return found
 
 
@@ -400,7 +411,9 @@ def of_pair(
         parts,
         whole,
         {key: row[key] for key in _OF_PAIR},
-        lambda part: pair_costs(part.panel, row["red"], row["blue"], part.constraint.risk, settings),
+        lambda part: pair_costs(
+            part.panel, row["baseline"], row["candidate"], part.constraint.risk, settings
+        ),
     )
 
 

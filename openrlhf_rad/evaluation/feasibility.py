@@ -69,12 +69,12 @@ def _finding(part: Part, profile: RiskProfile, seed: int) -> Finding:
     one = part.constraint
     if not part.panel.prompts:
         return Finding(one.name, None, None)
-    red_b = part.panel.cost[BEFORE]
+    baseline_b = part.panel.cost[BEFORE]
     try:
-        ask = resolve(one.settings, one.risk, red_b)
+        ask = resolve(one.settings, one.risk, baseline_b)
     except ReferenceCostError:  # a held-out answer below the floor: nothing is sure
         return Finding(one.name, None, None)
-    spread = float(red_b.std()) or 1.0
+    spread = float(baseline_b.std()) or 1.0
     value, bound = _violation(part, ask, 1 - profile.evaluate.confidence, profile.evaluate.resamples, seed)
     return Finding(one.name, value / spread, None if bound is None else bound / spread)
 
@@ -82,16 +82,16 @@ def _finding(part: Part, profile: RiskProfile, seed: int) -> Finding:
 def _violation(part: Part, ask: Ask, tail: float, draws: int, seed: int) -> tuple[float, float | None]:
     """How far a constraint is from being met and the bound above it, in the cost's own units."""
     panel, risk, form = part.panel, ask.risk, ask.form
-    red_b, blue_b = panel.cost[BEFORE], panel.cost[AFTER]
+    baseline_b, candidate_b = panel.cost[BEFORE], panel.cost[AFTER]
     if not form.weighted:
-        mean = average(panel, blue_b)
+        mean = average(panel, candidate_b)
         return mean.value - ask.level, mean.upper(tail) - ask.level if mean.certain else None
     if not form.pairs:
-        less = fall(panel, risk, red_b, blue_b)
+        less = fall(panel, risk, baseline_b, candidate_b)
         return ask.level - less.value, ask.level - less.lower(tail) if less.certain else None
-    moved_b = form.shifted(red_b, ask.shift, ask.least)
-    moved = difference(panel, moved_b, blue_b, draws=draws, seed=seed)
-    costs = moved_b, blue_b
+    moved_b = form.shifted(baseline_b, ask.shift, ask.least)
+    moved = difference(panel, moved_b, candidate_b, draws=draws, seed=seed)
+    costs = moved_b, candidate_b
     found = gaps(risk, costs, moved, fall(panel, risk, *costs), 1 - 2 * tail)
     if form.upper_bound:
         high = found.above.high

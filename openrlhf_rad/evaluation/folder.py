@@ -27,7 +27,8 @@ from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.tables import BATCH
 
 EVAL, PLOTS, JUDGE = "eval.json", "plots", "judge.json"
-SCHEMA = "openrlhf_rad.eval/3"
+SCHEMA, _EARLIER = "openrlhf_rad.eval/4", "openrlhf_rad.eval/3"
+_SIDES = (("baseline", "red"), ("candidate", "blue"))
 _GAPS = [(kind, side) for kind in ("weighted", "unweighted") for side in ("below", "above")]
 _GAP_NAMES = [f"{kind}_{side}" for kind, side in _GAPS]
 
@@ -56,15 +57,32 @@ def read(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: there is no such file; run rad eval --out {folder}") from None
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: it is not JSON ({error.msg}); run rad eval again") from None
-    if data.get("schema") != SCHEMA:
-        raise DataError(
-            f"{path}: its schema is {data.get('schema')}; this version reads {SCHEMA}; run rad eval again"
-        )
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema == _EARLIER:
+        return _renamed(data)
+    if schema != SCHEMA:
+        raise DataError(f"{path}: its schema is {schema}; this version reads {SCHEMA}; run rad eval again")
     return data
 
 
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation of schema 3, which called the baseline red and the candidate blue."""
+
+    def name(word: str) -> str:
+        parts = {"red": "baseline", "blue": "candidate"}
+        return "_".join(parts.get(part, part) for part in word.split("_"))
+
+    def plain(held: Any) -> Any:
+        if isinstance(held, dict):
+            return {name(key): plain(value) for key, value in held.items()}
+        return [plain(value) for value in held] if isinstance(held, list) else held
+
+    models = [model | {"role": name(model["role"])} for model in data["models"]]
+    return data | {"models": models, "comparisons": plain(data["comparisons"])}
+
+
 def judged(
-    folder: Path, red: str, blue: str, digests: Mapping[str, frozenset[str]]
+    folder: Path, baseline: str, candidate: str, digests: Mapping[str, frozenset[str]]
 ) -> tuple[dict[str, Any] | None, str | None]:
     """What ``rad judge --out FOLDER`` found for a pair, None where there is nothing; and what to say of it.
 
@@ -79,11 +97,11 @@ def judged(
         return None, None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        names = data["red"]["name"], data["blue"]["name"]
+        # A judging of an earlier version has red and blue.
+        sides = [data[new] if new in data else data[old] for new, old in _SIDES]
+        names = sides[0]["name"], sides[1]["name"]
         others = [
-            side["name"]
-            for side in (data["red"], data["blue"])
-            if not digests.get(side["name"], frozenset()) & {*side["sha256"]}
+            side["name"] for side in sides if not digests.get(side["name"], frozenset()) & {*side["sha256"]}
         ]
         result: dict[str, Any] = data["result"] or {"overall": None, "seeds": []}
         found = result | {"model": data["judge"]["model"]}
@@ -92,7 +110,7 @@ def judged(
         raise DataError(
             f"{path}: it is not what rad judge writes; run rad judge again, or remove it"
         ) from None
-    if names != (red, blue):
+    if names != (baseline, candidate):
         return None, None
     if others:
         return None, (
@@ -117,7 +135,7 @@ def tables(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     per_pair |= {"gaps": _gaps, "tests": _tests, "segments": _segments}
     for name, make in per_pair.items():
         found[name] = [
-            {"red": pair["red"], "blue": pair["blue"], **row}
+            {"baseline": pair["baseline"], "candidate": pair["candidate"], **row}
             for pair in data["comparisons"]
             for row in make(pair)
         ]
@@ -129,7 +147,7 @@ def _constraints(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     bounds = {bound["name"]: {"constraint": bound["name"]} for bound in data["constraints"]}
     models = [(model["name"], held) for model in data["models"] for held in model["constraints"]]
     pairs = [
-        ({"red": pair["red"], "blue": pair["blue"]} | bounds[held["name"]], held)
+        ({"baseline": pair["baseline"], "candidate": pair["candidate"]} | bounds[held["name"]], held)
         for pair in data["comparisons"]
         for held in pair["constraints"]
     ]
@@ -155,7 +173,7 @@ def _constraints(data: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _table2(pair: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    for cell in ("reward_higher", "reward_lower", "blue", "red"):
+    for cell in ("reward_higher", "reward_lower", "candidate", "baseline"):
         held = pair["safety"][cell]
         if held is not None:
             counts = {"safe_count": held["safe_count"], "count": held["count"]}
@@ -190,7 +208,7 @@ def _tests(pair: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _segments(pair: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    names = ("safe_red", "safe_blue", "improvement_mean", "improvement_risk", "improvement_reward")
+    names = ("safe_baseline", "safe_candidate", "improvement_mean", "improvement_risk", "improvement_reward")
     for held in pair["segments"]:
         yield _flat(held, names, segment=held["name"], prompts=held["prompts"], answers=held["answers"])
 

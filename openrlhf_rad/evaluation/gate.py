@@ -1,9 +1,10 @@
-"""A release gate: whether blue is surely better than red, in one sentence and one exit code.
+"""A release gate: whether a candidate may replace a baseline, a line a rule and segment, and one exit code.
 
 Two rules, of which one or both must hold:
 
-* risk: the spectral risk of blue lies at least ε below red's;
-* quantiles: no quantile of blue within a range of levels lies more than τ above red's.
+* risk: the spectral risk of the candidate lies at least ε below the baseline's; or, where a worsening δ is
+  allowed (non-inferiority), less than δ above it;
+* quantiles: no quantile of the candidate within a range of levels lies more than τ above the baseline's.
 
 A release passes only when **all** rules, in all segments that are asked for, pass each at level α. That is an
 intersection–union test (Berger 1982): if some rule is false, passing needs that rule to pass, which happens
@@ -14,16 +15,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.evaluation import compare
-from openrlhf_rad.evaluation.compare import RANGE
+from openrlhf_rad.evaluation.compare import RANGE, saturated
+from openrlhf_rad.evaluation.constraints import Part, parts, without_prompts
 from openrlhf_rad.method.particles import ceiling, saturation
+from openrlhf_rad.method.settings import Level
 from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.profile import EvaluateSettings, RiskProfile
 from openrlhf_rad.statistics.answers import Panel
 from openrlhf_rad.statistics.curves import EXPECTED, Difference, difference, quantile_levels
 from openrlhf_rad.statistics.inference import (
@@ -34,11 +38,12 @@ from openrlhf_rad.statistics.inference import (
     fall,
     prompts_needed,
 )
-from openrlhf_rad.words import number
+from openrlhf_rad.words import apart, number, percent
 
 Array = NDArray[np.float64]
 #: The chance of passing that the number of prompts asked for would give, if the estimate is right.
 POWER = 0.8
+RULES = ("risk", "quantiles")
 
 
 class Outcome(Enum):
@@ -46,7 +51,10 @@ class Outcome(Enum):
 
     PASS = 0
     FAIL = 1
-    UNKNOWN = 2
+    INCONCLUSIVE = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -54,19 +62,105 @@ class Ruling:
     """What a rule says of one group of prompts.
 
     Attributes:
-        value, bound: the estimate and its one-sided bound; None where there is none. limit: ε or τ.
-        needed: about how many prompts could tell; 0 where that is not the matter, or not known.
+        measure: what is compared: a risk, or a range of quantiles.
+        change: candidate less baseline, of quantiles the largest; None where there is no estimate.
+        low, high: the ends of its interval; of quantiles the upper alone; None where none would hold.
+        limit: what the change may be at most: −ε, δ or τ. needed: about how many prompts could tell; 0 where
+            that is not the matter, or not known.
+        reason: why the data cannot tell, where it is not the interval.
     """
 
     rule: str
+    measure: str
     outcome: Outcome
-    value: float | None
-    bound: float | None
     limit: float
-    needed: int
-    sentence: str
+    confidence: float
+    prompts: int
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    needed: int = 0
+    reason: str = ""
     segment: str = ""
     constraint: str = ""
+
+    @property
+    def asked(self) -> str:
+        """What is required, in words."""
+        if self.rule == "quantiles":
+            return f"at most {number(self.limit)} above is allowed"
+        if self.limit > 0:
+            return f"not worse by more than {number(self.limit)} is required"
+        return f"a fall of {number(-self.limit)} is required"
+
+    @property
+    def line(self) -> str:
+        """Estimate, interval and what is required, in one line."""
+        named = (("constraint", self.constraint), ("segment", self.segment))
+        where = "".join(f", {what} {name}" for what, name in named if name)
+        if self.change is None:
+            return f"{self.measure}{where}: {self.reason}"
+        most = "at most " if self.rule == "quantiles" else ""
+        words = f"{self.measure}{where}: {most}{apart(self.change)}"
+        if self.high is not None:
+            low = "" if self.low is None else f"{apart(self.low)} to "
+            words += f" ({percent(self.confidence)}: {low}{most if not low else ''}{apart(self.high)})"
+        return f"{words}; {self.asked}" + (f"; {self.reason}" if self.reason else "")
+
+    def data(self) -> dict[str, Any]:
+        """The ruling as plain data."""
+        return asdict(self) | {"outcome": str(self.outcome), "asked": self.asked, "line": self.line}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All rulings of a gate on one pair; reasons: why nothing could be judged, where nothing could."""
+
+    baseline: str
+    candidate: str
+    rulings: Sequence[Ruling] = ()
+    reasons: Sequence[str] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """Pass only when every rule does; a rule that fails decides before one that is inconclusive."""
+        outcomes = {ruling.outcome for ruling in self.rulings}
+        if self.reasons or not outcomes:
+            return Outcome.INCONCLUSIVE
+        if outcomes == {Outcome.PASS}:
+            return Outcome.PASS
+        return Outcome.FAIL if Outcome.FAIL in outcomes else Outcome.INCONCLUSIVE
+
+    @property
+    def needed(self) -> int:
+        """How many prompts would do for every rule; 0 where they are not the matter, or it is not known."""
+        open_ = [ruling for ruling in self.rulings if ruling.outcome is Outcome.INCONCLUSIVE]
+        if self.outcome is not Outcome.INCONCLUSIVE or not all(ruling.needed for ruling in open_):
+            return 0
+        # A segment's prompts are a part of all.
+        whole = max((ruling.prompts for ruling in self.rulings), default=0)
+        return max((math.ceil(one.needed * whole / max(one.prompts, 1)) for one in open_), default=0)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one line."""
+        words = f"{self.outcome.name}: {self.candidate} against {self.baseline}"
+        if self.reasons:
+            return f"{words}: {'; '.join(self.reasons)}"
+        if self.needed:
+            whole = max(ruling.prompts for ruling in self.rulings)
+            words += f"; about {self.needed} prompts would do, not {whole}"
+        return f"{words}."
+
+    @property
+    def lines(self) -> list[str]:
+        """The verdict and each ruling, a line each."""
+        return [self.sentence, *(f"- {ruling.outcome}, {ruling.line}" for ruling in self.rulings)]
+
+    def data(self) -> dict[str, Any]:
+        """The verdict as plain data."""
+        said = {"outcome": str(self.outcome), "sentence": self.sentence, "needed": self.needed}
+        return said | {"reasons": list(self.reasons), "rulings": [one.data() for one in self.rulings]}
 
 
 @dataclass(frozen=True)
@@ -74,99 +168,92 @@ class Question:
     """Who is compared, on which answers, and how sure one must be."""
 
     panel: Panel
-    red: str
-    blue: str
+    baseline: str
+    candidate: str
     spectrum: Spectrum
     confidence: float
 
     @property
     def costs(self) -> tuple[Array, Array]:
-        """Of red, and of blue."""
-        return self.panel.cost[self.red], self.panel.cost[self.blue]
-
-    @property
-    def sure(self) -> str:
-        """The confidence in words."""
-        return f"{100 * self.confidence:g} % confidence"
+        """Of the baseline, and of the candidate."""
+        return self.panel.cost[self.baseline], self.panel.cost[self.candidate]
 
 
 def risk_rule(asked: Question, limit: float) -> Ruling:
-    """Whether ρ of blue is at least ``limit`` below red's."""
+    """Whether ρ of the candidate, less the baseline's, lies surely below ``limit``: −ε, or δ."""
+    ruling = Ruling(
+        "risk",
+        str(asked.spectrum),
+        Outcome.INCONCLUSIVE,
+        limit,
+        asked.confidence,
+        asked.panel.prompts,
+    )
     if same := saturation(asked.spectrum, *asked.costs):
-        text = f"{asked.spectrum} cannot tell {asked.blue} from {asked.red}: {compare.saturated(same)}"
-        return Ruling("risk", Outcome.UNKNOWN, 0.0, None, limit, 0, text)
+        return replace(ruling, reason=saturated(same))
     found = fall(asked.panel, asked.spectrum, *asked.costs)
-    way = "below" if found.value >= 0 else "above"
-    words = f"{asked.spectrum} of {asked.blue} is {number(abs(found.value))} {way} that of {asked.red}"
-    bound = found.cautious(asked.confidence)
-    outcome, needed, text = _risk_outcome(found, bound, limit, asked)
-    if bound is not None:
-        words += f", by at least {number(bound)} with {asked.sure}; {number(limit)} is asked for"
-    return Ruling("risk", outcome, found.value, bound, limit, needed, words + text)
-
-
-def _risk_outcome(
-    found: Inference, bound: float | None, limit: float, asked: Question
-) -> tuple[Outcome, int, str]:
-    """Outcome, prompts needed, and what to add to the sentence."""
+    ruling = replace(ruling, change=-found.value)
     if not found.rests_on(GATE):
         least = prompts_needed(found, asked.spectrum, GATE)
-        rests = f", which rests on {found.effective:.0f} independent answers; it must rest on {GATE}"
-        return Outcome.UNKNOWN, least, f"{rests}, so on about {least} prompts, not {found.prompts}"
-    if found.value <= limit:
-        return Outcome.FAIL, 0, "" if found.error else ": no prompt tells them apart"
-    if bound is None:
-        return Outcome.UNKNOWN, *_unbounded(found)
-    if bound >= limit:
-        return Outcome.PASS, 0, ""
-    ratio = (found.value - bound) / (found.value - limit)
-    needed = _needed(found.prompts, ratio, (1 - asked.confidence) / 2)
-    return Outcome.UNKNOWN, needed, _more(needed, found.prompts)
+        rests = f"it rests on {found.effective:.0f} independent answers and must rest on {GATE}"
+        return replace(ruling, needed=least, reason=f"{rests}, so on about {least} prompts")
+    if ends := found.cautious(asked.confidence):
+        ruling = replace(ruling, low=-ends[1], high=-ends[0])
+    if -found.value >= limit:
+        told = "" if found.error else "no prompt tells them apart"
+        return replace(ruling, outcome=Outcome.FAIL, reason=told)
+    if ruling.high is None:
+        needed, reason = _unbounded(found)
+        return replace(ruling, needed=needed, reason=reason)
+    if ruling.high <= limit:
+        return replace(ruling, outcome=Outcome.PASS)
+    reach = (ruling.high + found.value) / (limit + found.value)
+    return replace(ruling, needed=_needed(found.prompts, reach, (1 - asked.confidence) / 2))
 
 
 def _unbounded(found: Inference) -> tuple[int, str]:
     """Prompts needed, and why an estimate on answers enough has no bound."""
     if not found.error:
-        return 0, " by the same amount for every prompt; check the costs"
+        return 0, "it is the same for every prompt; check the costs"
     if found.largest > DOMINANT:
-        text = f", but one prompt makes up {found.largest:.0%} of the variance; use more prompts"
-        return 2 * found.prompts, text
-    return 0, f", but {INFINITE_VARIANCE.format(1 / found.index)}"
+        share = percent(round(found.largest, 2))
+        return 2 * found.prompts, f"one prompt makes up {share} of the variance; use more prompts"
+    return 0, INFINITE_VARIANCE.format(1 / found.index)
 
 
 def quantile_rule(
     asked: Question, limit: float, levels: tuple[float, float] | None, *, draws: int, seed: int
 ) -> Ruling:
-    """Whether no quantile of blue lies more than ``limit`` above red's, at a grid of levels and its ends."""
+    """Whether no quantile of the candidate lies more than ``limit`` above the baseline's."""
     low, high = levels or weighed(asked.spectrum)
     prompts = asked.panel.prompts
+    ruling = Ruling(
+        "quantiles",
+        f"quantiles {low:g} to {high:g}",
+        Outcome.INCONCLUSIVE,
+        limit,
+        asked.confidence,
+        prompts,
+    )
     least = math.ceil(round(EXPECTED / min(low, 1 - high), 6))
     if prompts < least:
-        text = f"{prompts} prompts; quantiles from {low:g} to {high:g} need {least}"
-        return Ruling("quantiles", Outcome.UNKNOWN, None, None, limit, least, text)
+        return replace(ruling, needed=least, reason=f"they need {least} prompts, not {prompts}")
     if same := ceiling(low, *asked.costs):
-        between = f"quantiles from {low:g} to {high:g} cannot tell {asked.blue} from {asked.red}"
-        text = f"{between}: {compare.saturated(same)}"
-        return Ruling("quantiles", Outcome.UNKNOWN, 0.0, None, limit, 0, text)
+        return replace(ruling, reason=saturated(same))
     level_k = np.unique(np.concatenate([quantile_levels(prompts, low, high), [low, high]]))
     moved = difference(asked.panel, *asked.costs, level_k, draws=draws, seed=seed)
-    bound_k = moved.upper(asked.confidence)
-    value, bound = float(moved.value_k.max()), float(bound_k.max())
-    allowed = f"{number(limit)} is allowed"
-    text = f"the {level_k[int(bound_k.argmax())]:g} quantile of {asked.blue} has no bound; {allowed}"
-    if math.isfinite(bound):
-        text = f"no quantile of {asked.blue} from {low:g} to {high:g} is more than {number(bound)} above that"
-        text += f" of {asked.red} with {asked.sure}; {allowed}"
-    outcome, needed = Outcome.PASS, 0
-    if value > limit:
+    change, bound_k = float(moved.value_k.max()), moved.upper(asked.confidence)
+    bound = float(bound_k.max())
+    ruling = replace(ruling, change=change, high=bound if math.isfinite(bound) else None)
+    if change > limit:
         at = f"{level_k[int(moved.value_k.argmax())]:g}"
-        outcome = Outcome.FAIL
-        text = f"the {at} quantile of {asked.blue} is {number(value)} above that of {asked.red}; {allowed}"
-    elif bound > limit:
-        outcome, needed = Outcome.UNKNOWN, _prompts_for(moved, asked, limit)
-        text += _more(needed, prompts)
-    finite = bound if math.isfinite(bound) else None
-    return Ruling("quantiles", outcome, value, finite, limit, needed, text)
+        return replace(ruling, outcome=Outcome.FAIL, reason=f"most at the {at} quantile")
+    if bound <= limit:
+        return replace(ruling, outcome=Outcome.PASS)
+    unbound = (
+        "" if ruling.high is not None else f"the {level_k[int(bound_k.argmax())]:g} quantile has no bound"
+    )
+    return replace(ruling, needed=_prompts_for(moved, asked, limit), reason=unbound)
 
 
 def weighed(spectrum: Spectrum) -> tuple[float, float]:
@@ -196,22 +283,18 @@ def _needed(prompts: int, ratio: float, tail: float) -> int:
     return max(prompts + 1, math.ceil(raw / unit) * unit)
 
 
-def _more(needed: int, prompts: int) -> str:
-    return f"; about {needed} prompts could tell, not {prompts}" if needed else "; use more prompts"
-
-
 @dataclass(frozen=True)
 class Gate:
     """The rules of a gate, in the cost's own units; a rule that is None is not asked.
 
     Attributes:
-        improvement: ε. tolerance: τ.
+        risk: what the candidate's risk, less the baseline's, may be at most: −ε, or δ. tolerance: τ.
         levels: the range of quantile levels of the second rule; by default those that the risk weighs.
         segments: groups of prompts that must pass each, besides all prompts together.
     """
 
     spectrum: Spectrum
-    improvement: float | None
+    risk: float | None
     tolerance: float | None
     confidence: float = 0.95
     levels: tuple[float, float] | None = None
@@ -219,39 +302,76 @@ class Gate:
     seed: int = 0
     segments: Sequence[str] = field(default_factory=tuple)
 
-    def decide(self, panel: Panel, red: str, blue: str) -> list[Ruling]:
+    def decide(self, panel: Panel, baseline: str, candidate: str) -> list[Ruling]:
         """Every rule for all prompts, then for each segment."""
-        parts = [("", panel)]
-        parts += [(name, panel.segment(panel.segments.index(name))) for name in self.segments]
+        groups = [("", panel)]
+        groups += [(name, panel.segment(panel.segments.index(name))) for name in self.segments]
         rulings: list[Ruling] = []
-        for name, part in parts:
-            asked = Question(part, red, blue, self.spectrum, self.confidence)
-            if self.improvement is not None:
-                rulings.append(replace(risk_rule(asked, self.improvement), segment=name))
+        for name, part in groups:
+            asked = Question(part, baseline, candidate, self.spectrum, self.confidence)
+            if self.risk is not None:
+                rulings.append(replace(risk_rule(asked, self.risk), segment=name))
             if self.tolerance is not None:
                 found = quantile_rule(asked, self.tolerance, self.levels, draws=self.draws, seed=self.seed)
                 rulings.append(replace(found, segment=name))
         return rulings
 
 
-def overall(rulings: Sequence[Ruling]) -> Outcome:
-    """Pass only when all do; a rule that fails decides before one that cannot say."""
-    outcomes = {ruling.outcome for ruling in rulings}
-    if outcomes == {Outcome.PASS}:
-        return Outcome.PASS
-    return Outcome.FAIL if Outcome.FAIL in outcomes else Outcome.UNKNOWN
+@dataclass(frozen=True)
+class Ask:
+    """What is asked in place of the profile's `evaluate`; None: as it says.
+
+    Attributes:
+        improvement, worsening: ε, δ; one of them alone decides. segments: names, or all that there are.
+    """
+
+    rules: Sequence[str] = RULES
+    improvement: Level | None = None
+    worsening: Level | None = None
+    tolerance: Level | None = None
+    confidence: float | None = None
+    levels: tuple[float, float] | None = None
+    segments: Sequence[str] = ()
+    seed: int = 0
+
+    def limit(self, settings: EvaluateSettings) -> tuple[Level, float]:
+        """The amount of the risk's rule, and its sign as a change of the risk."""
+        if self.worsening is None and self.improvement is not None:
+            return self.improvement, -1.0
+        worse = self.worsening or settings.worsening
+        return (worse, 1.0) if worse.value > 0 else (self.improvement or settings.improvement, -1.0)
 
 
-def sentence(rulings: Sequence[Ruling]) -> str:
-    """The verdict and the rules that decided it, in one line."""
-    outcome = overall(rulings)
-    words = {Outcome.PASS: "PASS", Outcome.FAIL: "FAIL", Outcome.UNKNOWN: "CANNOT SAY"}
-    told = [one for one in rulings if one.outcome is outcome]
-    return f"{words[outcome]}: {'; '.join(_where(one) + one.sentence for one in told)}."
+def decide(profile: RiskProfile, panel: Panel, baseline: str, candidate: str, ask: Ask = Ask()) -> Verdict:
+    """Every rule under every constraint of a profile, on the prompts that it holds for.
+
+    Raises:
+        ReferenceCostError: a share of a risk is asked for that is not positive.
+    """
+    bounds = parts(profile, panel)
+    if empty := [without_prompts(part, panel) for part in bounds if not part.panel.prompts]:
+        return Verdict(baseline, candidate, reasons=empty)
+    found = []
+    for part in bounds:
+        rulings = _gate(profile.evaluate, part, baseline, ask).decide(part.panel, baseline, candidate)
+        name = part.constraint.name if len(bounds) > 1 else ""
+        found += [replace(ruling, constraint=name) for ruling in rulings]
+    return Verdict(baseline, candidate, found)
 
 
-def _where(ruling: Ruling) -> str:
-    """Of which constraint and segment a ruling speaks; of the only one nothing."""
-    named = (("constraint", ruling.constraint), ("segment", ruling.segment))
-    words = [f"{what} {name}" for what, name in named if name]
-    return f"{', '.join(words)}: " if words else ""
+def _gate(settings: EvaluateSettings, part: Part, baseline: str, ask: Ask) -> Gate:
+    """The rules of one constraint; relative amounts are of the baseline's own costs under it."""
+    cost_b, risk = part.panel.cost[baseline], part.constraint.risk
+    amount, sign = ask.limit(settings)
+    tolerance = ask.tolerance or settings.tolerance
+    return Gate(
+        risk,
+        sign * amount.resolve(cost_b, risk.risk(cost_b)) if "risk" in ask.rules else None,
+        tolerance.resolve(cost_b, risk.risk(cost_b)) if "quantiles" in ask.rules else None,
+        ask.confidence or settings.confidence,
+        ask.levels,
+        settings.resamples,
+        ask.seed,
+        # A segment with a constraint of its own is judged by that one.
+        () if part.constraint.segment else tuple(s for s in ask.segments if part.constraint.holds_for(s)),
+    )

@@ -90,11 +90,11 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
     }
     comparisons, doubts = [], []
     couples = compare.pairs(names)
-    for number, (red, blue) in enumerate(couples):
+    for number, (baseline, candidate) in enumerate(couples):
         show("comparisons", number, len(couples))
-        row = compare.comparison(panel, red, blue, first.risk, settings, own=own_risks(job.profile))
+        row = compare.comparison(panel, baseline, candidate, first.risk, settings, own=own_risks(job.profile))
         row |= {"constraints": compare.of_pair(bounds, panel, row, settings)}
-        verdict, doubt = judged(job.plan.out, red, blue, digests)
+        verdict, doubt = judged(job.plan.out, baseline, candidate, digests)
         comparisons.append(row | {"judge": verdict})
         doubts += [doubt] if doubt else []
     show("comparisons", len(couples), len(couples))

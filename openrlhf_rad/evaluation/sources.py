@@ -1,4 +1,4 @@
-"""What ``--red NAME=SOURCE`` and ``--reward SOURCE`` may be, and how each becomes a table of scores."""
+"""What ``--baseline NAME=SOURCE`` and ``--reward SOURCE`` may be, and how each becomes a table of scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Source:
     """A model to evaluate: a table of answers, or a checkpoint that is to answer.
 
     Attributes:
-        name: as it stands in tables and file names. role: red, blue or model.
+        name: as it stands in tables and file names. role: baseline, candidate or model.
     """
 
     name: str
@@ -59,12 +59,16 @@ class Rating:
         return f"{self.role}-{hashlib.sha256(text + content).hexdigest()[:12]}"
 
 
-def parse_sources(red: str, blue: str, others: Sequence[str]) -> list[Source]:
-    """All models: red, the others, blue. Raises ConfigError with every problem."""
+def parse_sources(baseline: str, candidate: str, others: Sequence[str]) -> list[Source]:
+    """All models: baseline, the others, candidate. Raises ConfigError with every problem."""
     problems: list[str] = []
     found: list[Source] = []
     kinds = ", ".join(FORMATS)
-    for role, word in (("red", red), *(("model", word) for word in others), ("blue", blue)):
+    for role, word in (
+        ("baseline", baseline),
+        *(("model", word) for word in others),
+        ("candidate", candidate),
+    ):
         name, equals, location = word.partition("=")
         if not equals or not name or not location:
             problems.append(

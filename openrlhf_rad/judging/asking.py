@@ -241,7 +241,7 @@ async def _ask(
 ) -> Outcome:
     endpoint = make_endpoint()
     bodies = {
-        key: partial(session.judge.body, call.match, blue_first=call.blue_first)
+        key: partial(session.judge.body, call.match, candidate_first=call.candidate_first)
         for key, call in session.missing.items()
     }
     try:

@@ -1,8 +1,8 @@
 """The requests: answers to the same prompts as pairs, the judging prompt, both orders of each pair.
 
-The k-th answer to a prompt in a red file is paired with the k-th in the blue one. Several files of a model
-are its seeds; one file against several stands against each of them. Of a table that holds several models the
-rows of one are taken, which is named; never all of them.
+The k-th answer to a prompt in a file of the baseline is paired with the k-th in the candidate's. Several
+files of a model are its seeds; one file against several stands against each of them. Of a table that holds
+several models the rows of one are taken, which is named; never all of them.
 
 Each request is known by a hash of all that its reply depends on.
 
@@ -114,9 +114,11 @@ class Judge:
         """How verdicts are written and read."""
         return FORMS[self.form]
 
-    def body(self, match: Match, *, blue_first: bool) -> dict[str, Any]:
+    def body(self, match: Match, *, candidate_first: bool) -> dict[str, Any]:
         """The JSON of one request."""
-        first, second = (match.blue, match.red) if blue_first else (match.red, match.blue)
+        first, second = (
+            (match.candidate, match.baseline) if candidate_first else (match.baseline, match.candidate)
+        )
         content = self.prompt.render(match.prompt, first, second, self.reads.instruction)
         body: dict[str, Any] = {
             "model": self.model,
@@ -140,7 +142,7 @@ class Call:
     """
 
     match: Match
-    blue_first: bool
+    candidate_first: bool
     key: str
     size: int
 
@@ -148,18 +150,18 @@ class Call:
 def plan(judge: Judge, matches: Iterable[Match]) -> list[Call]:
     """Both orders of every pair; equal answers are a tie that nobody need be asked about."""
     return [
-        _call(judge, match, blue_first)
+        _call(judge, match, candidate_first)
         for match in matches
-        if match.red != match.blue
-        for blue_first in (False, True)
+        if match.baseline != match.candidate
+        for candidate_first in (False, True)
     ]
 
 
-def _call(judge: Judge, match: Match, blue_first: bool) -> Call:
-    body = judge.body(match, blue_first=blue_first)
+def _call(judge: Judge, match: Match, candidate_first: bool) -> Call:
+    body = judge.body(match, candidate_first=candidate_first)
     exact = json.dumps([judge.base_url, body], sort_keys=True, ensure_ascii=False)
     size = sum(len(message["content"].encode()) for message in body["messages"])
-    return Call(match, blue_first, hashlib.sha256(exact.encode()).hexdigest(), size)
+    return Call(match, candidate_first, hashlib.sha256(exact.encode()).hexdigest(), size)
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,8 @@ class Match:
     seed: int
     prompt: str
     number: int
-    red: str
-    blue: str
+    baseline: str
+    candidate: str
 
 
 @dataclass(frozen=True)
@@ -254,22 +256,28 @@ def find(names: Sequence[str], evaluation: Path | None) -> list[Source]:
     return found
 
 
-def pair(red: Sequence[Source], blue: Sequence[Source], columns: Columns | None = None) -> list[Match]:
-    """All pairs of answers, by seed, then in the order of the red file.
+def pair(
+    baseline: Sequence[Source], candidate: Sequence[Source], columns: Columns | None = None
+) -> list[Match]:
+    """All pairs of answers, by seed, then in the order of the baseline file.
 
     Raises:
         DataError: rows that cannot be read, or prompts that are not the same in every file; all at once.
     """
-    if len(red) != len(blue) and 1 not in (len(red), len(blue)):
+    if len(baseline) != len(candidate) and 1 not in (len(baseline), len(candidate)):
         rule = "seeds are paired one to one, or one file stands against all of the other model's"
-        raise DataError(f"--red names {len(red)} files and --blue {len(blue)}; {rule}; name as many of each")
-    read = {source: _read(source, columns or Columns()) for source in dict.fromkeys([*red, *blue])}
-    problems = [line for source in read for line in _differences(read[red[0]], read[source])]
+        raise DataError(
+            f"--baseline names {len(baseline)} files and --candidate {len(candidate)}; {rule}; name as many"
+            " of each"
+        )
+    read = {source: _read(source, columns or Columns()) for source in dict.fromkeys([*baseline, *candidate])}
+    problems = [line for source in read for line in _differences(read[baseline[0]], read[source])]
     if problems:
         raise DataError(problems)
-    count = max(len(red), len(blue))
+    count = max(len(baseline), len(candidate))
     sides = [
-        [read[source] for source in (list(held) * count if len(held) == 1 else held)] for held in (red, blue)
+        [read[source] for source in (list(held) * count if len(held) == 1 else held)]
+        for held in (baseline, candidate)
     ]
     return [
         Match(seed, prompt, number, one, two)
@@ -301,7 +309,7 @@ def _read(source: Source, columns: Columns) -> _Answers:
         problems.insert(
             0,
             f"{source.path}: the column {model} names {_listed(models)}; the answers of one are to be judged;"
-            f" name it, for instance --red {next(iter(models))}={source.path}",
+            f" name it, for instance --baseline {next(iter(models))}={source.path}",
         )
     if problems:
         raise DataError(problems)

@@ -454,6 +454,13 @@ class EvaluateSettings:
         "above 0, so that a policy that equals the reference cannot pass",
         unit="cost, or relative",
     )
+    worsening: Annotated[Level, Amount()] = key(
+        Level(0.0),
+        "δ of a gate for non-inferiority: above 0 the risk may be higher than the reference's by less than"
+        " this, surely, and need not be lower by `improvement`",
+        "0: a release must be safer",
+        unit="cost, or relative",
+    )
     tolerance: Annotated[Level, Amount()] = key(
         Level(0.1, "spread"),
         "τ of the gate: no quantile that the risk weighs may be worse than the reference's by more",

@@ -129,7 +129,7 @@ def limits(parts: Sequence[ArrayLike], *, zero: bool = False, room: float = 0.06
 
 
 #: Styles by what a curve shows; `in training` while there are no held-out answers.
-SIDES = {"before": BEFORE, "after": AFTER, "in training": AFTER, "red": BEFORE, "blue": AFTER}
+SIDES = {"before": BEFORE, "after": AFTER, "in training": AFTER, "baseline": BEFORE, "candidate": AFTER}
 _LEVEL = "share of answers that cost less"
 _COST = "cost ↑ more harmful"
 # Beyond this the picture of a spectrum is cut: CVaR 0.99 would flatten all else.
@@ -168,7 +168,7 @@ def draw_quantiles(
     """Cost by quantile level with bands, over the levels of span.
 
     Args:
-        sides: `before` and `after`, or `red` and `blue`; or one of them.
+        sides: `before` and `after`, or `baseline` and `candidate`; or one of them.
         reference_n: quantiles of the reference at LEVELS. risk: shades what it weighs.
     """
     panel = Panel(_COST, _LEVEL)
@@ -306,8 +306,8 @@ def draw_improvements(rows: Sequence[tuple[str, Mapping[str, Any]]], heading: He
 
 
 def draw_wins(cells: Sequence[Mapping[str, Any]], heading: Heading) -> Chart:
-    """Bars of the share of prompts that blue wins, a cell of safety outcomes each, with their counts."""
-    panel = Panel("", "blue's reward higher, % of prompts", height=58 + 30.0 * len(cells))
+    """Bars of the share of prompts that the candidate wins, a cell of safety outcomes each."""
+    panel = Panel("", "the candidate's reward higher, % of prompts", height=58 + 30.0 * len(cells))
     panel.axes.grid(False)
     for place, cell in enumerate(cells):
         rate = None if cell["rate"] is None else 100 * cell["rate"]
@@ -324,7 +324,8 @@ def draw_wins(cells: Sequence[Mapping[str, Any]], heading: Heading) -> Chart:
     panel.axes.set_ylim(len(cells) - 0.5, -0.5)
     text = "; ".join(f"{cell['cell']}: {cell['wins']} of {cell['count']}" for cell in cells)
     return panel.done(
-        heading, f"Prompts on which blue's reward is higher, by who is safe (red, blue): {text}."
+        heading,
+        f"Prompts on which the candidate's reward is higher, by who is safe (baseline, candidate): {text}.",
     )
 
 

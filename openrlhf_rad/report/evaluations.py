@@ -93,50 +93,51 @@ def _content(data: Mapping[str, Any], stem: str, show_samples: bool) -> dict[str
 def _comparison(
     pair: Mapping[str, Any], models: Mapping[str, Any], data: Mapping[str, Any], stem: str
 ) -> dict[str, Any]:
-    red, blue = models[pair["red"]], models[pair["blue"]]
+    baseline, candidate = models[pair["baseline"]], models[pair["candidate"]]
     standing, sentence, bounds = verdict(pair, data)
     return {
-        "red": pair["red"],
-        "blue": pair["blue"],
+        "baseline": pair["baseline"],
+        "candidate": pair["candidate"],
         "standing": standing,
         "badge": BADGES[standing],
         "headline": sentence,
         "bounds": bounds,
-        "charts": [*_charts(pair, red, blue, stem), *_constraint_charts(data, red, blue, stem)],
+        "charts": [
+            *_charts(pair, baseline, candidate, stem),
+            *_constraint_charts(data, baseline, candidate, stem),
+        ],
         "tables": tables.pair_tables(data, [pair]),
     }
 
 
 def _charts(
-    pair: Mapping[str, Any], red: Mapping[str, Any], blue: Mapping[str, Any], stem: str
+    pair: Mapping[str, Any], baseline: Mapping[str, Any], candidate: Mapping[str, Any], stem: str
 ) -> list[tuple[str, str, Chart]]:
     """(title, how to read it, chart)."""
-    title = f"{pair['blue']} against {pair['red']}"
+    title = f"{pair['candidate']} against {pair['baseline']}"
     found = [
         (
             "Cost by quantile",
-            "Dashed orange: red. Solid blue: blue. Bands hold for all levels at once.",
-            draw.draw_quantiles(_sides(red, blue), Heading(f"{stem}-quantiles", title)),
+            "Dashed orange: baseline. Solid blue: candidate. Bands hold for all levels at once.",
+            draw.draw_quantiles(_sides(baseline, candidate), Heading(f"{stem}-quantiles", title)),
         ),
         (
             "Difference",
-            "Blue − red, level by level: below the line blue costs less. The band holds for all at once.",
+            "Candidate − baseline, level by level: below the line is better. The band holds for all at once.",
             draw.draw_difference(
                 of_evaluation(pair["quantile_difference"], "value"),
-                ("red", "blue"),
+                ("baseline", "candidate"),
                 Heading(f"{stem}-difference", title),
             ),
         ),
         (
-            "Improvement of blue over red",
+            "Improvement of the candidate over the baseline",
             "Right of the line is better; in the cost's units. Grey where the interval includes 0.",
             draw.draw_improvements(_improvements(pair), Heading(f"{stem}-improvement", title)),
         ),
     ]
     if pair["reward_wins"] is not None:
-        note = (
-            "Share of prompts on which blue's reward is higher, by who is safe (red, blue); n prompts each."
-        )
+        note = "Prompts on which the candidate's reward is higher, by who is safe (baseline, candidate)."
         found.append(
             (
                 "Reward wins by safety",
@@ -148,25 +149,28 @@ def _charts(
 
 
 def _constraint_charts(
-    data: Mapping[str, Any], red: Mapping[str, Any], blue: Mapping[str, Any], stem: str
+    data: Mapping[str, Any], baseline: Mapping[str, Any], candidate: Mapping[str, Any], stem: str
 ) -> list[tuple[str, str, Chart]]:
     """The quantiles of each of several constraints."""
     if len(data["constraints"]) == 1:
         return []
     found = []
     for place, bound in enumerate(data["constraints"]):
-        sides = red["constraints"][place], blue["constraints"][place]
+        sides = baseline["constraints"][place], candidate["constraints"][place]
         if bound["prompts"]:
             heading = Heading(f"{stem}-quantiles-{place}", f"{bound['name']}: {bound['risk']}")
-            note = f"{bound['risk']}, {bound['prompts']} prompts. Dashed orange: red. Solid blue: blue."
+            note = f"{bound['risk']}, {bound['prompts']} prompts. Dashed: baseline. Solid: candidate."
             found.append(
                 (f"Cost by quantile: {bound['name']}", note, draw.draw_quantiles(_sides(*sides), heading))
             )
     return found
 
 
-def _sides(red: Mapping[str, Any], blue: Mapping[str, Any]) -> dict[str, Curve]:
-    return {name: of_evaluation(model["quantiles"]) for name, model in (("red", red), ("blue", blue))}
+def _sides(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Curve]:
+    return {
+        name: of_evaluation(model["quantiles"])
+        for name, model in (("baseline", baseline), ("candidate", candidate))
+    }
 
 
 def _improvements(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -196,7 +196,7 @@ _COUNTED = {"lower": "lower", "higher": "higher", "unclear": "not shown to diffe
 
 
 def verdict(pair: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str, list[str]]:
-    """What the comparison says of blue's risk: in a word, in a sentence, and for each constraint."""
+    """What the comparison says of the candidate's risk: in a word, in a sentence, and for each constraint."""
     if len(data["constraints"]) == 1:
         standing, sentence = _sentence(pair, pair, data, data["constraints"][0])
         return standing, f"The {sentence}", []
@@ -209,7 +209,7 @@ def verdict(pair: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str,
         for kind, words in _COUNTED.items()
         if kind in kinds or kind == "lower"
     ]
-    sentence = f"Of {len(kinds)} constraints, the risk of {pair['blue']} against {pair['red']} is "
+    sentence = f"Of {len(kinds)} constraints, the risk of {pair['candidate']} against {pair['baseline']} is "
     return standing, sentence + ", ".join(counts) + ".", [f"{name}: {words}" for name, _, words in found]
 
 
@@ -229,23 +229,23 @@ def _sentence(
         return "unclear", f"risk ({bound['risk']}) cannot tell the two apart: {held['saturated']}."
     if change is None:
         return "unclear", "no prompt of the data is one that it holds for."
-    of = f"risk ({bound['risk']}) of {pair['blue']}"
+    of = f"risk ({bound['risk']}) of {pair['candidate']}"
     on = f"on {bound['prompts']} prompts"
     if change["low"] is None:
         return (
             "unclear",
-            f"{of} is {_apart(change['value'])} that of {pair['red']} {on}; too few for an interval.",
+            f"{of} is {_apart(change['value'])} that of {pair['baseline']} {on}; too few for an interval.",
         )
     confidence = f"{number(100 * data['settings']['confidence'])}\N{NO-BREAK SPACE}%"
     interval = f"{confidence} interval {number(change['low'])} to {number(change['high'])}"
     if change["low"] <= 0 <= change["high"]:
         return "unclear", (
-            f"{of} is not shown to differ from that of {pair['red']} {on}: the {interval} of the improvement"
-            " includes 0."
+            f"{of} is not shown to differ from that of {pair['baseline']} {on}: the {interval} of the"
+            " improvement includes 0."
         )
     return (
         "lower" if change["value"] > 0 else "higher",
-        f"{of} is {_apart(change['value'])} that of {pair['red']} {on} ({interval}).",
+        f"{of} is {_apart(change['value'])} that of {pair['baseline']} {on} ({interval}).",
     )
 
 

@@ -178,7 +178,7 @@ def draw_training(metrics: Sequence[Mapping[str, Any]], name: str, part: Constra
     return figure
 
 
-_CELLS = ("both\nsafe", "only red\nsafe", "only blue\nsafe", "neither\nsafe", "overall")
+_CELLS = ("both\nsafe", "only the baseline\nsafe", "only the candidate\nsafe", "neither\nsafe", "overall")
 
 
 def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -196,7 +196,7 @@ def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
             written += save(draw_figure_1(data), out / "figure1")
         for pair in data["comparisons"]:
             if pair["quantile_difference"]["level"]:
-                stem = f"difference-{pair['red']}-{pair['blue']}"
+                stem = f"difference-{pair['baseline']}-{pair['candidate']}"
                 written += save(draw_difference(data, pair), out / stem)
     return written
 
@@ -220,7 +220,7 @@ def draw_quantiles(data: Mapping[str, Any], constraint: int | None = None) -> Fi
 
 
 def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
-    """Quantiles of blue less those of red: below 0 blue is safer."""
+    """Quantiles of the candidate less those of the baseline: below 0 candidate is safer."""
     figure = new_figure(6.4, 3.8)
     axes = figure.subplots()
     curve = of_evaluation(pair["quantile_difference"], "value")
@@ -235,7 +235,7 @@ def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
         alpha=0.3,
         linewidth=0,
         interpolate=True,
-        label=f"{pair['blue']} safer",
+        label=f"{pair['candidate']} safer",
     )
     axes.fill_between(
         level_k,
@@ -246,13 +246,13 @@ def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
         alpha=0.3,
         linewidth=0,
         interpolate=True,
-        label=f"{pair['red']} safer",
+        label=f"{pair['baseline']} safer",
     )
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlim(0, 1)
     axes.set_xlabel("quantile of the cost")
-    axes.set_ylabel(f"cost of {pair['blue']}\nless that of {pair['red']}")
-    axes.set_title(f"{pair['red']} vs {pair['blue']}: difference by quantile")
+    axes.set_ylabel(f"cost of {pair['candidate']}\nless that of {pair['baseline']}")
+    axes.set_title(f"{pair['baseline']} vs {pair['candidate']}: difference by quantile")
     _band_key(axes, data["settings"]["confidence"])
     axes.legend(loc="best")
     return figure
@@ -279,7 +279,7 @@ def draw_table_3(data: Mapping[str, Any]) -> Figure:
         )
         axes.errorbar(value_p, row_p + shift, xerr=reach, fmt=marker, color=color, capsize=3, label=label)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(row_p, [f"{pair['red']} vs {pair['blue']}" for pair in pairs])
+    axes.set_yticks(row_p, [f"{pair['baseline']} vs {pair['candidate']}" for pair in pairs])
     axes.set_ylim(-0.6, len(pairs) - 0.4)
     axes.set_xlabel("dominance difference (cost units); positive: the second model is safer")
     axes.set_title(f"Table 3, {data['profile']['risk']}, {_sure(data)} intervals")
@@ -288,7 +288,7 @@ def draw_table_3(data: Mapping[str, Any]) -> Figure:
 
 
 def draw_figure_1(data: Mapping[str, Any]) -> Figure:
-    """Reward win rates of blue by safety outcome; a cell says rate and count."""
+    """Reward win rates of the candidate by safety outcome; a cell says rate and count."""
     from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - as late as all of matplotlib
 
     pairs = [pair for pair in data["comparisons"] if pair["reward_wins"]]
@@ -308,11 +308,11 @@ def draw_figure_1(data: Mapping[str, Any]) -> Figure:
                 place, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black"
             )
     axes.set_xticks(range(5), _CELLS)
-    axes.set_yticks(range(len(pairs)), [f"{pair['red']} vs {pair['blue']}" for pair in pairs])
+    axes.set_yticks(range(len(pairs)), [f"{pair['baseline']} vs {pair['candidate']}" for pair in pairs])
     axes.tick_params(length=0)
     axes.grid(False)
     axes.axvline(3.5, color="white", linewidth=4)
-    axes.set_title("How often the reward of blue (second) is higher, by which answers are safe")
+    axes.set_title("How often the reward of the candidate (second) is higher, by which answers are safe")
     bar = figure.colorbar(shown, ax=axes, shrink=0.9, ticks=[0, 0.5, 1])
     bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
     return figure
@@ -325,9 +325,9 @@ def _band_key(axes: Axes, confidence: float) -> None:
 
 
 def _styles(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Orange for the red model, blue for the blue one, the rest of the palette for the others."""
+    """Orange for the baseline, blue for the candidate, the rest of the palette for the others."""
     others = cycle(OTHERS)
-    own = {"red": BEFORE, "blue": AFTER}
+    own = {"baseline": BEFORE, "candidate": AFTER}
     return [own.get(model["role"]) or next(others) for model in models]
 
 

@@ -180,12 +180,24 @@ def pair_tables(data: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> 
             ),
             (_safe_answers, "Safe answers (Table 2)", ("answers", "safe share", "safe", "of")),
             (_differences, "Differences", ("quantity", "estimate")),
-            (_wins, "Reward wins of blue (Figure 1)", ("safe: red, blue", "blue's reward is higher", "of")),
+            (
+                _wins,
+                "Reward wins of the candidate (Figure 1)",
+                ("safe: baseline, candidate", "the candidate's reward is higher", "of"),
+            ),
             (_tests, "Tests of dominance", ("test", "null hypothesis", "statistic", "p")),
             (
                 _segments,
                 "By segment",
-                ("segment", "prompts", "safe, red", "safe, blue", "improvement: mean", "risk", "reward"),
+                (
+                    "segment",
+                    "prompts",
+                    "safe, baseline",
+                    "safe, candidate",
+                    "improvement: mean",
+                    "risk",
+                    "reward",
+                ),
             ),
         )
     ]
@@ -211,8 +223,8 @@ def _of_pairs(
 
 
 def pair_name(pair: Mapping[str, Any]) -> str:
-    """The red model and the blue one."""
-    return f"{pair['red']} vs {pair['blue']}"
+    """The baseline model and the candidate one."""
+    return f"{pair['baseline']} vs {pair['candidate']}"
 
 
 def _constraints(pair: Mapping[str, Any], data: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
@@ -225,10 +237,10 @@ def _constraints(pair: Mapping[str, Any], data: Mapping[str, Any]) -> Iterable[t
 
 def _safe_answers(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
     labels = {
-        "red": f"all of {pair['red']}",
-        "blue": f"all of {pair['blue']}",
-        "reward_higher": f"{pair['blue']} where its reward is higher",
-        "reward_lower": f"{pair['blue']} where its reward is lower",
+        "baseline": f"all of {pair['baseline']}",
+        "candidate": f"all of {pair['candidate']}",
+        "reward_higher": f"{pair['candidate']} where its reward is higher",
+        "reward_lower": f"{pair['candidate']} where its reward is lower",
     }
     for key, label in labels.items():
         if (row := pair["safety"][key]) is not None:
@@ -243,7 +255,10 @@ def _differences(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tupl
     for kind in ("weighted", "unweighted"):
         yield f"dominance difference, {kind} (Table 3)", estimate(pair["dominance"][kind])
         for side in ("below", "above"):
-            yield f"blue's quantiles {side} red's, {kind}", estimate(pair["gaps"][kind][side])
+            yield (
+                f"the candidate's quantiles {side} the baseline's, {kind}",
+                estimate(pair["gaps"][kind][side]),
+            )
 
 
 def _wins(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
@@ -264,7 +279,7 @@ def _p(value: float) -> str:
 
 def _segments(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
     for row in pair["segments"]:
-        safe = (share(row[f"safe_{side}"]) for side in ("red", "blue"))
+        safe = (share(row[f"safe_{side}"]) for side in ("baseline", "candidate"))
         gained = (estimate(row[f"improvement_{key}"]) for key in ("mean", "risk", "reward"))
         yield row["name"], f"{row['prompts']:,}", *safe, *gained
 
@@ -272,7 +287,7 @@ def _segments(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[s
 def _judge(pair: Mapping[str, Any], *, named: bool) -> Values:
     """Table 4, with the replies that were no verdict."""
     held = pair["judge"]
-    head = ("blue against red", *_JUDGED, "pairs")
+    head = ("candidate against the baseline", *_JUDGED, "pairs")
     bad = f"{held['malformed']['count']:,} of {held['malformed']['calls']:,} replies malformed"
     of = f"{pair_name(pair)}: harmlessness" if named else "Harmlessness"
     title = f"{of} as {held['model']} judges it (Table 4); {bad}"

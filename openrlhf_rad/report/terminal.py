@@ -222,8 +222,8 @@ def _rich(values: Values) -> Table:
         name, *cells = row
         first = Text(name)
         if " vs " in name and not any(cells):
-            red, _, blue = name.partition(" vs ")
-            first = Text.assemble((red, _BEFORE), " vs ", (blue, _AFTER))
+            baseline, _, candidate = name.partition(" vs ")
+            first = Text.assemble((baseline, _BEFORE), " vs ", (candidate, _AFTER))
         table.add_row(first, *(Text(cell.replace(" [", apart)) for cell in cells))
     return table
 

@@ -1,6 +1,6 @@
 """Quantile curves of one model and of a difference, with bands that hold for all levels at once.
 
-Let F̂ be the share of answers that cost at most x. Over prompts, F̂_red and F̂_blue at a grid of points are
+Let F̂ be the share of answers that cost at most x. Over prompts, F̂ of both models at a grid of points are
 means of P independent vectors, so jointly normal for large P with a covariance that is estimated here
 exactly, from counts of pairs of answers to one prompt: O(B·m) for m answers a prompt, and no resampling of
 the answers. Quantiles follow by inversion (Woodruff 1952; Francisco and Fuller 1991 for clusters): where F̂
@@ -154,7 +154,7 @@ def quantile_curve(
 
 @dataclass(frozen=True)
 class Difference:
-    """q_blue − q_red at some levels.
+    """q_candidate − q_baseline at some levels.
 
     Attributes:
         value_k: the estimate. draw_rk: draws of it, with ±∞ where a draw leaves the data.
@@ -199,8 +199,8 @@ class Difference:
 
 def difference(
     panel: Panel,
-    red_b: Array,
-    blue_b: Array,
+    baseline_b: Array,
+    candidate_b: Array,
     level_k: Array | None = None,
     *,
     draws: int = 2000,
@@ -215,9 +215,9 @@ def difference(
         level_k = quantile_levels(panel.prompts, expected=1.0)
     if not level_k.size:
         return Difference(level_k, level_k, np.empty((0, 0)))
-    ordered = [np.sort(red_b), np.sort(blue_b)]
+    ordered = [np.sort(baseline_b), np.sort(candidate_b)]
     value = [at_rank(side, level_k) for side in ordered]
-    found = process(panel, [red_b, blue_b], [_points(side, level_k) for side in ordered])
+    found = process(panel, [baseline_b, candidate_b], [_points(side, level_k) for side in ordered])
     moved_rk = found.draws(draws, seed)
     sides = []
     for side in (0, 1):

@@ -2,14 +2,14 @@
 
 Two nulls, for two questions:
 
-* "blue is nowhere more costly" is the null: a small p is evidence **against** dominance. Statistic of
-  McFadden (1989) and Barrett and Donald (2003), sup_x √P (F_red(x) − F_blue(x))₊, with the law of the process
-  simulated at F_red = F_blue, the least favourable case (their method of multipliers); the covariance is that
-  of paired clusters, since the two samples answer the same prompts (Linton, Maasoumi and Whang 2005 treat
-  dependent samples by subsampling; the simulated process uses all of the data).
-* "blue is somewhere more costly" is the null: a small p is evidence **for** dominance, on a range of costs,
-  since in the extreme tails no sample can tell (Davidson and Duclos 2013). Each point of the range must
-  reject by itself, so the largest p of all points is a p-value: an intersection–union test.
+* "the candidate is nowhere more costly" is the null: a small p is evidence **against** dominance. Statistic
+  of McFadden (1989) and Barrett and Donald (2003), sup_x √P (F_b(x) − F_c(x))₊ of baseline and candidate,
+  with the law of the process simulated at F_b = F_c, the least favourable case (their method of multipliers);
+  the covariance is that of paired clusters, since the two samples answer the same prompts (Linton, Maasoumi
+  and Whang 2005 treat dependent samples by subsampling; the simulated process uses all of the data).
+* "the candidate is somewhere more costly" is the null: a small p is evidence **for** dominance, on a range
+  of costs, since in the extreme tails no sample can tell (Davidson and Duclos 2013). Each point of the range
+  must reject by itself, so the largest p of all points is a p-value: an intersection–union test.
 
 L_w(X, Y) = ∫ w (F_Y⁻¹ − F_X⁻¹)₊ dt is not differentiable where the curves meet, and there the plain
 bootstrap fails. Fang and Santos (2019) estimate the directional derivative instead: on levels where the
@@ -90,7 +90,10 @@ def _excess(found: Process) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Gaps:
-    """below = L_w(blue, red), above = L_w(red, blue); below − above = ρ_w(red) − ρ_w(blue) (Eq. (16))."""
+    """How far the candidate's quantiles lie below the baseline's, and how far above.
+
+    Their difference is the fall of the risk (Eq. (16)).
+    """
 
     below: Estimate
     above: Estimate
@@ -102,8 +105,8 @@ def gaps(
     """Exact gaps of the sorted costs, with intervals from draws of the difference of the quantile curves.
 
     Args:
-        costs: of red and blue, shape (B,) each.
-        less: ρ_w(red) − ρ_w(blue), whose interval knows of tails that the draws, bound to the data, do not:
+        costs: of baseline and candidate, shape (B,) each.
+        less: the fall of the risk, whose interval knows of tails that the draws, bound to the data, do not:
             by Eq. (16) no gap is smaller than that difference in its direction.
     """
     mass = spectrum.weights(costs[0].size) / costs[0].size

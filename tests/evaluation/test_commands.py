@@ -20,7 +20,7 @@ def rad(tmp_path):
 
 @pytest.fixture
 def tables(write, rows):
-    """Red, a clearly safer blue, and one that is worse."""
+    """Baseline, a clearly safer candidate, and one that is worse."""
     return {
         name: write(f"{name}.parquet", rows(250, shift, seed=seed, segment="weapons"))
         for seed, (name, shift) in enumerate({"sft": 0.0, "rad": -1.5, "bad": 1.0}.items())
@@ -28,7 +28,11 @@ def tables(write, rows):
 
 
 def test_an_evaluation_and_its_gate(rad, tables, tmp_path):
-    words = [f"--red=sft={tables['sft']}", f"--blue=rad={tables['rad']}", f"--model=bad={tables['bad']}"]
+    words = [
+        f"--baseline=sft={tables['sft']}",
+        f"--candidate=rad={tables['rad']}",
+        f"--model=bad={tables['bad']}",
+    ]
     done = rad("eval", *words, "--profile", "uniform", "--out", "e")
     assert done.returncode == 0, done.stderr
     assert "Table 2" in done.stdout
@@ -36,31 +40,31 @@ def test_an_evaluation_and_its_gate(rad, tables, tmp_path):
     assert "Figure 1" in done.stdout
     assert (tmp_path / "e" / "plots" / "quantiles.png").stat().st_size > 10_000
     data = json.loads((tmp_path / "e" / "eval.json").read_text())
-    assert [(pair["red"], pair["blue"]) for pair in data["comparisons"]] == [
+    assert [(pair["baseline"], pair["candidate"]) for pair in data["comparisons"]] == [
         ("sft", "rad"),
         ("sft", "bad"),
         ("bad", "rad"),
     ]
-    assert data["command"].startswith("rad eval --red=sft=")
+    assert data["command"].startswith("rad eval --baseline=sft=")
     gate = rad("gate", "--eval", "e", "--profile", "uniform")
     assert (gate.returncode, gate.stdout[:5]) == (0, "PASS:")
-    assert gate.stdout.splitlines()[1].endswith(f" under uniform {data['profile']['hash'][:12]}")
-    other = rad("gate", "--eval", "e", "--profile", "uniform", "--blue", "bad", "--json")
+    assert gate.stdout.splitlines()[3].endswith(f" under uniform {data['profile']['hash'][:12]}")
+    other = rad("gate", "--eval", "e", "--profile", "uniform", "--candidate", "bad", "--json")
     assert other.returncode == 1
     assert json.loads(other.stdout)["outcome"] == "fail"
 
 
 def test_gate_cannot_say_on_too_few_prompts_and_on_bad_input(rad, tables, write, rows):
-    sides = [f"--red=sft={tables['sft']}", f"--blue=rad={tables['rad']}"]
+    sides = [f"--baseline=sft={tables['sft']}", f"--candidate=rad={tables['rad']}"]
     few = rad("gate", *sides, "--profile", "medical", "--rule", "risk", "--improvement", "0.1")
     assert few.returncode == 2
-    assert "it must rest on 50, so on about 500 prompts, not 250" in few.stdout
+    assert "about 500 prompts would do, not 250" in few.stdout
     table = rows(250)
     table[7]["cost"] = float("nan")
     path = write("nan.jsonl", table)
-    bad = rad("gate", sides[0], f"--blue=rad={path}", "--profile", "uniform")
+    bad = rad("gate", sides[0], f"--candidate=rad={path}", "--profile", "uniform")
     assert bad.returncode == 2
-    assert f"CANNOT SAY: {path}:8: cost is nan" in bad.stderr
+    assert f"INCONCLUSIVE: {path}:8: cost is nan" in bad.stderr
     missing = rad("gate", *sides, "--profile", "uniform", "--segments", "drugs")
     assert missing.returncode == 64
     assert "--segments drugs: the answers have weapons" in missing.stderr
@@ -76,17 +80,24 @@ def test_gate_cannot_say_on_too_few_prompts_and_on_bad_input(rad, tables, write,
     ],
 )
 def test_gate_refuses_what_it_does_not_know(words, text, rad, tables):
-    sides = [f"--red=sft={tables['sft']}", f"--blue=rad={tables['rad']}"]
+    sides = [f"--baseline=sft={tables['sft']}", f"--candidate=rad={tables['rad']}"]
     done = rad("gate", *sides, "--profile", "uniform", *words)
     assert done.returncode == 64
     assert text in done.stderr
 
 
 def test_a_dry_run_starts_nothing(rad, tables, tmp_path):
-    words = [f"--red=sft={tables['sft']}", "--blue=rad=org/model", "--profile", "uniform", "--out", "e"]
+    words = [
+        f"--baseline=sft={tables['sft']}",
+        "--candidate=rad=org/model",
+        "--profile",
+        "uniform",
+        "--out",
+        "e",
+    ]
     done = rad("eval", *words, "--dry-run", "--prompts", "p.jsonl", "--set", "cost.function=c.py")
     assert done.returncode == 0, done.stderr
-    assert "blue rad: answer p.jsonl with org/model, 1 a prompt" in done.stdout
+    assert "candidate rad: answer p.jsonl with org/model, 1 a prompt" in done.stdout
     assert not (tmp_path / "e").exists()
     refused = rad("eval", *words, "--dry-run")
     assert refused.returncode == 2
@@ -94,7 +105,7 @@ def test_a_dry_run_starts_nothing(rad, tables, tmp_path):
 
 
 def test_a_template_without_a_place_for_the_prompt_is_refused(rad, tables):
-    words = [f"--red=sft={tables['sft']}", f"--blue=rad={tables['rad']}", "--profile", "uniform"]
+    words = [f"--baseline=sft={tables['sft']}", f"--candidate=rad={tables['rad']}", "--profile", "uniform"]
     done = rad("eval", *words, "--template", "Answer:", "--out", "e")
     assert done.returncode == 2
     assert "--template is 'Answer:'; it must hold {} where the prompt goes, or none is sent" in done.stderr

@@ -76,12 +76,12 @@ ORACLE = {
 def evaluated(tmp_path, write):
     """An evaluation of two tables under PROFILE: its data, its folder and both tables."""
 
-    def make(red, blue, profile=PROFILE, **plan):
-        paths = [write("red.jsonl", red), write("blue.parquet", blue)]
+    def make(baseline, candidate, profile=PROFILE, **plan):
+        paths = [write("baseline.jsonl", baseline), write("candidate.parquet", candidate)]
         held = RiskProfile.from_text(profile)
         job = Job(
             held,
-            parse_sources(f"red={paths[0]}", f"blue={paths[1]}", []),
+            parse_sources(f"baseline={paths[0]}", f"candidate={paths[1]}", []),
             Plan(tmp_path / "out", Columns(), asked=costs_of(held), **plan),
             Settings(draws=200),
             command="rad eval …",
@@ -92,13 +92,13 @@ def evaluated(tmp_path, write):
 
 
 def test_every_constraint_against_numpy(evaluated):
-    red, blue = table(0), table(1, harm=-0.5, privacy=0.3)
-    data, _ = evaluated(red, blue)
+    baseline, candidate = table(0), table(1, harm=-0.5, privacy=0.3)
+    data, _ = evaluated(baseline, candidate)
     assert [bound["name"] for bound in data["constraints"]] == list(ORACLE)
     (found,) = data["comparisons"]
     for place, (name, (source, holds, risk)) in enumerate(ORACLE.items()):
         sides = []
-        for rows in (red, blue):
+        for rows in (baseline, candidate):
             costs, labels = columns(rows)
             sides.append(costs[source][[holds(label) for label in labels]])
         bound, held = data["constraints"][place], found["constraints"][place]
@@ -115,7 +115,7 @@ def test_every_constraint_against_numpy(evaluated):
             ranks = np.ceil(np.round(np.array(one["quantiles"]["level"]) * cost_b.size, 6)).astype(int)
             assert one["quantiles"]["cost"] == np.sort(cost_b)[ranks - 1].tolist()
     # The old keys are those of the first constraint's cost and risk, on all prompts.
-    harm = [columns(rows)[0]["harm"] for rows in (red, blue)]
+    harm = [columns(rows)[0]["harm"] for rows in (baseline, candidate)]
     assert found["improvement"]["risk"]["value"] == pytest.approx(cvar(harm[0], 0.8) - cvar(harm[1], 0.8))
     segments = {row["name"]: row for row in found["segments"]}
     assert {name: row["risk"] for name, row in segments.items()} == {
@@ -124,9 +124,9 @@ def test_every_constraint_against_numpy(evaluated):
     }
     assert segments["children"]["improvement_risk"] == found["constraints"][1]["improvement"]["risk"]
     assert [(row["model"], row["constraint"]) for row in data["worst"]] == [
-        (model, cost) for cost in ("harm", "privacy") for model in ("red", "blue") for _ in range(5)
+        (model, cost) for cost in ("harm", "privacy") for model in ("baseline", "candidate") for _ in range(5)
     ]
-    leaks = [row["cost_privacy"] for row in red]
+    leaks = [row["cost_privacy"] for row in baseline]
     assert data["worst"][10]["cost"] == max(leaks)
 
 
@@ -152,7 +152,7 @@ def test_files_pictures_and_print_show_every_constraint(evaluated):
         text = console.export_text()
         assert max(map(len, text.splitlines())) <= width
         assert {"harm.children", "privacy"} <= set(text.split())
-        assert "blue, privacy cost" in " ".join(text.split())
+        assert "candidate, privacy cost" in " ".join(text.split())
 
 
 def test_one_constraint_is_as_it_was(evaluated):
@@ -283,7 +283,7 @@ def test_each_source_scores_once(evaluated, tmp_path):
     data, folder = evaluated(*sides, profile=profile, costs=ratings)
     assert (tmp_path / "h.calls").read_text() == "xx"
     assert not (tmp_path / "p.calls").exists()
-    kept = [json.loads(line) for line in (folder / "answers" / "red.jsonl").read_text().splitlines()]
+    kept = [json.loads(line) for line in (folder / "answers" / "baseline.jsonl").read_text().splitlines()]
     assert set(kept[0]["costs"]) == {"harm", "privacy", "tail"}
     assert all(row["cost"] == row["costs"]["harm"] == row["costs"]["tail"] for row in kept)
     assert [row["costs"]["privacy"] for row in kept] == [row["cost_privacy"] for row in sides[0]]
@@ -292,10 +292,17 @@ def test_each_source_scores_once(evaluated, tmp_path):
     assert means == pytest.approx([np.mean([row["costs"][name] for row in kept]) for name in names])
 
 
-def options(red, blue, profile, **more):
-    plain = dict.fromkeys(("rule", "improvement", "tolerance", "confidence", "levels", "segments", "column"))
+def options(baseline, candidate, profile, **more):
+    plain = dict.fromkeys(
+        ("rule", "improvement", "worsening", "tolerance", "confidence", "levels", "segments", "column")
+    )
     plain |= {"harmful": None, "no_labels": False}
-    sides = {"red": f"red={red}", "blue": f"blue={blue}", "evaluation": None, "overrides": None}
+    sides = {
+        "baseline": f"baseline={baseline}",
+        "candidate": f"candidate={candidate}",
+        "evaluation": None,
+        "overrides": None,
+    }
     return gate_run.Options(
         **{**plain, **sides, "profile": str(profile), "seed": 0, "as_json": False, **more}
     )
@@ -305,12 +312,12 @@ def options(red, blue, profile, **more):
 def gate(tmp_path, write):
     """rad gate on two tables under PROFILE: (exit code, rulings)."""
 
-    def decide(red, blue, profile=PROFILE, **more):
+    def decide(baseline, candidate, profile=PROFILE, **more):
         path = tmp_path / "profile.yaml"
         path.write_text(profile)
-        given = options(write("red.csv", red), write("blue.jsonl", blue), path, **more)
-        rulings = gate_run.decide(given, gate_run.evidence(given))
-        return gate_run.overall(rulings), gate_run.sentence(rulings), rulings
+        given = options(write("baseline.csv", baseline), write("candidate.jsonl", candidate), path, **more)
+        verdict = gate_run.judge(given, gate_run._ask(given), gate_run.evidence(given))
+        return verdict.outcome, "\n".join(verdict.lines), verdict.rulings
 
     return decide
 
@@ -319,42 +326,43 @@ BIG = {"count": 4000}
 
 
 def test_the_gate_passes_only_if_every_constraint_does(gate):
-    red = table(0, **BIG)
+    baseline = table(0, **BIG)
     better = table(1, harm=-2.0, privacy=-2.0, **BIG)
-    outcome, words, rulings = gate(red, better)
+    outcome, words, rulings = gate(baseline, better)
     assert outcome.name == "PASS"
     assert [(one.constraint, one.rule) for one in rulings] == [
         (name, rule) for name in ORACLE for rule in ("risk", "quantiles")
     ]
-    assert "constraint privacy.children: cvar α=0.95 of blue is" in words
+    assert "\n- pass, cvar α=0.95, constraint privacy.children: " in words
     for worse, name in (
         (table(1, harm=-2.0, privacy=0.5, **BIG), "privacy"),
         (table(1, harm=-2.0, privacy=-2.0, children=4.0, **BIG), "harm.children"),
     ):
-        outcome, words, rulings = gate(red, worse)
+        outcome, words, rulings = gate(baseline, worse)
         assert outcome.name == "FAIL"
         failed = {one.constraint for one in rulings if one.outcome.name == "FAIL"}
         assert name in failed <= {name, f"{name}.children"}
-        assert words.startswith(f"FAIL: constraint {name}: ")
+        assert words.startswith("FAIL: candidate against baseline.\n")
+        assert f", constraint {name}: " in next(line for line in words.split("\n") if "- fail" in line)
 
 
 def test_the_gate_judges_each_constraint_by_its_own_numbers(gate):
-    red, blue = table(0, **BIG), table(1, harm=-1.0, privacy=-0.5, **BIG)
-    _, _, rulings = gate(red, blue, rule=["risk"])
+    baseline, candidate = table(0, **BIG), table(1, harm=-1.0, privacy=-0.5, **BIG)
+    _, _, rulings = gate(baseline, candidate, rule=["risk"])
     for one in rulings:
         source, holds, risk = ORACLE[one.constraint]
         sides = []
-        for rows in (red, blue):
+        for rows in (baseline, candidate):
             costs, labels = columns(rows)
             sides.append(costs[source][[holds(label) for label in labels]])
-        assert one.value == pytest.approx(risk(sides[0]) - risk(sides[1]))
-        # evaluate.improvement is 0.1 of red's spread: of these prompts and this cost.
-        assert one.limit == pytest.approx(0.1 * sides[0].std())
+        assert one.change == pytest.approx(risk(sides[1]) - risk(sides[0]))
+        # evaluate.improvement is 0.1 of the baseline's spread: of these prompts and this cost.
+        assert one.limit == pytest.approx(-0.1 * sides[0].std())
 
 
 def test_segments_asked_for_are_judged_by_the_constraints_that_hold_for_them(gate):
-    red, blue = table(0, **BIG), table(1, harm=-2.0, privacy=-2.0, **BIG)
-    _, words, rulings = gate(red, blue, segments="all", rule=["risk"])
+    baseline, candidate = table(0, **BIG), table(1, harm=-2.0, privacy=-2.0, **BIG)
+    _, words, rulings = gate(baseline, candidate, segments="all", rule=["risk"])
     assert [(one.constraint, one.segment) for one in rulings] == [
         ("harm", ""),
         ("harm", "pets"),
@@ -363,15 +371,15 @@ def test_segments_asked_for_are_judged_by_the_constraints_that_hold_for_them(gat
         ("privacy", "pets"),
         ("privacy.children", ""),
     ]
-    assert "constraint privacy, segment pets: mean of blue is" in words
+    assert "mean, constraint privacy, segment pets: " in words
 
 
 def test_the_gate_never_passes_without_a_constraint_s_cost_or_prompts(gate):
-    red, blue = table(0, **BIG), table(1, harm=-2.0, privacy=-2.0, **BIG)
-    lacking = [{key: value for key, value in row.items() if key != "cost_privacy"} for row in blue]
-    with pytest.raises(DataError, match=r"blue\.jsonl:1: the column cost_privacy is missing"):
-        gate(red, lacking)
-    sides = [[{**row, "segment": None} for row in side] for side in (red, blue)]
+    baseline, candidate = table(0, **BIG), table(1, harm=-2.0, privacy=-2.0, **BIG)
+    lacking = [{key: value for key, value in row.items() if key != "cost_privacy"} for row in candidate]
+    with pytest.raises(DataError, match=r"candidate\.jsonl:1: the column cost_privacy is missing"):
+        gate(baseline, lacking)
+    sides = [[{**row, "segment": None} for row in side] for side in (baseline, candidate)]
     with pytest.raises(DataError, match=r"constraint harm\.children: no prompt carries the label children"):
         gate(*sides)
 

@@ -8,7 +8,7 @@ of benchmarks/intervals.py.
 import numpy as np
 import pytest
 
-from openrlhf_rad.evaluation.gate import Gate
+from openrlhf_rad.evaluation.gate import Gate, Verdict
 
 #: The pairs on which intervals and gate are wrong most often.
 HARD = [("normal", "t 3"), ("normal", "pareto 2.5"), ("constant", "t 3"), ("constant", "pareto 2.5")]
@@ -77,7 +77,7 @@ def test_the_experiments_judge_as_the_gate_does(coverage):
         world = coverage.World("normal", "t 3", 1000, 1)
         held = coverage.records(world, {"": spectrum}, 6)[""]
         rates = coverage.gate_rates(world, coverage.risk_boundary(world, spectrum), 6)
-        assert (rates["pass"], rates["unknown"]) == pytest.approx((held.passes, held.silent)), spectrum
+        assert (rates["pass"], rates["inconclusive"]) == pytest.approx((held.passes, held.silent)), spectrum
 
 
 @pytest.mark.parametrize(("prompts", "each", "tied"), [(300, 1, 0.0), (100, 10, 0.8), (300, 4, 0.8)])
@@ -94,11 +94,11 @@ def test_bands_hold_whole_curves(coverage):
         assert share >= 0.93 - slack(0.93, count), rates
 
 
-@pytest.mark.parametrize(("blue", "shift"), [("normal", 0.0), ("t 3", -0.3)])
-def test_gaps_hold_where_curves_touch_and_where_they_do_not(blue, shift, coverage):
+@pytest.mark.parametrize(("candidate", "shift"), [("normal", 0.0), ("t 3", -0.3)])
+def test_gaps_hold_where_curves_touch_and_where_they_do_not(candidate, shift, coverage):
     count = 150
     for name in ("mean", "cvar 0.9"):
-        world = coverage.World("normal", blue, 300, 1, shift)
+        world = coverage.World("normal", candidate, 300, 1, shift)
         for side, misses in coverage.gap_misses(world, coverage.SPECTRA[name], count).items():
             assert sum(misses) <= 0.07 + slack(0.07, count), (name, side, misses)
 
@@ -142,14 +142,31 @@ def test_caution_costs_little_power_where_tails_are_alike(pair, least, coverage)
         assert least <= coverage.risk_power(held) <= 0.8 + 1e-9, name
 
 
+@pytest.mark.parametrize("name", ["mean", "cvar 0.9"])
+@pytest.mark.parametrize("pair", [("normal", "normal"), ("normal", "t 3"), ("constant", "pareto 2.5")])
+def test_false_passes_of_non_inferiority(pair, name, coverage):
+    """The candidate's risk is higher by exactly what is allowed, half a unit: every pass is false."""
+    spectrum = coverage.SPECTRA[name]
+    world = coverage.World(*pair, 600, 1, 0.5 + coverage.World(*pair, 600, 1).fall(spectrum))
+    gate = coverage.risk_boundary(world, spectrum)
+    assert gate.risk == pytest.approx(0.5, abs=1e-3)
+    passes(coverage, world, gate, 400)
+
+
+def test_non_inferiority_has_power(coverage):
+    """Equal models of 600 prompts, where half a standard deviation is allowed."""
+    gate = Gate(coverage.SPECTRA["mean"], 0.5, None)
+    assert coverage.gate_rates(coverage.World("normal", "normal", 600, 1), gate, 50)["pass"] >= 0.9
+
+
 @pytest.mark.parametrize("pair", [("normal", "t 3"), ("constant", "pareto 2.5")], ids="-".join)
 def test_false_passes_of_the_quantile_rule(pair, coverage):
     world = coverage.World(*pair, 128, 1)
     passes(coverage, world, coverage.quantile_boundary(world, coverage.SPECTRA["mean"]), 150)
 
 
-def test_quantile_rule_has_power_where_red_is_constant(coverage):
-    """Red's quantiles are then known; blue's may lie a whole unit above, and lie 0.5 further down."""
+def test_quantile_rule_has_power_where_baseline_is_constant(coverage):
+    """The baseline's quantiles are known; the candidate's may lie a unit above, and lie 0.5 further down."""
     world = coverage.World("constant", "normal", 300, 1, -1.15)
     gate = Gate(coverage.SPECTRA["mean"], None, 1.0, levels=(0.05, 0.95), draws=500)
     assert coverage.gate_rates(world, gate, 50)["pass"] >= 0.8
@@ -166,26 +183,31 @@ def test_both_rules_together_keep_the_level(coverage):
     """One rule is false and the other true: the gate passes no more often than α."""
     count = 150
     world = coverage.World("normal", "normal", 300, 1, -0.3)
-    gate = Gate(coverage.SPECTRA["mean"], 0.3 + 1e-9, 0.5, levels=(0.05, 0.95), draws=300)
+    gate = Gate(coverage.SPECTRA["mean"], -0.3 - 1e-9, 0.5, levels=(0.05, 0.95), draws=300)
     passes(coverage, world, gate, count)
 
 
 def test_the_number_of_prompts_asked_for_is_enough(coverage):
     """With the prompts that the gate asks for it passes about as often as its power says, 80 %."""
-    import re
-
     spectrum = coverage.SPECTRA["mean"]
-    gate = Gate(spectrum, 0.1, None)
+    gate = Gate(spectrum, -0.1, None)
     asked = []
-    for red_b, blue_b in coverage.World("normal", "normal", 80, 1, -0.3).samples(200):
+    for baseline_b, candidate_b in coverage.World("normal", "normal", 80, 1, -0.3).samples(200):
         panel = coverage.World("normal", "normal", 80, 1).panel
         held = type(panel)(
-            panel.start_p, panel.size_p, panel.segment_p, (), {"red": red_b, "blue": blue_b}, {}, {}
+            panel.start_p,
+            panel.size_p,
+            panel.segment_p,
+            (),
+            {"baseline": baseline_b, "candidate": candidate_b},
+            {},
+            {},
         )
-        ruling = gate.decide(held, "red", "blue")[0]
+        ruling = gate.decide(held, "baseline", "candidate")[0]
         if ruling.needed:
-            assert re.search(f"about {ruling.needed} prompts could tell, not 80", ruling.sentence)
-            if abs(ruling.value - 0.3) < 0.02:  # a pilot that is about right
+            said = Verdict("baseline", "candidate", [ruling]).sentence
+            assert f"about {ruling.needed} prompts would do, not 80" in said
+            if abs(ruling.change + 0.3) < 0.02:  # a pilot that is about right
                 asked.append(ruling.needed)
     needed = int(np.median(asked))
     rates = coverage.gate_rates(coverage.World("normal", "normal", needed, 1, -0.3), gate, 200)

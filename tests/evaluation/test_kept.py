@@ -13,7 +13,7 @@ from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.folder import sha256
 
-PASS, FAIL, CANNOT_SAY, USAGE = 0, 1, 2, 64
+PASS, FAIL, INCONCLUSIVE, USAGE = 0, 1, 2, 64
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def rad(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tables(write):
-    """Red, and a far safer blue: scores that are higher for safer answers, with labels of the answers."""
+    """Baseline and a far safer candidate: scores that are higher for safer answers, with labels."""
     rng = np.random.default_rng(0)
     made = {}
-    for name, harm in (("red", 0.5), ("blue", 0.1)):
+    for name, harm in (("baseline", 0.5), ("candidate", 0.1)):
         rows = []
         for place in range(400):
             harmful = bool(rng.random() < harm)
@@ -53,39 +53,38 @@ def test_the_gate_judges_from_anywhere_what_was_evaluated(evaluated, rad, tables
     before = rad("gate", "--eval", "e")
     assert before.exit_code == PASS
     # A source that is replaced or gone changes nothing, and neither does another folder.
-    tables["blue"].write_text(tables["red"].read_text())
-    tables["red"].unlink()
+    tables["candidate"].write_text(tables["baseline"].read_text())
+    tables["baseline"].unlink()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     after = rad("gate", "--eval", "../e")
     assert after.exit_code == PASS
     assert after.stdout.splitlines()[0] == before.stdout.splitlines()[0]
     # The evaluation's profile, with its override; that of another is said.
-    assert "0.2 is asked for" in after.stdout
+    assert "a fall of 0.2 is required" in after.stdout
     assert "is not the evaluation's" not in after.stdout
     other = rad("gate", "--eval", "../e", "--profile", "uniform")
     assert "judged under uniform" in other.stdout
     assert "is not the evaluation's" in other.stdout
-    assert "0.2 is asked for" not in other.stdout
+    assert "a fall of 0.2 is required" not in other.stdout
 
 
 def test_rows_and_digests_are_kept_and_shown(evaluated, rad, tables, tmp_path):
     data = json.loads((tmp_path / "e" / "eval.json").read_text())
-    red = data["models"][0]
-    assert red["read"] == {
-        "file": "red.jsonl",
-        "sha256": sha256(tables["red"]),
+    baseline = data["models"][0]
+    assert baseline["read"] == {
+        "file": "baseline.jsonl",
+        "sha256": sha256(tables["baseline"]),
         "rows": 400,
         "columns": {"prompt": "prompt", "label": "is_safe", "answer": "answer", "cost": "− score"},
     }
-    with open(tmp_path / "e" / "scores" / "red.csv", newline="") as file:
+    with open(tmp_path / "e" / "scores" / "baseline.csv", newline="") as file:
         kept = list(csv.DictReader(file))
-    rows = [json.loads(line) for line in tables["red"].read_text().splitlines()]
+    rows = [json.loads(line) for line in tables["baseline"].read_text().splitlines()]
     assert sorted(float(row["cost"]) for row in kept) == sorted(-row["score"] for row in rows)
     assert {row["label"] for row in kept} == {"harmful", "safe"}
-    shown = (
-        f"red red: red.jsonl, 400 rows, sha256 {sha256(tables['red'])[:12]}; cost by column − score, higher"
-    )
+    digest = sha256(tables["baseline"])[:12]
+    shown = f"baseline baseline: baseline.jsonl, 400 rows, sha256 {digest}; cost by column − score, higher"
     for text in (evaluated.stdout, rad("gate", "--eval", "e").stdout):
         assert shown in text
         assert "labels by column" in text
@@ -100,12 +99,12 @@ def test_rows_are_the_same_in_parts_of_any_size(write, rows, monkeypatch):
     assert scores._table(held) == whole
 
 
-@pytest.mark.parametrize("name", ["scores/blue.csv", "profile.resolved.yaml"])
+@pytest.mark.parametrize("name", ["scores/candidate.csv", "profile.resolved.yaml"])
 def test_what_was_changed_after_the_evaluation_is_not_judged(name, evaluated, rad, tmp_path):
     path = tmp_path / "e" / name
     path.write_text(path.read_text().replace("1", "0"))
     done = rad("gate", "--eval", "e")
-    assert done.exit_code == CANNOT_SAY
+    assert done.exit_code == INCONCLUSIVE
     assert f"{name}: it was changed after the evaluation" in done.stderr
     path.unlink()
     assert "there is no such file, and eval.json names it" in rad("gate", "--eval", "e").stderr
@@ -116,14 +115,14 @@ def test_costs_of_another_source_are_not_judged(rad, write, rows, tmp_path):
         "def cost_func(queries, prompts, labels):\n    return [float(len(q) % 7) for q in queries]\n"
     )
     sides = []
-    for name in ("red", "blue"):
+    for name in ("baseline", "candidate"):
         held = [{key: row[key] for key in ("prompt", "answer")} for row in rows(40)]
         sides.append(f"--{name}={name}={write(f'{name}.jsonl', held)}")
     words = ["--profile", "uniform", "--set", f"cost.function={tmp_path}/cost.py", "--out", "e"]
     assert rad("eval", *sides, *words).exit_code == 0
-    assert "CANNOT SAY" not in rad("gate", "--eval", "e").stderr
+    assert "INCONCLUSIVE" not in rad("gate", "--eval", "e").stderr
     done = rad("gate", "--eval", "e", "--set", "cost.function=other.py")
-    assert done.exit_code == CANNOT_SAY
+    assert done.exit_code == INCONCLUSIVE
     assert f"its costs are by function {tmp_path}/cost.py, and the profile uniform names" in done.stderr
 
 
@@ -133,17 +132,24 @@ def test_texts_are_kept_by_choice(rad, tables, tmp_path):
     assert rad(*words, "e").exit_code == 0
     assert not (tmp_path / "e" / "answers").exists()
     assert rad(*words, "f", "--keep-texts").exit_code == 0
-    kept = [json.loads(line) for line in (tmp_path / "f" / "answers" / "red.jsonl").read_text().splitlines()]
+    kept = [
+        json.loads(line) for line in (tmp_path / "f" / "answers" / "baseline.jsonl").read_text().splitlines()
+    ]
     assert kept[3]["answer"] == "a3"
     gates = [rad("gate", "--eval", folder).stdout.splitlines()[0] for folder in ("e", "f")]
     assert gates[0] == gates[1]
 
 
 def test_a_score_turned_round_never_passes(rad, tables):
-    """The worse model would pass: red has five times the harm."""
-    sides = [f"--red=old={tables['blue']}", f"--blue=new={tables['red']}", "--profile", "uniform"]
+    """The worse model would pass: the baseline has five times the harm."""
+    sides = [
+        f"--baseline=old={tables['candidate']}",
+        f"--candidate=new={tables['baseline']}",
+        "--profile",
+        "uniform",
+    ]
     done = rad("gate", *sides, "--column", "cost=score")
-    assert done.exit_code == CANNOT_SAY
+    assert done.exit_code == INCONCLUSIVE
     assert "old: the sign of the cost is inverted" in done.stderr
     assert "turn it round by --column cost=-score, or say --no-labels" in done.stderr
     assert "is_safe true: taken for safe" in done.stderr
@@ -154,13 +160,13 @@ def test_a_score_turned_round_never_passes(rad, tables):
     shown = rad("eval", *sides, "--column", "cost=score", "--out", "e")
     assert shown.exit_code == 1
     assert "! old: the sign of the cost is inverted" in shown.stdout
-    assert rad("gate", "--eval", "e").exit_code == CANNOT_SAY
+    assert rad("gate", "--eval", "e").exit_code == INCONCLUSIVE
 
 
 def test_one_less_a_share_is_a_cost(rad, write):
     rng = np.random.default_rng(1)
     sides = []
-    for name, a in (("red", 2.0), ("blue", 6.0)):
+    for name, a in (("baseline", 2.0), ("candidate", 6.0)):
         safety_b = rng.beta(a, 2, size=300)
         rows = [{"prompt": f"p{i}", "safety": float(s)} for i, s in enumerate(safety_b)]
         sides.append(f"--{name}={name}={write(f'{name}.csv', rows)}")
@@ -186,7 +192,7 @@ def test_refusals_of_harmful_prompts_do_not_make_a_sound_cost_look_inverted(rad,
         for i in range(300)
     ]
     path = write("a.jsonl", rows)
-    done = rad("gate", f"--red=a={path}", f"--blue=b={path}", "--profile", "uniform")
+    done = rad("gate", f"--baseline=a={path}", f"--candidate=b={path}", "--profile", "uniform")
     assert "inverted" not in done.stderr
     assert done.exit_code == FAIL
 
@@ -207,11 +213,14 @@ def test_a_model_that_has_learned_to_be_harmless_is_not_called_inverted(rad, wri
         sides.append((name, write(f"{name}.jsonl", rows)))
     (start, first), (trained, second) = sides
     words = ["--profile", "uniform", "--rule", "risk"]
-    done = rad("gate", f"--red={start}={first}", f"--blue={trained}={second}", *words)
+    done = rad("gate", f"--baseline={start}={first}", f"--candidate={trained}={second}", *words)
     assert done.exit_code == PASS
     assert "trained: the cost does not tell harm" in done.stdout
     # Compared the other way, nothing says which of the two is turned round.
-    assert rad("gate", f"--red={trained}={second}", f"--blue={start}={first}", *words).exit_code == CANNOT_SAY
+    assert (
+        rad("gate", f"--baseline={trained}={second}", f"--candidate={start}={first}", *words).exit_code
+        == INCONCLUSIVE
+    )
 
 
 def test_calibrate_reads_is_safe_for_what_it_says(rad, write):
@@ -271,28 +280,41 @@ def flags(write, name, share, prompts=300, each=2):
 @pytest.mark.parametrize("prompts", [300, 900])
 def test_a_saturated_measure_is_told_instead_of_judged(prompts, rad, write):
     old, new = flags(write, "old", 0.288, prompts), flags(write, "new", 0.127, prompts)
-    sides = [f"--red=old={old}", f"--blue=new={new}"]
+    sides = [f"--baseline=old={old}", f"--candidate=new={new}"]
     text = (
-        "cvar α=0.9 cannot tell new from old: both sit at the largest cost that occurs, 1, on all that is"
-        " weighed; no number of such prompts tells them apart; for a flag use the mean, the share of harmful"
-        " answers (the profile flags), or cvar with α below 0.87"
+        "both sit at the largest cost that occurs, 1, on all that is weighed; no number of such prompts tells"
+        " them apart; for a flag use the mean, the share of harmful answers (the profile flags), or cvar with"
+        " α below 0.87"
     )
     done = rad("gate", *sides, "--profile", "medical")
-    assert done.exit_code == CANNOT_SAY
-    assert f"CANNOT SAY: {text}; quantiles from 0.9 to 0.95 cannot tell new from old" in done.stdout
+    assert done.exit_code == INCONCLUSIVE
+    assert done.stdout.startswith(
+        f"INCONCLUSIVE: new against old.\n- inconclusive, cvar α=0.9: {text}\n"
+        "- inconclusive, quantiles 0.9 to 0.95: both sit at the largest cost that occurs, 1"
+    )
     # Harm that doubles is no pass either where quantiles alone are asked for.
     worse = rad(
-        "gate", f"--red=old={new}", f"--blue=new={old}", "--profile", "medical", "--rule", "quantiles"
+        "gate",
+        f"--baseline=old={new}",
+        f"--candidate=new={old}",
+        "--profile",
+        "medical",
+        "--rule",
+        "quantiles",
     )
-    assert worse.exit_code == CANNOT_SAY
+    assert worse.exit_code == INCONCLUSIVE
     told = rad("gate", *sides, "--profile", "flags")
     assert told.exit_code == PASS
-    assert rad("gate", f"--red=old={new}", f"--blue=new={old}", "--profile", "flags").exit_code == FAIL
+    assert (
+        rad("gate", f"--baseline=old={new}", f"--candidate=new={old}", "--profile", "flags").exit_code == FAIL
+    )
 
 
 def test_eval_report_and_calibrate_tell_a_saturated_measure(rad, write, tmp_path):
     old, new = flags(write, "old", 0.288), flags(write, "new", 0.127)
-    done = rad("eval", f"--red=old={old}", f"--blue=new={new}", "--profile", "medical", "--out", "e")
+    done = rad(
+        "eval", f"--baseline=old={old}", f"--candidate=new={new}", "--profile", "medical", "--out", "e"
+    )
     assert done.exit_code == 0
     assert "! cvar α=0.9 cannot tell new from old: both sit at the largest cost" in " ".join(
         done.stdout.split()
@@ -311,7 +333,7 @@ def test_a_threshold_that_divides_nothing_is_told(cost, which, rad, write):
     rng = np.random.default_rng(4)
     rows = [{"prompt": f"p{i}", "cost": cost + 0.1 * c} for i, c in enumerate(rng.random(60))]
     path = write("a.csv", rows)
-    words = ["eval", f"--red=a={path}", f"--blue=b={path}", "--profile", "uniform", "--out"]
+    words = ["eval", f"--baseline=a={path}", f"--candidate=b={path}", "--profile", "uniform", "--out"]
     done = rad(*words, "e")
     assert f"! {which} safe: costs lie from" in done.stdout
     assert "set evaluate.threshold in the profile" in " ".join(done.stdout.split())
@@ -325,8 +347,8 @@ def test_a_threshold_that_divides_nothing_is_told(cost, which, rad, write):
     [
         ["gate", "--evl", "e"],
         ["gate", "--confidence", "3"],
-        ["gate", "--rule", "mean", "--red=a=a.csv", "--blue=b=b.csv", "--profile", "uniform"],
-        ["gate", "--profile", "none-such", "--red=a=a.csv", "--blue=a=a.csv"],
+        ["gate", "--rule", "mean", "--baseline=a=a.csv", "--candidate=b=b.csv", "--profile", "uniform"],
+        ["gate", "--profile", "none-such", "--baseline=a=a.csv", "--candidate=a=a.csv"],
         ["gate"],
         ["gtae"],
         ["judge", "--tmperature", "1"],
@@ -343,5 +365,10 @@ def test_a_fault_of_the_program_is_no_verdict(rad, tables, monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(gate_run, "pair", broken)
-    sides = [f"--red=a={tables['red']}", f"--blue=b={tables['blue']}", "--column", "cost=-score"]
-    assert rad("gate", *sides, "--profile", "uniform").exit_code not in (PASS, FAIL, CANNOT_SAY)
+    sides = [
+        f"--baseline=a={tables['baseline']}",
+        f"--candidate=b={tables['candidate']}",
+        "--column",
+        "cost=-score",
+    ]
+    assert rad("gate", *sides, "--profile", "uniform").exit_code not in (PASS, FAIL, INCONCLUSIVE)

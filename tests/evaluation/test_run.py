@@ -43,8 +43,11 @@ def job(tmp_path, write, rows):
             for row in table:
                 if unscored:
                     del row["cost"]
-        paths = [write(f"{name}.jsonl", table) for name, table in zip(("red", "blue"), tables, strict=True)]
-        sources = parse_sources(f"red={paths[0]}", f"blue={paths[1]}", [])
+        paths = [
+            write(f"{name}.jsonl", table)
+            for name, table in zip(("baseline", "candidate"), tables, strict=True)
+        ]
+        sources = parse_sources(f"baseline={paths[0]}", f"candidate={paths[1]}", [])
         held = Plan(tmp_path / out, Columns(), **plan)
         return Job(load_profile("uniform"), sources, held, Settings(draws=200), command="rad eval …")
 
@@ -59,7 +62,16 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
         *("sign", "comparisons", "worst", "warnings", "methods", "versions"),
     }
     assert set(data["comparisons"][0]) == {
-        *("red", "blue", "safety", "dominance", "reward_wins", "gaps", "improvement", "quantile_difference"),
+        *(
+            "baseline",
+            "candidate",
+            "safety",
+            "dominance",
+            "reward_wins",
+            "gaps",
+            "improvement",
+            "quantile_difference",
+        ),
         *("tests", "segments", "judge", "constraints", "saturated"),
     }
     assert set(data["models"][0]) == {
@@ -71,7 +83,7 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
     }
     assert data["settings"] == {"threshold": 0.0, "confidence": 0.95, "resamples": 200, "seed": 0}
     assert data["data"]["segments"] == [{"name": "s", "prompts": 130}]
-    costs = [row["cost"] for row in data["worst"] if row["model"] == "red"]
+    costs = [row["cost"] for row in data["worst"] if row["model"] == "baseline"]
     assert costs == sorted(costs, reverse=True)
     assert len(costs) == 5
     assert data["worst"][0]["answer"].startswith("answer 0 to ")
@@ -82,7 +94,7 @@ def test_csv_files_say_the_same(job, tmp_path):
     with open(tmp_path / "out" / "table3.csv", newline="") as file:
         row = next(csv.DictReader(file))
     held = data["comparisons"][0]["dominance"]["weighted"]
-    assert (row["red"], row["blue"]) == ("red", "blue")
+    assert (row["baseline"], row["candidate"]) == ("baseline", "candidate")
     assert float(row["weighted_low"]) == held["low"]
     names = {path.stem for path in (tmp_path / "out").glob("*.csv")}
     assert names == {"models", "table2", "table3", "figure1", "gaps", "tests", "segments", "quantiles"}
@@ -93,7 +105,7 @@ def test_pictures_and_tables_at_any_width(job, tmp_path):
 
     data = run(job(), silent)
     names = {path.name for path in draw(data, tmp_path / "out") if path.suffix == ".png"}
-    assert names == {"quantiles.png", "table3.png", "figure1.png", "difference-red-blue.png"}
+    assert names == {"quantiles.png", "table3.png", "figure1.png", "difference-baseline-candidate.png"}
     for width in (44, 80, 200):
         console = Console(width=width, record=True, force_terminal=False, file=io.StringIO())
         print_evaluation(data, console, samples=2)
@@ -108,7 +120,7 @@ def test_a_judge_s_verdict_comes_along(job, tmp_path):
     result = {"overall": dict.fromkeys(("win", "tie", "lose"), share)}
     (tmp_path / "out").mkdir()
     malformed = {"count": 1, "calls": 260, "limit": 0.1}
-    files = {name: sha256(tmp_path / f"{name}.jsonl") for name in ("red", "blue")}
+    files = {name: sha256(tmp_path / f"{name}.jsonl") for name in ("baseline", "candidate")}
     sides = {name: {"name": name, "sha256": ["of another seed", digest]} for name, digest in files.items()}
     verdict = {**sides, "judge": {"model": "j"}, "result": result, "malformed": malformed}
     (tmp_path / "out" / "judge.json").write_text(json.dumps(verdict))
@@ -116,18 +128,18 @@ def test_a_judge_s_verdict_comes_along(job, tmp_path):
     assert data["comparisons"][0]["judge"] == result | {"model": "j", "malformed": malformed}
     assert "win_low" in (tmp_path / "out" / "table4.csv").read_text()
     assert not any("rad judge" in text for text in data["warnings"])
-    assert judged(tmp_path / "out", "other", "blue", {}) == (None, None)
-    with open(tmp_path / "blue.jsonl", "a") as file:
+    assert judged(tmp_path / "out", "other", "candidate", {}) == (None, None)
+    with open(tmp_path / "candidate.jsonl", "a") as file:
         file.write("\n")  # another file of the same name; what the judge read is gone
     data = run(held, silent)
     assert data["comparisons"][0]["judge"] is None
     assert data["warnings"][-1] == (
-        f"{tmp_path / 'out' / 'judge.json'}: rad judge read another file of blue than this evaluation"
+        f"{tmp_path / 'out' / 'judge.json'}: rad judge read another file of candidate than this evaluation"
         " (another sha256), so its result is left out; judge these answers: run rad judge again"
     )
     (tmp_path / "out" / "judge.json").write_text("{")
     with pytest.raises(RadError, match="it is not what rad judge writes"):
-        judged(tmp_path / "out", "red", "blue", {})
+        judged(tmp_path / "out", "baseline", "candidate", {})
 
 
 def test_answers_without_costs_are_scored_once(job, tmp_path):
@@ -136,7 +148,7 @@ def test_answers_without_costs_are_scored_once(job, tmp_path):
     data = run(job(unscored=True, costs={"cost": rating}), silent)
     calls = (tmp_path / "calls.txt").read_text().split()
     assert calls == ["64", "64", "2"] * 2
-    kept = [json.loads(line) for line in (tmp_path / "out/answers/red.jsonl").read_text().splitlines()]
+    kept = [json.loads(line) for line in (tmp_path / "out/answers/baseline.jsonl").read_text().splitlines()]
     assert [row["cost"] for row in kept] == [len(row["answer"]) % 7 - 3 for row in kept]
     assert data["models"][0]["reward"] is not None
     again = run(job(unscored=True, costs={"cost": rating}), silent)
@@ -148,7 +160,7 @@ def test_a_stopped_scoring_goes_on(job, tmp_path):
     (tmp_path / "cost.py").write_text(COST)
     rating = parse_rating("cost", str(tmp_path / "cost.py"))
     run(job(unscored=True, costs={"cost": rating}), silent)
-    folder = next((tmp_path / "out" / "work" / "red").glob("cost-*"))
+    folder = next((tmp_path / "out" / "work" / "baseline").glob("cost-*"))
     (folder / "00001.jsonl").unlink()
     (tmp_path / "calls.txt").unlink()
     run(job(unscored=True, costs={"cost": rating}), silent)
@@ -177,7 +189,7 @@ def test_what_is_missing_is_told_before_anything_starts(job, tmp_path):
     assert str(caught.value).split("\n")[0].endswith("or --set cost.function=FILE.py")
     plan = Plan(tmp_path / "out", Columns(), costs={"cost": Rating("cost", "function", "c.py")})
     with pytest.raises(ConfigError, match="sft is a checkpoint and there are no prompts"):
-        plan.check([Source("sft", "org/model", "red")])
+        plan.check([Source("sft", "org/model", "baseline")])
 
 
 def test_sources_with_every_problem_told(tmp_path):
@@ -190,7 +202,7 @@ def test_sources_with_every_problem_told(tmp_path):
         "there is no such file; check the path",
     ] or len(str(caught.value).split("\n")) == 4
     held = parse_sources("sft=org/model", "rad=org/other", [])
-    assert [source.role for source in held] == ["red", "blue"]
+    assert [source.role for source in held] == ["baseline", "candidate"]
     assert held[0].table is None
 
 
@@ -305,7 +317,7 @@ def test_a_table_to_be_scored_keeps_nested_columns_and_messages(write, tmp_path)
     row = {"prompt": MESSAGES, "answer": "so", "scores": {"reward": 0.5}, "finished": "false"}
     path = write("a.jsonl", [row, row | {"prompt": "how?", "finished": True}, row | {"finished": None}])
     plan = Plan(tmp_path / "out", Columns.parse(["reward=scores.reward"]))
-    found = _read(plan, Source("a", str(path), "red"))
+    found = _read(plan, Source("a", str(path), "baseline"))
     assert [one["reward"] for one in found] == [0.5] * 3
     assert [one["finished"] for one in found] == [False, True, None]
     assert (found[0]["prompt"], found[0]["messages"]) == ("system: Be brief.\n\nuser: why?", MESSAGES)
@@ -318,13 +330,13 @@ def test_messages_and_a_template_are_refused_before_a_model_starts(write, tmp_pa
     with pytest.raises(
         ConfigError, match=r"prompts are lists of messages, and the template '<\{\}>' holds one text"
     ):
-        prepare(plan, Source("a", "org/model", "red"), silent)
+        prepare(plan, Source("a", "org/model", "baseline"), silent)
 
 
 def test_a_word_that_is_no_truth_value_is_not_taken_for_one(write, tmp_path):
     path = write("a.csv", [{"prompt": "a", "answer": "so", "finished": "maybe"}])
     with pytest.raises(DataError) as caught:
-        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "red"))
+        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))
     assert str(caught.value) == (
         f'{path}:2: finished is "maybe"; it must be true or false, or be left out; mend the row'
     )
@@ -334,10 +346,10 @@ def test_how_a_prompt_was_sent_is_read_from_any_table(write, tmp_path):
     """A text; or true, as the tables of a run say of ``prompt`` itself."""
     held = [{"prompt": "p", "answer": "a", "sent": sent} for sent in ("<p>", True, False)]
     for path in (write("a.jsonl", held), write("a.csv", held)):
-        found = _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "red"))
+        found = _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))
         assert [row["sent"] for row in found] == ["<p>", True, None]
     path = write("b.jsonl", [{"prompt": "p", "answer": "a", "sent": ["p"]}])
     with pytest.raises(
         DataError, match=r"b.jsonl:1: sent is \['p'\]|sent is .*it must be a text, true, or be"
     ):
-        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "red"))
+        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))

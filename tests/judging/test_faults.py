@@ -14,7 +14,7 @@ from openrlhf_rad.judging.verdict import FORMS, MalformedReply, read
 
 @pytest.fixture
 def words(files):
-    return ["--red", files.write("sft", [2] * 10), "--blue", files.write("rad", [1] * 10)]
+    return ["--baseline", files.write("sft", [2] * 10), "--candidate", files.write("rad", [1] * 10)]
 
 
 def no_table(rad, reason: str, done: int = 0, url: str | None = None) -> str:
@@ -57,7 +57,7 @@ BAD = {
 def test_one_malformed_reply_is_counted_and_shown(rad, files, chat, name):
     content, finish, reason = BAD[name]
     rad.server.answer = after(1, JSONResponse(chat(content, finish)))
-    prompts = ["--red", files.write("sft", [2] * 12), "--blue", files.write("rad", [1] * 12)]
+    prompts = ["--baseline", files.write("sft", [2] * 12), "--candidate", files.write("rad", [1] * 12)]
     assert rad.judge(*prompts) == 0
     malformed = rad.summary["malformed"]
     assert (malformed["count"], malformed["calls"], malformed["reasons"]) == (1, 24, {reason: 1})
@@ -167,7 +167,7 @@ def test_a_judging_without_any_verdict_claims_nothing(rad, words):
 )
 def test_an_answer_that_is_no_reply_is_malformed_and_not_kept(rad, files, response, reason):
     rad.server.answer = after(1, response)
-    words = ["--red", files.write("sft", [2] * 12), "--blue", files.write("rad", [1] * 12)]
+    words = ["--baseline", files.write("sft", [2] * 12), "--candidate", files.write("rad", [1] * 12)]
     assert rad.judge(*words) == 0
     assert rad.summary["malformed"]["reasons"] == {reason: 1}
     assert rad.judge(*words) == 0

@@ -34,13 +34,13 @@ def test_files_of_three_formats_make_the_same_pairs(tmp_path):
     import pyarrow.parquet as pq
 
     rows = answers(("p", "one"), ("q", 'two, "quoted"\nlines'), ("p", ""))
-    red = write(tmp_path / "red.jsonl", rows)
-    blue = [tmp_path / "blue.csv", tmp_path / "blue.parquet"]
-    blue[0].write_text('answer,prompt\nx,q\n"",p\nNA,p\n')
-    pq.write_table(pa.table({"prompt": ["q", "p", "p"], "answer": ["x", "", "NA"]}), blue[1])
+    baseline = write(tmp_path / "baseline.jsonl", rows)
+    candidate = [tmp_path / "candidate.csv", tmp_path / "candidate.parquet"]
+    candidate[0].write_text('answer,prompt\nx,q\n"",p\nNA,p\n')
+    pq.write_table(pa.table({"prompt": ["q", "p", "p"], "answer": ["x", "", "NA"]}), candidate[1])
     expected = [("p", 1, "one", ""), ("p", 2, "", "NA"), ("q", 1, 'two, "quoted"\nlines', "x")]
-    matches = pair([Source(red)], [Source(path) for path in blue])
-    assert [(m.prompt, m.number, m.red, m.blue) for m in matches] == expected * 2
+    matches = pair([Source(baseline)], [Source(path) for path in candidate])
+    assert [(m.prompt, m.number, m.baseline, m.candidate) for m in matches] == expected * 2
     assert [m.seed for m in matches] == [1, 1, 1, 2, 2, 2]
 
 
@@ -58,27 +58,28 @@ def test_columns_may_have_other_names(tmp_path):
 
 
 def test_prompts_that_differ_are_all_told(tmp_path):
-    red = write(tmp_path / "red.jsonl", answers(("a", "1"), ("b", "2"), ("c", "3"), ("c", "4")))
-    blue = write(tmp_path / "blue.jsonl", answers(("a", "1"), ("d", "2"), ("c", "3")))
+    baseline = write(tmp_path / "baseline.jsonl", answers(("a", "1"), ("b", "2"), ("c", "3"), ("c", "4")))
+    candidate = write(tmp_path / "candidate.jsonl", answers(("a", "1"), ("d", "2"), ("c", "3")))
     with pytest.raises(DataError) as error:
-        pair([Source(red)], [Source(blue)])
+        pair([Source(baseline)], [Source(candidate)])
+    rule = "both need the same prompts"
     assert str(error.value).splitlines() == [
-        f'{red}:2: prompt is "b"; {blue} has no answer to it; both need the same prompts; add or remove it',
-        f'{blue}:2: prompt is "d"; {red} has no answer to it; both need the same prompts; add or remove it',
-        f'{blue}:3: prompt "c" has 1 answers; {red} has 2; both need as many',
+        f'{baseline}:2: prompt is "b"; {candidate} has no answer to it; {rule}; add or remove it',
+        f'{candidate}:2: prompt is "d"; {baseline} has no answer to it; {rule}; add or remove it',
+        f'{candidate}:3: prompt "c" has 1 answers; {baseline} has 2; both need as many',
     ]
 
 
 def test_answers_that_are_no_text_are_all_told(tmp_path):
     rows = [*answers(("a", "1")), {"prompt": "b", "answer": None}, {"prompt": " ", "answer": 3}]
-    red = write(tmp_path / "red.jsonl", [*rows, {"prompt": "\ud800", "answer": "x"}])
+    baseline = write(tmp_path / "baseline.jsonl", [*rows, {"prompt": "\ud800", "answer": "x"}])
     with pytest.raises(DataError) as error:
-        pair([Source(red)], [Source(red)])
+        pair([Source(baseline)], [Source(baseline)])
     assert str(error.value).splitlines() == [
-        f"{red}:2: answer is null; it must be text; mend the row",
-        f"{red}:3: prompt is empty; it must hold text; mend or remove the row",
-        f"{red}:3: answer is 3; it must be text; mend the row",
-        f"{red}:4: prompt holds half a surrogate pair, which is no text; mend the row",
+        f"{baseline}:2: answer is null; it must be text; mend the row",
+        f"{baseline}:3: prompt is empty; it must hold text; mend or remove the row",
+        f"{baseline}:3: answer is 3; it must be text; mend the row",
+        f"{baseline}:4: prompt holds half a surrogate pair, which is no text; mend the row",
     ]
 
 
@@ -87,8 +88,8 @@ def test_seeds_that_cannot_be_paired(tmp_path):
     with pytest.raises(DataError) as error:
         pair([Source(file)] * 2, [Source(file)] * 3)
     assert str(error.value) == (
-        "--red names 2 files and --blue 3; seeds are paired one to one, or one file stands against all of the"
-        " other model's; name as many of each"
+        "--baseline names 2 files and --candidate 3; seeds are paired one to one, or one file stands against"
+        " all of the other model's; name as many of each"
     )
 
 
@@ -122,7 +123,7 @@ def test_the_key_of_a_call_holds_all_that_its_reply_depends_on():
     match = Match(1, "p", 1, "one", "two")
     changes = [
         plan(judge, [match]),
-        *(plan(judge, [replace(match, **{name: "new"})]) for name in ("prompt", "red", "blue")),
+        *(plan(judge, [replace(match, **{name: "new"})]) for name in ("prompt", "baseline", "candidate")),
         *(
             plan(replace(judge, **change), [match])
             for change in (
@@ -203,7 +204,7 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
         (["--request", "seed"], "--request is seed; it must be KEY=JSON; write for instance seed=1, or"),
         (["--request", "model=1"], "--request is model=1; model is not for it; leave it out"),
         (["--form", "xml"], "--form is xml; it must be line or json"),
-        (["--names", "one"], "--names is one; it must be two names, as RED,BLUE"),
+        (["--names", "one"], "--names is one; it must be two names, as BASELINE,CANDIDATE"),
         (
             ["--price-in", "1"],
             "--price-in and --price-out belong together: one alone is no bound of the cost",
@@ -216,14 +217,14 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path):
             ["--prompt-column", "a", "--column", "prompt=b"],
             "--column prompt=b: prompt is given twice; remove",
         ),
-        (["--column", "model=name"], "{red}: there is no column name; the columns are prompt, answer"),
+        (["--column", "model=name"], "{baseline}: there is no column name; the columns are prompt, answer"),
     ],
 )
 def test_options_that_are_refused_before_anything_is_asked(rad, files, words, text):
-    common = ["--red", files.write("sft", [2] * 8), "--blue", files.write("rad", [1] * 8)]
+    common = ["--baseline", files.write("sft", [2] * 8), "--candidate", files.write("rad", [1] * 8)]
     # What is wrong with the options is told from what is wrong with a file.
-    assert rad.judge(*common, *words) == (2 if text.startswith("{red}") else 64)
-    assert rad.err.startswith(f"error: {text.format(red=common[1])}")
+    assert rad.judge(*common, *words) == (2 if text.startswith("{baseline}") else 64)
+    assert rad.err.startswith(f"error: {text.format(baseline=common[1])}")
     assert rad.server.asked == []
 
 
@@ -239,11 +240,11 @@ def mixed(folder: Path) -> Path:
 
 def test_one_model_of_a_table_of_several_is_judged(rad, tmp_path):
     path = mixed(tmp_path)
-    assert rad.judge("--red", f"sft={path}", "--blue", f"rad={path}") == 0
+    assert rad.judge("--baseline", f"sft={path}", "--candidate", f"rad={path}") == 0
     assert rad.summary["result"]["overall"]["win"]["value"] == 1.0
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     side = {"name": "sft", "files": [str(path)], "models": ["sft"], "sha256": [digest]}
-    assert rad.summary["red"] == side
+    assert rad.summary["baseline"] == side
     assert {tuple(word.split()[0] for word in asked.answers) for asked in rad.server.asked} == {
         ("sft", "rad"),
         ("rad", "sft"),
@@ -252,15 +253,18 @@ def test_one_model_of_a_table_of_several_is_judged(rad, tmp_path):
 
 def test_models_of_a_table_are_never_mixed(rad, files, tmp_path):
     path, other = mixed(tmp_path), files.write("new", [1] * 10)
-    assert rad.judge("--red", str(path), "--blue", other) == 2
+    assert rad.judge("--baseline", str(path), "--candidate", other) == 2
     assert rad.err == (
         f"error: {path}: the column model names sft, rad; the answers of one are to be judged; name it, for"
-        f" instance --red sft={path}\n"
+        f" instance --baseline sft={path}\n"
     )
-    assert rad.judge("--red", f"old={path}", "--blue", other) == 2
+    assert rad.judge("--baseline", f"old={path}", "--candidate", other) == 2
     assert rad.err == f"error: {path}: no row has model old; the file holds sft, rad; name one of them\n"
-    assert rad.judge("--red", f"sft={path}", "--blue", f"sft={path}") == 64
-    assert rad.err == f"error: {path} is named by --red and by --blue; name the answers of two models\n"
+    assert rad.judge("--baseline", f"sft={path}", "--candidate", f"sft={path}") == 64
+    assert (
+        rad.err
+        == f"error: {path} is named by --baseline and by --candidate; name the answers of two models\n"
+    )
     assert rad.server.asked == []
 
 
@@ -271,7 +275,7 @@ def test_prompts_of_messages_and_completions_of_harmbench_are_judged(rad, tmp_pa
     turns = [[{"role": "user", "content": f"question {i}"}] for i in range(8)]
     rows = [{"Prompt": turn, "Response": "rad says harm 1"} for turn in turns]
     other = write(tmp_path / "rad.jsonl", rows)
-    assert rad.judge("--red", str(tmp_path / "sft.json"), "--blue", str(other)) == 0
+    assert rad.judge("--baseline", str(tmp_path / "sft.json"), "--candidate", str(other)) == 0
     assert rad.summary["result"]["overall"]["win"]["value"] == 1.0
 
 

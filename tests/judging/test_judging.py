@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 
-def pair_of(files, red, blue):
-    return ["--red", files.write("sft", red), "--blue", files.write("rad", blue)]
+def pair_of(files, baseline, candidate):
+    return ["--baseline", files.write("sft", baseline), "--candidate", files.write("rad", candidate)]
 
 
 def test_wins_ties_and_losses_are_counted_in_both_orders(rad, files):
@@ -32,8 +32,8 @@ def test_wins_ties_and_losses_are_counted_in_both_orders(rad, files):
     assert ("rad says harm 1", "sft says harm 2") in orders
     assert result["position"]["followed"]["value"] == 0
     assert result["position"]["warning"] is None
-    assert {row["less_harmful"] for row in rad.verdicts[:24]} == {"blue"}
-    assert {row["less_harmful"] for row in rad.verdicts[-10:]} == {"red"}
+    assert {row["less_harmful"] for row in rad.verdicts[:24]} == {"candidate"}
+    assert {row["less_harmful"] for row in rad.verdicts[-10:]} == {"baseline"}
     assert {asked.authorization for asked in rad.server.asked} == {f"Bearer {os.environ['OPENAI_API_KEY']}"}
     judge = rad.summary["judge"]
     assert (judge["model"], judge["served_as"], judge["tokens_in"]) == ("m", ["judge-2026-01"], 4000)
@@ -53,10 +53,10 @@ def test_the_winner_is_named_and_drawn(rad, files):
         "rad is judged less harmful than sft: of 30 pairs that are no tie rad has 90.0 %"
     )
     pixels = image.imread(rad.folder / "out" / "judge.png")
-    blue = (pixels[..., 2] > 0.6) & (pixels[..., 0] < 0.2)
-    red = (pixels[..., 0] > 0.7) & (pixels[..., 2] < 0.2)
-    # Nine tenths of the bar are blue, one tenth red; whiskers and figures cover a little of both.
-    assert 6.5 < blue.sum() / red.sum() < 11.5
+    candidate = (pixels[..., 2] > 0.6) & (pixels[..., 0] < 0.2)
+    baseline = (pixels[..., 0] > 0.7) & (pixels[..., 2] < 0.2)
+    # Nine tenths of the bar are candidate, one tenth baseline; whiskers and figures cover a little of both.
+    assert 6.5 < candidate.sum() / baseline.sum() < 11.5
     assert (rad.folder / "out" / "judge.svg").exists()
 
 
@@ -76,11 +76,11 @@ def test_a_judge_that_prefers_the_first_answer_is_found_out(rad, files):
 
 
 def test_a_judge_that_guesses_is_found_out(rad, files):
-    # In quarters: always the first, always the second, always red, always blue, as a coin on average does.
+    # In quarters always the first, the second, the baseline, the candidate: on average as a coin.
     def guess(asked):
         number = next(int(answer.split()[-1]) for answer in asked.answers if answer.startswith("rad"))
-        red = "A" if asked.answers[0].startswith("sft") else "B"
-        return f"[[{('A', 'B', red, 'B' if red == 'A' else 'A')[number % 4]}]]"
+        baseline = "A" if asked.answers[0].startswith("sft") else "B"
+        return f"[[{('A', 'B', baseline, 'B' if baseline == 'A' else 'A')[number % 4]}]]"
 
     rad.server.answer = guess
     assert rad.judge(*pair_of(files, [2] * 60, list(range(60)))) == 0
@@ -91,16 +91,16 @@ def test_a_judge_that_guesses_is_found_out(rad, files):
 
 
 def test_seeds_are_paired_and_their_spread_is_told(rad, files):
-    words = ["--red", files.write("sft", [2] * 10)]
+    words = ["--baseline", files.write("sft", [2] * 10)]
     for seed, wins in enumerate((9, 7, 8), 1):
-        words += ["--blue", files.write(f"rad-{seed}", [1] * wins + [3] * (10 - wins))]
+        words += ["--candidate", files.write(f"rad-{seed}", [1] * wins + [3] * (10 - wins))]
     assert rad.judge(*words) == 0
     result = rad.summary["result"]
     assert [seed["win"]["share"] for seed in result["seeds"]] == [0.9, 0.7, 0.8]
     assert result["overall"]["win"]["mean_of_seeds"] == pytest.approx(0.8)
     assert result["overall"]["win"]["std_of_seeds"] == pytest.approx(0.1)
     assert "mean ± std 80.0 % ± 10.0 % 0.0 % ± 0.0 % 20.0 % ± 10.0 %" in re.sub(" +", " ", rad.out)
-    assert rad.summary["blue"]["name"] == "rad"
+    assert rad.summary["candidate"]["name"] == "rad"
 
 
 def test_a_second_run_makes_no_calls_and_says_the_same(rad, files):
@@ -115,10 +115,10 @@ def test_a_second_run_makes_no_calls_and_says_the_same(rad, files):
 
 
 def test_equal_answers_are_ties_that_nobody_is_asked_about(rad, files):
-    red = files.write("a", [1] * 10)
-    blue = files.folder / "b.jsonl"
-    blue.write_text(Path(red).read_text())
-    assert rad.judge("--red", red, "--blue", str(blue)) == 0
+    baseline = files.write("a", [1] * 10)
+    candidate = files.folder / "b.jsonl"
+    candidate.write_text(Path(baseline).read_text())
+    assert rad.judge("--baseline", baseline, "--candidate", str(candidate)) == 0
     assert rad.server.asked == []
     assert rad.summary["result"]["equal_answers"] == 10
     assert rad.summary["result"]["overall"]["tie"]["value"] == 1.0
@@ -264,9 +264,9 @@ def test_an_evaluation_folder_names_its_models(rad, files):
     (files.folder / "answers").mkdir()
     for name, harm in (("sft", 2), ("rad", 1)):
         Path(files.write(name, [harm] * 8)).rename(files.folder / "answers" / f"{name}.jsonl")
-    assert rad.judge("--eval", str(files.folder), "--red", "sft", "--blue", "rad") == 0
+    assert rad.judge("--eval", str(files.folder), "--baseline", "sft", "--candidate", "rad") == 0
     assert rad.summary["result"]["overall"]["win"]["value"] == 1.0
-    assert rad.judge("--eval", str(files.folder), "--red", "stf", "--blue", "rad") == 2
+    assert rad.judge("--eval", str(files.folder), "--baseline", "stf", "--candidate", "rad") == 2
     where = files.folder
     assert rad.err == (
         f"error: {where}: no answers of stf; it holds rad, sft; check the name or the folder\n"

@@ -59,7 +59,7 @@ def test_intervals_cover_the_share_that_clustered_answers_were_drawn_with(rate, 
 
 
 def test_all_pairs_of_verdicts_by_enumeration():
-    """A is the first place: red in the first order, blue in the second."""
+    """A is the first place: baseline in the first order, candidate in the second."""
     expected = {("B", "A"): "win", ("A", "B"): "lose"}
     for number, letters in enumerate(itertools.product("ABC", repeat=2)):
         judged = _judged(number, *letters)
@@ -78,11 +78,11 @@ def test_position_is_told_over_decided_pairs_only():
     assert [counted.share[name].value for name in ("win", "tie", "lose")] == [0.4, 0.6, 0.0]
 
 
-def _judged(number, red_first, blue_first) -> Judged:
+def _judged(number, baseline_first, candidate_first) -> Judged:
     from openrlhf_rad.judging.calls import Call
 
-    match = Match(1, f"p{number}", 1, "red", "blue")
+    match = Match(1, f"p{number}", 1, "baseline", "candidate")
     calls = [Call(match, False, "first", 1), Call(match, True, "second", 1)]
-    letters = {"first": red_first, "second": blue_first}
+    letters = {"first": baseline_first, "second": candidate_first}
     (judged,) = judge_pairs([match], calls, {key: letter for key, letter in letters.items() if letter})
     return judged

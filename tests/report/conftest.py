@@ -124,8 +124,8 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
     """An eval.json of the shape in docs/evaluation.md with simulated numbers; text stands in every text."""
     rng = np.random.default_rng(0)
     levels = [round(0.05 * step, 2) for step in range(1, 20)]
-    cost = {"red": np.sort(rng.gamma(2, 1, count)), "blue": np.sort(0.6 * rng.gamma(2, 1, count))}
-    names = {"red": f"base {text}", "blue": f"tuned {text}"}
+    cost = {"baseline": np.sort(rng.gamma(2, 1, count)), "candidate": np.sort(0.6 * rng.gamma(2, 1, count))}
+    names = {"baseline": f"base {text}", "candidate": f"tuned {text}"}
     models = [
         {
             "name": names[role],
@@ -149,18 +149,18 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
                 "high": [*(np.quantile(cost[role], levels) + 0.2).tolist()[:-1], None],
             },
         }
-        for role in ("red", "blue")
+        for role in ("baseline", "candidate")
     ]
-    change = np.quantile(cost["blue"], levels) - np.quantile(cost["red"], levels)
-    risk = float(cost["red"][-6:].mean() - cost["blue"][-6:].mean())
+    change = np.quantile(cost["candidate"], levels) - np.quantile(cost["baseline"], levels)
+    risk = float(cost["baseline"][-6:].mean() - cost["candidate"][-6:].mean())
     won = {"win": 0.5, "tie": 0.2, "lose": 0.3}
     side = {"safe": estimate(0.5), "count": count, "safe_count": count // 2}
     cells = ["safe,safe", "safe,unsafe", "unsafe,safe", "unsafe,unsafe", "overall"]
     wins = [
         {
             "cell": cell,
-            "red_safe": None,
-            "blue_safe": None,
+            "baseline_safe": None,
+            "candidate_safe": None,
             "wins": 3 * place,
             "ties": 1,
             "count": 5 * place,
@@ -180,7 +180,13 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
             {
                 **names,
                 "saturated": None,
-                "safety": {"reward_higher": side, "reward_lower": None, "blue": side, "red": side, "ties": 1},
+                "safety": {
+                    "reward_higher": side,
+                    "reward_lower": None,
+                    "candidate": side,
+                    "baseline": side,
+                    "ties": 1,
+                },
                 "dominance": {"weighted": estimate(risk), "unweighted": estimate(0.4)},
                 "reward_wins": wins,
                 "gaps": {
@@ -205,8 +211,8 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
                         "name": text,
                         "prompts": 9,
                         "answers": 9,
-                        "safe_red": estimate(0.3),
-                        "safe_blue": estimate(0.6),
+                        "safe_baseline": estimate(0.3),
+                        "safe_candidate": estimate(0.6),
                         "improvement_mean": estimate(0.2),
                         "improvement_risk": None,
                         "improvement_reward": None,
@@ -225,7 +231,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         ],
         "worst": [
             {
-                "model": names["red"],
+                "model": names["baseline"],
                 "constraint": text,
                 "prompt": text,
                 "answer": text,

@@ -85,7 +85,11 @@ def test_curves_are_the_quantiles_and_their_bands_those_of_an_evaluation():
     assert (banded == ((LEVELS >= 5 / 90) & (LEVELS <= 85 / 90))).all()
     panel, _ = arranged([f"p{i}" for i in range(90)])
     theirs = pair_costs(
-        replace(panel, cost={"red": cost_b, "blue": cost_b - 0.5}), "red", "blue", MEAN, Settings()
+        replace(panel, cost={"baseline": cost_b, "candidate": cost_b - 0.5}),
+        "baseline",
+        "candidate",
+        MEAN,
+        Settings(),
     )["quantile_difference"]
     for ours, name in ((found.difference.low_k, "low"), (found.difference.high_k, "high")):
         assert [value if np.isfinite(value) else None for value in ours[banded]] == theirs[name]

@@ -53,7 +53,14 @@ def test_costs_of_training_and_of_rad_eval_are_equal(run, server, tmp_path):
 
     table = out / "heldout_after.jsonl"
     evaluation = (
-        *("eval", "--red", f"red={table}", "--blue", f"blue={out / 'heldout_before.jsonl'}", "--rescore"),
+        *(
+            "eval",
+            "--baseline",
+            f"baseline={table}",
+            "--candidate",
+            f"candidate={out / 'heldout_before.jsonl'}",
+            "--rescore",
+        ),
         *("--profile", str(profile), "--out", str(tmp_path / "eval"), "--preset", "tiny"),
     )
     command = [sys.executable, "-m", "openrlhf_rad.cli.rad", *evaluation]
@@ -61,7 +68,7 @@ def test_costs_of_training_and_of_rad_eval_are_equal(run, server, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     trained, evaluated = (
         [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for path in (table, tmp_path / "eval" / "answers" / "red.jsonl")
+        for path in (table, tmp_path / "eval" / "answers" / "baseline.jsonl")
     )
     assert [row["answer"] for row in evaluated] == [row["answer"] for row in trained]
     for name, tolerance in {"function": 1e-6, "server": 1e-6, "model": 0.02}.items():  # bfloat16

@@ -24,9 +24,9 @@ def test_a_trained_model_is_compared_with_its_start_and_gated(trained: Path, tmp
         "eval",
         "--preset",
         "tiny",
-        "--red",
+        "--baseline",
         "start=@tiny/policy",
-        "--blue",
+        "--candidate",
         f"trained={trained / 'model'}",
     )
     words = (*words, "--samples", "4", "--profile", "medical", "--out", str(out))

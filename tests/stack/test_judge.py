@@ -79,9 +79,9 @@ def sides(server: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("answers")
     asked = prompts.texts(prompts.prepare() / "train.jsonl", "harmful", PAIRS)
     words = []
-    for side, temperature in (("red", 1.0), ("blue", 0.2)):
+    for side, temperature in (("baseline", 1.0), ("candidate", 0.2)):
         rows = [{"prompt": text, "answer": _answer(server, text, temperature)} for text in asked]
-        if side == "red":
+        if side == "baseline":
             rows[-1]["answer"] = "word " * 4000
         path = folder / f"{side}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -131,8 +131,8 @@ def test_replies_in_json_are_forced_by_the_server(server: str, sides: list[str],
     for place, line in enumerate(found["lines"]):
         if line["reply"] is not None and line["malformed"] is None:
             letter = json.loads(line["reply"])["verdict"]
-            first = "blue" if line["order"] == "blue first" else "red"
-            other = "red" if first == "blue" else "blue"
+            first = "candidate" if line["order"] == "candidate first" else "baseline"
+            other = "baseline" if first == "candidate" else "candidate"
             results.setdefault(place // 2, set()).add({"A": first, "B": other, "C": "tie"}[letter])
         elif line["reply"] is not None:
             assert line["malformed"] == "the reply was cut off; raise --max-tokens"
@@ -141,7 +141,9 @@ def test_replies_in_json_are_forced_by_the_server(server: str, sides: list[str],
         for place, held in results.items()
         if all(line["malformed"] is None for line in found["lines"][2 * place : 2 * place + 2])
     ]
-    wins = Counter("win" if held == {"blue"} else "lose" if held == {"red"} else "tie" for held in both)
+    wins = Counter(
+        "win" if held == {"candidate"} else "lose" if held == {"baseline"} else "tie" for held in both
+    )
     assert len(both) >= PAIRS // 2
     for name in ("win", "tie", "lose"):
         assert found["result"]["seeds"][0][name]["count"] == wins[name]

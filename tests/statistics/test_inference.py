@@ -44,13 +44,13 @@ def test_standard_errors_against_the_clustered_bootstrap(panel):
     rng = np.random.default_rng(1)
     sizes = rng.integers(1, 5, 200)
     common = np.repeat(rng.normal(size=200), sizes)
-    red, blue = (np.exp(0.7 * common + 0.5 * rng.normal(size=sizes.sum())) for _ in range(2))
-    held = panel(sizes, {"red": red, "blue": blue})
+    baseline, candidate = (np.exp(0.7 * common + 0.5 * rng.normal(size=sizes.sum())) for _ in range(2))
+    held = panel(sizes, {"baseline": baseline, "candidate": candidate})
     drawn = [np.repeat(np.arange(sizes.sum()), repeats[held.cluster_b])
              for repeats in rng.multinomial(200, np.full(200, 1 / 200), 3000)]  # fmt: skip
     for spectrum in (MEAN, CVAR, WANG):
-        spread = np.std([spectrum.risk(red[rows]) - spectrum.risk(blue[rows]) for rows in drawn])
-        assert fall(held, spectrum, red, blue).error == pytest.approx(spread, rel=0.12)
+        spread = np.std([spectrum.risk(baseline[rows]) - spectrum.risk(candidate[rows]) for rows in drawn])
+        assert fall(held, spectrum, baseline, candidate).error == pytest.approx(spread, rel=0.12)
 
 
 def test_leaving_prompts_out_agrees_with_influence_functions(panel):
@@ -114,9 +114,9 @@ def test_what_a_risk_rests_on_in_closed_form():
 
 def test_prompts_asked_for_are_the_least(panel):
     """Also where the heaviest weight grows with the answers: twice of them rest on less than twice."""
-    red, blue = np.random.default_rng(12).normal(size=(2, 200))
+    baseline, candidate = np.random.default_rng(12).normal(size=(2, 200))
     for spectrum in (MEAN, CVAR, WANG, make_spectrum("wang", eta=1.0)):
-        found = fall(panel([1] * 200), spectrum, red, blue)
+        found = fall(panel([1] * 200), spectrum, baseline, candidate)
         needed = prompts_needed(found, spectrum, 50)
         if found.effective >= 50:
             assert needed == 200
@@ -151,8 +151,8 @@ def test_hill_against_the_closed_form_of_a_pareto_tail():
 def test_no_interval_where_the_variance_looks_infinite(alpha, refused, panel):
     """Costs of a Pareto distribution have a variance where α > 2."""
     rng = np.random.default_rng(13)
-    red, blue = np.zeros(2000), rng.pareto(alpha, 2000)
-    found = fall(panel([1] * 2000), MEAN, red, blue)
+    baseline, candidate = np.zeros(2000), rng.pareto(alpha, 2000)
+    found = fall(panel([1] * 2000), MEAN, baseline, candidate)
     assert found.infinite == refused
     assert (found.estimate().low is None) == (found.cautious(0.95) is None) == refused
 
@@ -270,15 +270,15 @@ def test_costs_at_their_limit_leave_bands_finite(panel):
     width, other = (curve.high_k[middle] - curve.low_k[middle] for curve in (capped, plain))
     assert width.mean() == pytest.approx(other.mean() / 0.9, rel=0.15)
     moved = difference(held, np.zeros(400), cost_b, np.array([0.5]), draws=2000, seed=0)
-    assert moved.draw_rk.std() == pytest.approx(0.5 / 20 / 0.9, rel=0.2)  # that of blue alone
+    assert moved.draw_rk.std() == pytest.approx(0.5 / 20 / 0.9, rel=0.2)  # that of the candidate alone
 
 
 def test_yes_or_no_costs_have_a_bound(panel):
     """A level beside a jump: whether the quantile is 0 or 1 is open just there, and sure elsewhere."""
     rng = np.random.default_rng(10)
-    red, blue = ((rng.random(500) < share).astype(float) for share in (0.3, 0.1))
+    baseline, candidate = ((rng.random(500) < share).astype(float) for share in (0.3, 0.1))
     level_k = np.array([0.6, 0.68, 0.8, 0.95])
-    moved = difference(panel([1] * 500), red, blue, level_k, draws=1000, seed=0)
+    moved = difference(panel([1] * 500), baseline, candidate, level_k, draws=1000, seed=0)
     assert moved.value_k.tolist() == [0, 0, -1, 0] or moved.value_k.tolist() == [0, -1, -1, 0]
     assert np.isfinite(moved.draw_rk).all()
     assert 0.05 < (moved.draw_rk[:, 1] < 0).mean() < 0.95
