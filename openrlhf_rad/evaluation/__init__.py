@@ -8,6 +8,7 @@
 ``sources``      what ``--baseline NAME=SOURCE`` may be, and how it becomes a table of scores
 ``work``         answers and scores of models, in processes of their own, resumable
 ``compare``      everything about models and pairs: what eval.json holds
+``examples``     answers to look at
 ``run``          one evaluation from sources to files
 ``folder``       eval.json, the CSV files and the rows that were judged
 ``gate``         the rules of a release, and how many prompts they need

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class Answers:
         segment_b: index into ``segments``, −1 for none.
         costs: constraint → cost_b, the first constraint's first; higher is more harmful.
         used: role → the column that plays it, a cost's perhaps turned round.
-        harmful_b: 1 harmful, 0 safe, −1 not labelled; a refusal is never taken for harmful.
+        label_b: 1 harmful, 0 safe, −1 not labelled: of the answer, or of its prompt.
+        refused_b: whether the answer is empty or refuses; None where there are no labels, or no texts.
         labels: what the labels were taken for; None where there is no such column.
         examples: (line, cost of the first constraint, label, 1 or 0) of up to three answers, both kinds among
             them.
@@ -57,7 +58,8 @@ class Answers:
     segments: tuple[str, ...]
     costs: Mapping[str, Array]
     used: Mapping[str, str]
-    harmful_b: NDArray[np.int8]
+    label_b: NDArray[np.int8]
+    refused_b: NDArray[np.bool_] | None
     labels: Labels | None
     examples: Sequence[tuple[int, float, str, int]] = ()
 
@@ -66,6 +68,13 @@ class Answers:
         """The answers by prompt, then by sample: what pairs those of several models."""
         order: NDArray[np.intp] = np.lexsort((self.sample_b, self.prompt_b))
         return order
+
+    @property
+    def harmful_b(self) -> NDArray[np.int8]:
+        """``label_b`` of the answer: a refusal of a harmful prompt is no harm, and may cost the least."""
+        if self.refused_b is None:
+            return self.label_b
+        return np.where(self.refused_b & (self.label_b == 1), np.int8(-1), self.label_b)
 
     @property
     def cost_b(self) -> Array:
@@ -222,7 +231,8 @@ class _Reader:
         sample_b = part["seed"] * (len(self._codes["sample"]) + 1) + part["sample"]
         costs = {role: column.cost(part[self._costs[role]]) for role, column in self._columns.items()}
         first, words = next(iter(costs.values())), list(self._codes["label"])
-        labels, harmful_b = self._labels(words, part["label"], part["refused"])
+        labels, label_b = self._labels(words, part["label"])
+        texts = labels is not None and "answer" in used
         answers = Answers(
             self._path,
             columns,
@@ -235,13 +245,15 @@ class _Reader:
             tuple(map(str, self._codes["segment"])),
             dict(zip(constraints, costs.values(), strict=True)),
             used,
-            harmful_b,
+            label_b,
+            part["refused"] if texts else None,
             labels,
-            [
-                (int(part["line"][i]), float(first[i]), words[part["label"][i] - 1], int(harmful_b[i]))
-                for i in examples(harmful_b)
-            ],
         )
+        shown = [
+            (int(part["line"][i]), float(first[i]), words[part["label"][i] - 1], int(label_b[i]))
+            for i in examples(answers.harmful_b)
+        ]
+        answers = replace(answers, examples=shown)
         _refuse_duplicates(answers, bool(self._codes["sample"] or self._codes["seed"]))
         return answers
 
@@ -318,21 +330,15 @@ class _Reader:
         return np.fromiter((isinstance(text, str) and refused(text) for text in _plain(held)), bool, size)
 
     def _labels(
-        self, words: Sequence[str], label_b: NDArray[np.int64], refused_b: NDArray[np.bool_]
+        self, words: Sequence[str], word_b: NDArray[np.int64]
     ) -> tuple[Labels | None, NDArray[np.int8]]:
-        """What the labels say, and which answers are harmful by them.
-
-        A label may be the prompt's. A refusal of a harmful prompt is no harm, and may cost the least.
-        """
+        """What the labels say, in all and of each answer."""
+        none_b = np.full(word_b.size, -1, dtype=np.int8)
         if not words:
-            return None, np.full(label_b.size, -1, dtype=np.int8)
+            return None, none_b
         labels = read_labels(self._names["label"], words, self._harmful)
         code_k = np.array([-1, *(labels.taken[word] for word in words)], dtype=np.int8)
-        harmful_b = code_k[label_b]
-        harmful_b[refused_b & (harmful_b == 1)] = -1
-        if labels.reason:
-            harmful_b[:] = -1
-        return labels, harmful_b
+        return labels, none_b if labels.reason else code_k[word_b]
 
     def _note(self, line: int, text: str) -> None:
         self._bad += 1

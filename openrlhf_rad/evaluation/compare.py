@@ -117,6 +117,27 @@ def safe_gain(panel: Panel, baseline: str, candidate: str, threshold: float) -> 
     return average(panel, gain_b)
 
 
+#: Up to as many different costs are flags or ratings, of which each is shown.
+RATINGS = 10
+
+
+def ratings(panel: Panel, names: Sequence[str]) -> Array | None:
+    """The costs that occur, where they are few: flags and ratings; None for a scale."""
+    kinds = np.unique(np.concatenate([panel.cost[name] for name in names]))
+    return kinds if 1 < kinds.size <= RATINGS else None
+
+
+def rating_shares(panel: Panel, name: str, kind_k: Array, confidence: float) -> dict[str, Any]:
+    """How many of a model's answers have each cost, and how many cost more, with its interval."""
+    cost_b = panel.cost[name]
+    more = [(cost_b > kind).astype(np.float64) for kind in kind_k[:-1]]
+    return {
+        "cost": kind_k.tolist(),
+        "share": [float((cost_b == kind).mean()) for kind in kind_k],
+        "more": [share_estimate(average(panel, more_b), confidence) for more_b in more],
+    }
+
+
 #: Levels between which dominance is tested for: beyond them no usual sample can tell.
 RANGE = (0.05, 0.95)
 METHODS = {
@@ -142,9 +163,9 @@ def model_rows(
     panel: Panel, names: Sequence[str], spectrum: Spectrum, settings: Settings
 ) -> list[dict[str, Any]]:
     """What there is to say about each model by itself."""
-    rows = []
+    rows, kind_k = [], ratings(panel, names)
     for name in names:
-        found = model_costs(panel, name, spectrum, settings)
+        found = model_costs(panel, name, spectrum, settings, kind_k)
         curve = found.pop("quantiles")
         rewards = panel.reward.get(name)
         reward = None if rewards is None else average(panel, rewards).estimate(settings.confidence)
@@ -152,8 +173,10 @@ def model_rows(
     return rows
 
 
-def model_costs(panel: Panel, name: str, spectrum: Spectrum, settings: Settings) -> dict[str, Any]:
-    """The costs of one model."""
+def model_costs(
+    panel: Panel, name: str, spectrum: Spectrum, settings: Settings, kind_k: Array | None
+) -> dict[str, Any]:
+    """The costs of one model; kind_k: those that occur, where they are few."""
     cost_b, sure = panel.cost[name], settings.confidence
     curve = quantile_curve(panel, cost_b, sure, settings.draws, settings.seed)
     return {
@@ -161,6 +184,7 @@ def model_costs(panel: Panel, name: str, spectrum: Spectrum, settings: Settings)
         "mean": average(panel, cost_b).estimate(sure),
         "risk": risk(panel, spectrum, cost_b).estimate(sure),
         "quantiles": curve_row(curve, "cost"),
+        "ratings": None if kind_k is None else rating_shares(panel, name, kind_k, sure),
     }
 
 
@@ -357,7 +381,7 @@ def jsonable(value: Any) -> Any:
     return value
 
 
-_OF_MODEL = ("safe", "mean", "risk", "quantiles")
+_OF_MODEL = ("safe", "mean", "risk", "quantiles", "ratings")
 _OF_PAIR = ("saturated", "dominance", "gaps", "improvement", "quantile_difference", "tests")
 _NO_SIDES = {"below": None, "above": None}
 #: What there is to say of a constraint that holds for no prompt.
@@ -366,6 +390,7 @@ _NOTHING: Mapping[str, Any] = {
     "mean": None,
     "risk": None,
     "quantiles": {"level": [], "cost": [], "low": [], "high": []},
+    "ratings": None,
     "saturated": None,
     "dominance": {"weighted": None, "unweighted": None},
     "gaps": {"weighted": _NO_SIDES, "unweighted": _NO_SIDES},
@@ -399,7 +424,13 @@ def of_model(
         parts,
         whole,
         {key: row[key] for key in _OF_MODEL},
-        lambda part: model_costs(part.panel, row["name"], part.constraint.risk, settings),
+        lambda part: model_costs(
+            part.panel,
+            row["name"],
+            part.constraint.risk,
+            settings,
+            ratings(part.panel, list(part.panel.cost)),
+        ),
     )
 
 

@@ -77,8 +77,13 @@ def _renamed(data: dict[str, Any]) -> dict[str, Any]:
             return {name(key): plain(value) for key, value in held.items()}
         return [plain(value) for value in held] if isinstance(held, list) else held
 
-    models = [model | {"role": name(model["role"])} for model in data["models"]]
-    return data | {"models": models, "comparisons": plain(data["comparisons"])}
+    # What it did not know is left out of the page.
+    models = [
+        {"ratings": None, "refusals": None} | model | {"role": name(model["role"])}
+        for model in data["models"]
+    ]
+    pairs = [{"gate": None, "worse": None} | plain(pair) for pair in data["comparisons"]]
+    return data | {"models": models, "comparisons": pairs}
 
 
 def judged(

@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.evaluation import compare, sign
+from openrlhf_rad.errors import ReferenceCostError
+from openrlhf_rad.evaluation import compare, examples, sign
 from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, costs_of, own_risks, parts
 from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, sha256, write
 from openrlhf_rad.evaluation.folder import source as read_from
+from openrlhf_rad.evaluation.gate import Ask, Verdict, decide
 from openrlhf_rad.evaluation.sources import Plan, Source
 from openrlhf_rad.evaluation.work import Show, prepare
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.answers import Panel
+from openrlhf_rad.statistics.inference import ratio
+from openrlhf_rad.statistics.shares import share_estimate
 from openrlhf_rad.words import versions
-
-#: Characters of a text among the worst answers.
-_CUT = 400
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,14 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
     """The content of eval.json."""
     names, settings, first = list(answers), job.settings, job.profile.constraints[0]
     bounds, looked = parts(job.profile, panel), sign.look(answers)
+    of_prompts = sign.are_of_prompts(list(answers.values()))
     models = compare.model_rows(panel, names, first.risk, settings)
     for row, source in zip(models, job.sources, strict=True):
         row |= {"role": source.role, "source": source.location, "read": read_from(answers[source.name])}
         row["scored_by"] = {
             constraint: str(rating) for _, rating, names in job.plan.ratings(source) for constraint in names
         }
+        row["refusals"] = refusals(panel, answers[source.name], settings.confidence) if of_prompts else None
         row |= {"constraints": compare.of_model(bounds, panel, row, settings)}
     digests = {
         source.name: frozenset({row["read"]["sha256"], *map(sha256, [source.table] if source.table else [])})
@@ -95,6 +98,8 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
         row = compare.comparison(panel, baseline, candidate, first.risk, settings, own=own_risks(job.profile))
         row |= {"constraints": compare.of_pair(bounds, panel, row, settings)}
         verdict, doubt = judged(job.plan.out, baseline, candidate, digests)
+        row["worse"] = examples.worse(panel, answers, (baseline, candidate), job.worst)
+        row["gate"] = None if number else gate(job, panel, (baseline, candidate), looked)
         comparisons.append(row | {"judge": verdict})
         doubts += [doubt] if doubt else []
     show("comparisons", len(couples), len(couples))
@@ -123,9 +128,7 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
         "models": models,
         "sign": looked,
         "comparisons": comparisons,
-        "worst": [
-            row for cost in costs_of(job.profile) for row in worst(panel, answers, job.worst, cost.name)
-        ],
+        "worst": examples.worst(panel, answers, [cost.name for cost in costs_of(job.profile)], job.worst),
         "warnings": [
             *sign.inverted(looked),
             *sign.notes(answers, looked),
@@ -141,31 +144,32 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
     return plain
 
 
-def worst(panel: Panel, answers: Mapping[str, Answers], count: int, constraint: str) -> list[dict[str, Any]]:
-    """The answers of each model that cost most under a constraint, texts cut."""
-    found = []
-    cluster_b = panel.cluster_b
-    for name, held in answers.items():
-        cost_b = panel.with_costs(constraint).cost[name]
-        kept = min(count, cost_b.size)
-        if not kept:
-            continue
-        top = np.argpartition(-cost_b, kept - 1)[:kept]
-        top = top[np.argsort(-cost_b[top], kind="stable")]
-        texts = held.texts([int(panel.row[name][i]) for i in top], "prompt", "answer")
-        for i, (prompt, answer) in zip(top, texts, strict=True):
-            segment = int(panel.segment_p[cluster_b[i]])
-            found.append(
-                {
-                    "model": name,
-                    "constraint": constraint,
-                    "prompt": _cut(prompt),
-                    "answer": _cut(answer),
-                    "cost": float(cost_b[i]),
-                    "reward": float(panel.reward[name][i]) if name in panel.reward else None,
-                    "segment": panel.segments[segment] if segment >= 0 else None,
-                }
-            )
+def gate(
+    job: Job, panel: Panel, pair: tuple[str, str], looked: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the gate says of a pair under the profile's rules; ``looked``: whether a cost is turned round."""
+    own = [row for row in looked if row["model"] in pair]
+    if wrong := sign.inverted(own):
+        return Verdict(*pair, reasons=wrong).data()
+    try:
+        return decide(job.profile, panel, *pair, Ask(seed=job.settings.seed)).data()
+    except ReferenceCostError as error:  # the gate's amounts are a share of what cannot be shared
+        return Verdict(*pair, reasons=[str(error)]).data()
+
+
+def refusals(panel: Panel, held: Answers, confidence: float) -> dict[str, Any] | None:
+    """Shares of harmful and of benign prompts that a model refuses; None where labels or texts do not tell.
+
+    Of a harmful prompt a refusal is right; one of a benign prompt makes a model safe and useless.
+    """
+    if held.refused_b is None or held.labels is None or held.labels.reason:
+        return None
+    order, found = held.order, {}
+    refused_b = held.refused_b[order].astype(np.float64)
+    for kind, code in (("harmful", 1), ("benign", 0)):
+        kept_b = held.label_b[order] == code
+        share = share_estimate(ratio(panel, refused_b, kept_b), confidence) if kept_b.any() else None
+        found[kind] = {"share": share, "answers": int(kept_b.sum()), "refused": int(refused_b[kept_b].sum())}
     return found
 
 
@@ -173,10 +177,3 @@ def _settings(settings: compare.Settings) -> dict[str, Any]:
     plain = asdict(settings)
     plain["resamples"] = plain.pop("draws")
     return plain
-
-
-def _cut(text: Any) -> str | None:
-    if text is None:
-        return None
-    plain = str(text)
-    return plain if len(plain) <= _CUT else f"{plain[: _CUT - 1]}…"

@@ -19,7 +19,7 @@ def look(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
     model that has learned to answer harmful prompts harmlessly may turn the order round by itself.
     """
     found: list[dict[str, Any]] = []
-    of_prompts = _of_prompts(list(answers.values()))
+    of_prompts = are_of_prompts(list(answers.values()))
     for name, held in answers.items():
         labels = held.labels
         if labels is None or not {0, 1} <= set(held.harmful_b.tolist()):
@@ -44,8 +44,8 @@ def look(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
     return found
 
 
-def _of_prompts(models: Sequence[Answers]) -> bool:
-    """Whether all answers to a prompt have one label, over all models."""
+def are_of_prompts(models: Sequence[Answers]) -> bool:
+    """Whether labels are of the prompts: all answers to a prompt have one, over all models."""
     prompt_b = np.concatenate([held.prompt_b for held in models])
     code_b = np.concatenate([held.harmful_b for held in models])
     _, index = np.unique(prompt_b[code_b >= 0], return_inverse=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, RadError
-from openrlhf_rad.evaluation.folder import EVAL, SCHEMA
+from openrlhf_rad.errors import RadError
+from openrlhf_rad.evaluation.folder import EVAL, SCHEMA, read
 from openrlhf_rad.evaluation.sign import read_from
 from openrlhf_rad.report import charts as draw
 from openrlhf_rad.report import tables
@@ -16,7 +16,6 @@ from openrlhf_rad.report.charts import Chart, Heading
 from openrlhf_rad.report.explain import BADGES, verdict
 from openrlhf_rad.report.quantiles import of_evaluation
 from openrlhf_rad.report.samples import clean
-from openrlhf_rad.runs.records import parse_line
 from openrlhf_rad.secrets import redact, redact_command
 from openrlhf_rad.statistics.curves import Curve
 from openrlhf_rad.words import number
@@ -32,15 +31,8 @@ class Evaluation:
 
 
 def read_evaluation(folder: Path, label: str) -> Evaluation:
-    """Read the evaluation of a folder. Raises RadError when it is broken, ConfigError for another schema."""
-    path = folder / EVAL
-    data = parse_line(path.read_text(encoding="utf-8"), str(path))
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise ConfigError(
-            f"{path}: schema is {schema}; it must be {SCHEMA}; make the evaluation again with rad eval"
-        )
-    return Evaluation(path, label, data)
+    """Read the evaluation of a folder. Raises DataError when it is broken or of another schema."""
+    return Evaluation(folder / EVAL, label, read(folder))
 
 
 def content(evaluation: Evaluation, place: int, show_samples: bool) -> dict[str, Any]:

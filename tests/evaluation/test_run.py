@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import types
 
 import pytest
@@ -72,11 +73,11 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
             "improvement",
             "quantile_difference",
         ),
-        *("tests", "segments", "judge", "constraints", "saturated"),
+        *("tests", "segments", "judge", "constraints", "saturated", "gate", "worse"),
     }
     assert set(data["models"][0]) == {
         *("name", "role", "source", "answers", "safe", "mean", "risk", "reward", "quantiles", "constraints"),
-        *("read", "scored_by", "scores"),
+        *("read", "scored_by", "scores", "ratings", "refusals"),
     }
     assert set(data["constraints"][0]) == {
         *("name", "risk", "formula", "cost", "segment", "prompts", "answers"),
@@ -87,6 +88,24 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
     assert costs == sorted(costs, reverse=True)
     assert len(costs) == 5
     assert data["worst"][0]["answer"].startswith("answer 0 to ")
+
+
+def test_an_evaluation_of_the_earlier_schema_is_read(job, tmp_path):
+    """It called the baseline red and the candidate blue, and knew no gate."""
+    data = run(job(), silent)
+    names = {"baseline": "red", "candidate": "blue"}
+
+    def earlier(held):
+        if isinstance(held, dict):
+            return {
+                re.sub("|".join(names), lambda m: names[m[0]], key): earlier(v) for key, v in held.items()
+            }
+        return [earlier(value) for value in held] if isinstance(held, list) else held
+
+    old = data | {"schema": "openrlhf_rad.eval/3", "comparisons": earlier(data["comparisons"])}
+    old["models"] = [model | {"role": names[model["role"]]} for model in data["models"]]
+    (tmp_path / "out" / "eval.json").write_text(json.dumps(old))
+    assert read(tmp_path / "out") == data | {"schema": old["schema"]}
 
 
 def test_csv_files_say_the_same(job, tmp_path):

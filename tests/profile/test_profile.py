@@ -74,6 +74,7 @@ def test_the_long_form_is_read_in_full(tmp_path):
         "evaluate": {
             "confidence": 0.99,
             "improvement": "0.1 of reference spread",
+            "worsening": 0.0,
             "tolerance": 0.05,
             "threshold": 0.0,
             "resamples": 500,

@@ -142,6 +142,8 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
             "mean": estimate(float(cost[role].mean())),
             "risk": estimate(float(cost[role][-6:].mean())),
             "reward": None,
+            "ratings": None,
+            "refusals": None,
             "quantiles": {
                 "level": levels,
                 "cost": np.quantile(cost[role], levels).tolist(),
@@ -169,7 +171,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         for place, cell in enumerate(cells)
     ]
     data = {
-        "schema": "openrlhf_rad.eval/3",
+        "schema": "openrlhf_rad.eval/4",
         "created": "2026-11-24T02:00:00Z",
         "command": f"rad eval --api-key {SECRETS[0]} '{text}'",
         "profile": {"name": "medical", "hash": "0" * 64, "risk": "cvar α=0.9", "formula": "φ(t) = …"},
@@ -179,6 +181,8 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         "comparisons": [
             {
                 **names,
+                "gate": None,
+                "worse": None,
                 "saturated": None,
                 "safety": {
                     "reward_higher": side,
@@ -263,7 +267,7 @@ def with_constraints(data: dict[str, object], names: list[str]) -> None:
         }
         for name in names
     ]
-    of_model = ("safe", "mean", "risk", "quantiles")
+    of_model = ("safe", "mean", "risk", "quantiles", "ratings")
     of_pair = ("saturated", "dominance", "gaps", "improvement", "quantile_difference", "tests")
     for rows, keys in ((data["models"], of_model), (data["comparisons"], of_pair)):
         for row in rows:

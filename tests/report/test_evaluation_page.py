@@ -90,16 +90,16 @@ def test_several_evaluations_are_stacked_and_runs_do_not_mix(evaluation, make_ru
 
 def test_another_shape_is_refused_with_its_place(evaluation):
     folder = evaluation(schema="openrlhf_rad.eval/9")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(RadError) as caught:
         write_report([folder])
     assert str(caught.value) == (
-        f"{folder}/eval.json: schema is openrlhf_rad.eval/9; it must be openrlhf_rad.eval/3; make the"
-        " evaluation again with rad eval"
+        f"{folder}/eval.json: its schema is openrlhf_rad.eval/9; this version reads openrlhf_rad.eval/4; run"
+        " rad eval again"
     )
     folder = evaluation(name="other", models=[])
     with pytest.raises(RadError) as caught:
         write_report([folder])
     assert str(caught.value) == (
         f"{folder}/eval.json: it cannot be shown (KeyError: 'base plain'); it must have the shape"
-        " openrlhf_rad.eval/3; make the evaluation again with rad eval"
+        " openrlhf_rad.eval/4; make the evaluation again with rad eval"
     )
