@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 
 from openrlhf_rad.runs.checkpoints import newest
-from openrlhf_rad.runs.folder import HELD_OUT, REFERENCE, SAMPLES, RunFolder
+from openrlhf_rad.runs.folder import ANSWERS, HELD_OUT, REFERENCE, SAMPLES, RunFolder
 
 #: What is killed → how its process shows itself; the first word of a name is enough.
 TARGETS = {
@@ -215,7 +215,9 @@ def differences(alone: RunFolder, killed: RunFolder) -> list[str]:
         names = [name for name in row if row[name] != other.get(name)]
         if names:
             found.append(f"step {row['step']}: {', '.join(names[:5])} differ")
-    found += [name for name in (SAMPLES, *HELD_OUT.values()) if _bytes(alone, name) != _bytes(killed, name)]
+    steps = sorted({path.name for run in (alone, killed) for path in (run.path / ANSWERS).iterdir()})
+    files = (SAMPLES, *HELD_OUT.values(), *(f"{ANSWERS}/{name}" for name in steps))
+    found += [name for name in files if _bytes(alone, name) != _bytes(killed, name)]
     reference, again = alone.read_reference(), killed.read_reference()
     if not all(np.array_equal(costs, again.costs[name]) for name, costs in reference.costs.items()):
         found.append("reference costs")

@@ -12,7 +12,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,21 @@ SHORT, LONG = 32, 512
 FITTED = 2_000
 #: Parts in the controller with a cost model: one after another, each rollout.
 SERIAL = (
+    "texts taken in from the engines",
+    "texts to rate",
     "costs checked and attached",
     "costs gathered from experiences",
-    "texts in a cost model's tokens",
-    "answers decoded for the log",
+    "answers as columns",
     "watches' metrics of the answers",
-    "samples.jsonl written",
+    "256 answers in samples.jsonl",
+    "numbers of all in Parquet",
+)
+#: The same where the controller decodes, tokenises and logs every answer, as 0.1.0 did.
+SERIAL_BEFORE = (
+    "decoded in the controller",
+    "in a cost model's tokens, in the controller",
+    *SERIAL[2:6],
+    "all answers in samples.jsonl",
 )
 WHOLE = "all of it with the dual step"
 PLAIN, BONUS = "OpenRLHF's own advantages", "the same with the bonus"
@@ -80,7 +91,13 @@ def growth(counts: list[int], parts: list[dict[str, float]]) -> str:
 
 
 def controller_seconds(
-    given: Setting, largest: dict[str, Any], count: int, short: dict[str, Any], long: dict[str, Any]
+    given: Setting,
+    largest: dict[str, Any],
+    count: int,
+    short: dict[str, Any],
+    long: dict[str, Any],
+    *,
+    serial: tuple[str, ...] = SERIAL,
 ) -> float:
     """RAD's serial time of one rollout: per sample as at the largest size measured, longer by its tokens.
 
@@ -88,7 +105,7 @@ def controller_seconds(
     """
     each = largest["usual"][WHOLE]["seconds"] / count
     each += max(0.0, difference(largest)) / count
-    for name in SERIAL:
+    for name in serial:
         rise = long["rollout"][name]["seconds"] - short["rollout"][name]["seconds"]
         slope = max(0.0, rise) / FITTED / (LONG - SHORT)
         each += largest["rollout"][name]["seconds"] / count + slope * (given.answer_tokens - SHORT)
@@ -116,21 +133,36 @@ def main() -> None:
             f"\nMeasured too: {sizes['chunk']:.0f} bytes a sample of {options.short_prompt + SHORT} tokens as"
             f" Ray pickles them, {size(sizes['state'])} of RAD's state in a checkpoint,"
             f" {short['line']:.0f} bytes a line of samples.jsonl at {SHORT} tokens,"
-            f" {long['line']:.0f} at {LONG}.\n"
+            f" {long['line']:.0f} at {LONG}; {short['columns']:.0f} bytes an answer in Parquet.\n"
         )
         largest = max(options.sizes)
 
-        def own(one: Setting) -> float:
-            return controller_seconds(one, found[largest], largest, short, long)
+        def own(one: Setting, serial: tuple[str, ...]) -> float:
+            return controller_seconds(one, found[largest], largest, short, long, serial=serial)
 
         more = {
-            "controller's own time, from the measured": lambda one: duration(own(one)),
-            "its share of the rollout at its shortest": lambda one: percent(
-                own(one) / seconds(rollout_flops(one), one)
-            ),
+            name.format(what): shown
+            for what, serial in (("as it is", SERIAL), ("doing all by itself", SERIAL_BEFORE))
+            for name, shown in (
+                ("controller {}: its own time, from the measured", partial(time_of, own, serial)),
+                ("controller {}: share of the rollout at its shortest", partial(share_of, own, serial)),
+            )
         }
     print(inputs(given) + "\n")
     print(table(given, options.gpus, more))
+
+
+Own = Callable[[Setting, tuple[str, ...]], float]
+
+
+def time_of(own: Own, serial: tuple[str, ...], one: Setting) -> str:
+    """The controller's time of a rollout."""
+    return duration(own(one, serial))
+
+
+def share_of(own: Own, serial: tuple[str, ...], one: Setting) -> str:
+    """The same as a share of the rollout."""
+    return percent(own(one, serial) / seconds(rollout_flops(one), one))
 
 
 def inputs(given: Setting) -> str:

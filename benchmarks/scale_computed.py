@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 GIB = 2**30
-#: OpenRLHF holds token ids and their mask as int64, and sends both to a model.
-BYTES_PER_TOKEN = 16
 #: A cost comes back as a float32 and is held as a float64.
 BYTES_PER_COST, BYTES_HELD = 4, 8
 #: OpenRLHF's rollout: ids and two masks as int64; log-probabilities, KL, advantages and returns as float32.
@@ -20,6 +18,10 @@ BYTES_ROLLOUT = 40
 BYTES_REFERENCE = 48
 #: Names, numbers and quotes of a line of samples.jsonl beside its two texts.
 BYTES_PER_LINE = 120
+#: Answers a step whose texts samples.jsonl keeps, ``--rad.log_answers``.
+LOGGED = 256
+#: An answer's numbers in Parquet: prompt, reward, cost, tokens; labels and the rest are dictionaries.
+BYTES_COLUMNS = 26
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,19 @@ def seconds(flops: float, given: Setting) -> float:
     return flops / (given.gpus * given.flops * given.utilisation)
 
 
-def tokens_bytes(given: Setting) -> float:
-    """16·L·B: ids and masks, put into Ray's object store for the cost model's actors."""
-    return BYTES_PER_TOKEN * given.tokens * given.samples
+def answer_bytes(given: Setting) -> float:
+    """c·A·B: the answers' texts, which the engines decode and hand over beside OpenRLHF's token ids."""
+    return given.characters * given.answer_tokens * given.samples
+
+
+def texts_bytes(given: Setting) -> float:
+    """c·L·B: prompts and answers, put into Ray's object store for the cost model's actors."""
+    return given.characters * given.tokens * given.samples
 
 
 def leaving_bytes(given: Setting) -> float:
-    """16·L·B·(1 − g/G): the part for actors on other nodes than the controller's, which has g of G GPUs."""
-    return tokens_bytes(given) * max(0.0, 1 - given.gpus_per_node / given.gpus)
+    """c·L·B·(1 − g/G): the part for actors on other nodes than the controller's, which has g of G GPUs."""
+    return texts_bytes(given) * max(0.0, 1 - given.gpus_per_node / given.gpus)
 
 
 def request_bytes(given: Setting) -> float:
@@ -96,8 +103,13 @@ def request_bytes(given: Setting) -> float:
 
 
 def log_bytes(given: Setting) -> float:
-    """(c·L + 120)·B: the lines of samples.jsonl."""
-    return (given.characters * given.tokens + BYTES_PER_LINE) * given.samples
+    """(c·L + 120)·min(B, 256): the lines of samples.jsonl."""
+    return (given.characters * given.tokens + BYTES_PER_LINE) * min(given.samples, LOGGED)
+
+
+def column_bytes(given: Setting) -> float:
+    """26·B: the numbers of all answers, in Parquet."""
+    return BYTES_COLUMNS * given.samples
 
 
 def rollout_bytes(given: Setting) -> float:
@@ -124,13 +136,15 @@ ROWS: dict[str, Callable[[Setting], str]] = {
     "its share of the rollout": lambda s: percent(cost_flops(s) / rollout_flops(s)),
     "cost model in a GPU's memory": lambda s: size(model_bytes(s)),
     "the same with ZeRO-3": lambda s: size(model_bytes(s) / s.gpus),
-    "tokens into Ray's object store": lambda s: size(tokens_bytes(s)),
+    "answers' texts from the engines": lambda s: size(answer_bytes(s)),
+    "texts into Ray's object store": lambda s: size(texts_bytes(s)),
     "of them over the network": lambda s: size(leaving_bytes(s)),
     "time on the network": lambda s: duration(leaving_bytes(s) / s.network),
     "costs back to the controller": lambda s: size(BYTES_PER_COST * s.samples),
     "costs held, float64": lambda s: size(BYTES_HELD * s.samples),
-    "request to a cost server instead": lambda s: size(request_bytes(s)),
+    "requests to a cost server instead": lambda s: size(request_bytes(s)),
     "samples.jsonl, each step": lambda s: size(log_bytes(s)),
+    "Parquet, each step": lambda s: size(column_bytes(s)),
     "RAD's state to all actors, each checkpoint": lambda s: size(state_bytes(s)),
     "beside it: OpenRLHF's rollout in the controller": lambda s: size(rollout_bytes(s)),
 }

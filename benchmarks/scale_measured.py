@@ -40,17 +40,12 @@ from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
 from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.scores import score
 from openrlhf_rad.method.uncertainty import violation_standard_error
+from openrlhf_rad.plugin.arguments import LOGGED
 from openrlhf_rad.plugin.costs.loading import tokens_of
 from openrlhf_rad.plugin.costs.sources import FunctionCost, checked_costs
-from openrlhf_rad.plugin.costs.texts import rated_texts
-from openrlhf_rad.plugin.experience import (
-    RadExperienceMaker,
-    attach_costs,
-    batch_metrics,
-    recorded,
-    rows,
-    scored,
-)
+from openrlhf_rad.plugin.costs.texts import TEXTS, RatedText, rated_texts
+from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, scored
+from openrlhf_rad.plugin.record import Answers, batch_metrics
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.runs.folder import RunFolder
 
@@ -187,29 +182,39 @@ def rollout_parts(experiences: list[Any], tokenizer: Any, folder: Path) -> Itera
     file = folder / "cost.py"
     file.write_text(COST_FILE, encoding="utf-8")
     source = FunctionCost(str(file))
-    yield (
-        "texts for a cost file or server",
-        lambda: source.finish(source.begin([rated_texts(one, tokenizer) for one in experiences])),
-    )
 
-    def tokenise() -> None:
-        for experience in experiences:
-            tokens_of([text.query for text in rated_texts(experience, tokenizer)], tokenizer)
+    def decode() -> list[list[RatedText]]:
+        return [rated_texts(one, tokenizer) for one in experiences]
 
-    yield "texts in a cost model's tokens", tokenise
-    answers: list[Any] = []
+    texts = decode()
+    sent = [[(text.answer, None) for text in held] for held in texts]
+    pickled = pickle.dumps(sent, protocol=5)
 
-    def decode() -> None:
-        answers[:] = rows(experiences, tokenizer, ["cost"])
+    def to_rate() -> list[list[str]]:
+        for experience, held in zip(experiences, sent, strict=True):
+            experience.info[TEXTS] = held
+        return [[text.ended("</s>") for text in held] for held in decode()]
 
+    yield "texts taken in from the engines", lambda: pickle.loads(pickled)
+    yield "texts to rate", to_rate
+    yield "a cost file", lambda: source.finish(source.begin(texts))
     run = RunFolder.create(folder / "run")
     profile = load_profile("medical")
-    yield "answers decoded for the log", decode
+    answers = Answers.of(experiences, texts, ["cost"])
+
+    def log(count: int | None) -> None:
+        run.append_samples({"step": 1, **row} for row in answers.sample(count, 0))
+
+    yield "answers as columns", lambda: Answers.of(experiences, texts, ["cost"])
     yield "watches' metrics of the answers", lambda: batch_metrics(profile, answers, experiences)
+    yield "256 answers in samples.jsonl", lambda: log(LOGGED)
+    yield "numbers of all in Parquet", lambda: run.write_step(1, answers.columns())
+    yield "decoded in the controller", decode
     yield (
-        "samples.jsonl written",
-        lambda: run.append_samples({"step": 1, **recorded(row)} for row in answers),
+        "in a cost model's tokens, in the controller",
+        lambda: [tokens_of([text.query for text in held], tokenizer) for held in texts],
     )
+    yield "all answers in samples.jsonl", lambda: log(None)
 
 
 def _advantages(experiences: list[Any], tokenizer: Any) -> Iterator[tuple[str, Part]]:
@@ -239,12 +244,9 @@ def _advantages(experiences: list[Any], tokenizer: Any) -> Iterator[tuple[str, P
     yield "the same with the bonus", lambda: (again(), rad._with_bonus(experiences, bonus))
 
 
-def sizes_of(experiences: list[Any], reference: int) -> dict[str, float]:
+def sizes_of(experiences: list[Any], tokenizer: Any, reference: int) -> dict[str, float]:
     """Bytes a sample to a cost model as Ray pickles them; bytes of RAD's part of a checkpoint."""
-    chunk = {
-        "sequences": [experience.sequences for experience in experiences],
-        "attention_mask": [experience.attention_mask for experience in experiences],
-    }
+    chunk = {"texts": [[text.query for text in rated_texts(one, tokenizer)] for one in experiences]}
     samples = sum(len(experience.sequences) for experience in experiences)
     constraints = ConstraintSet(
         load_profile("medical"), Scored({"cost": costs_of(reference, 0)}, [""] * reference)
@@ -271,7 +273,8 @@ def measure(
         with open(Path(folder) / "run" / "samples.jsonl", "rb") as file:
             lines = [len(line) for line in itertools.islice(file, size)]
         found["line"] = sum(lines) / len(lines)
-    found["sizes"] = sizes_of(experiences[:32], reference)
+        found["columns"] = (Path(folder) / "run" / "answers" / "step-000001.parquet").stat().st_size / size
+    found["sizes"] = sizes_of(experiences[:32], tokenizer, reference)
     return found
 
 

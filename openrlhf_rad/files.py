@@ -104,13 +104,17 @@ def _blocks(lines: Iterable[str], size: int = 2**20) -> Iterator[bytes]:
 
 
 def cut_lines(path: Path, kept: Callable[[str], bool]) -> None:
-    """Cut a log off before its first line that is not kept, or is torn."""
+    """Cut a log off behind its last line that is kept and whole; read from its end, as far as need be."""
+    end = _end_of_whole_lines(path)
+    while end > 0:
+        start = _end_of_whole_lines(path, end - 1)
+        with open(path, "rb") as file:
+            file.seek(start)
+            line = file.read(end - start)
+        if kept(line.decode(errors="replace")):
+            break
+        end = start
     with open(path, "rb+") as file:
-        end = 0
-        for line in file:
-            if not line.endswith(b"\n") or not kept(line.decode(errors="replace")):
-                break
-            end += len(line)
         file.truncate(end)
         os.fsync(file.fileno())
 
@@ -141,10 +145,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _end_of_whole_lines(path: Path, block: int = 65536) -> int:
-    """The offset after the last line break, read from the end so that long logs stay cheap."""
+def _end_of_whole_lines(path: Path, before: int | None = None, block: int = 65536) -> int:
+    """The offset after the last line break, or the last one before ``before``; read from the end, cheaply."""
     with open(path, "rb") as file:
-        position = os.fstat(file.fileno()).st_size
+        position = os.fstat(file.fileno()).st_size if before is None else before
         while position > 0:
             start = max(0, position - block)
             file.seek(start)

@@ -74,7 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         answer = server.plan[min(len(server.requests), len(server.plan) - 1)]
-        server.requests.append(json.loads(body))
+        self.asked = json.loads(body)
+        server.requests.append(self.asked)
         server.paths.append(self.path)
         server.times.append(time.monotonic())
         if callable(answer):

@@ -49,11 +49,14 @@ def test_formulas_give_what_is_reckoned_by_hand(computed, small):
     # 200 each for generation, log-probabilities and reference, 100 for the reward, 600 for each pass trained.
     assert computed.rollout_flops(small) == (200 + 200 + 200 + 100 + 600 + 600) * 180 == 342_000
     assert computed.seconds(342_000, small) == pytest.approx(0.342)
-    assert computed.tokens_bytes(small) == 2_880
-    assert computed.leaving_bytes(small) == 1_440  # one of two nodes is the controller's
+    assert computed.answer_bytes(small) == 2 * 20 * 6 == 240
+    assert computed.texts_bytes(small) == 2 * 30 * 6 == 360
+    assert computed.leaving_bytes(small) == 180  # one of two nodes is the controller's
     assert computed.leaving_bytes(computed.Setting(gpus=8)) == 0
     assert computed.request_bytes(small) == 2 * (10 + 20 + 10) * 6 == 480
     assert computed.log_bytes(small) == (60 + 120) * 6 == 1_080
+    assert computed.log_bytes(computed.Setting(gpus=8)) == (4 * 1024 + 120) * 256  # of 1,024 answers
+    assert computed.column_bytes(small) == 26 * 6 == 156
     assert computed.rollout_bytes(small) == 40 * 180 == 7_200
     assert computed.state_bytes(small) == (20 + 48) * 4 * 2 == 544
     assert computed.model_bytes(small) == 20
@@ -64,7 +67,7 @@ def test_the_table_holds_every_row_for_every_number_of_gpus(computed, small):
     assert lines[0] == "| computed | 2 GPUs | 4 GPUs |"
     assert len(lines) == 2 + len(computed.ROWS) + 1
     assert "| rollout at its shortest | 342 ms | 342 ms |" in lines
-    assert "| time on the network | 2 s | 6 s |" in lines
+    assert "| time on the network | 250 ms | 750 ms |" in lines
     assert lines[-1] == "| more | 2 | 4 |"
 
 
@@ -87,7 +90,7 @@ def test_the_controllers_time_adds_its_parts_and_grows_with_tokens(computed, sca
     """1 µs a sample for each part, and in two of them 1 µs a token: 12 tokens fewer than 32 save 24 µs."""
 
     def found(count, **longer):
-        names = [*scale.SERIAL, scale.PLAIN, scale.BONUS]
+        names = [*scale.SERIAL, *scale.SERIAL_BEFORE, scale.PLAIN, scale.BONUS]
         rollout = {name: {"seconds": (1 + longer.get(name, 0)) * 1e-6 * count} for name in names}
         return {"usual": {scale.WHOLE: {"seconds": 1e-6 * count}}, "rollout": rollout}
 
@@ -95,6 +98,10 @@ def test_the_controllers_time_adds_its_parts_and_grows_with_tokens(computed, sca
     long = found(scale.FITTED, **{scale.SERIAL[2]: 480, scale.SERIAL[4]: 480})
     each = 1 + len(scale.SERIAL) + 2 * (small.answer_tokens - 32)
     assert scale.controller_seconds(small, largest, 1000, short, long) == pytest.approx(6 * each * 1e-6)
+    before = scale.controller_seconds(small, largest, 1000, short, long, serial=scale.SERIAL_BEFORE)
+    # Of the two longer parts one is the controller's in both.
+    each = 1 + len(scale.SERIAL_BEFORE) + 2 * (small.answer_tokens - 32)
+    assert before == pytest.approx(6 * each * 1e-6)
 
 
 def test_every_input_is_a_flag(scale):

@@ -15,6 +15,8 @@ from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import variables
 
 LOSSES = ("reinforce", "ppo")
+#: Answers a step whose texts are kept, and answers in one request to a cost server, unless a flag says more.
+LOGGED, SERVER_BATCH = 256, 1024
 #: Set to 1 it is ``--rad.trust_remote_code``, for processes that take no flags.
 TRUST = "OPENRLHF_RAD_TRUST_REMOTE_CODE"
 
@@ -27,7 +29,7 @@ class Patience:
         attempts: requests in all.
         pause, longest_pause: before the second attempt, doubled before each further one up to the longest;
             each is cut by a random part of up to a half, so that several runs do not ask in step.
-        connect: for a connection. answer: for the answer of one request, which scores a whole rollout.
+        connect: for a connection. answer: for the answer of one request.
         deadline: for everything together, pauses included.
     """
 
@@ -48,10 +50,12 @@ class RadOptions:
         out: the run's folder.
         heldout: a prompt file in the format of the training prompts, answered before and after training.
         heldout_samples: answers to each held-out prompt; more of them narrow the intervals of the report.
+        log_answers: answers a step whose texts are kept, the most costly among them; None keeps all.
         loss: ``reinforce`` (the paper's) or ``ppo`` (OpenRLHF's clipped loss); None: by the updates.
         fixed_dual: hold λ at this value; 0 is the control run without a constraint.
         cost_nodes, cost_gpus_per_node: placement of a cost model.
         patience: with servers that give costs or rewards.
+        server_batch: answers in one request to a cost server.
         any_version: run on versions of the stack that were not tested.
         accept_profile_change: go on from a checkpoint that was trained under another profile.
         trust_remote_code: run Python code that comes with models and tokenizers.
@@ -63,11 +67,13 @@ class RadOptions:
     out: Path
     heldout: str | None = None
     heldout_samples: int = 1
+    log_answers: int | None = LOGGED
     loss: str | None = None
     fixed_dual: float | None = None
     cost_nodes: int = 1
     cost_gpus_per_node: int = 1
     patience: Patience = field(default_factory=Patience)
+    server_batch: int = SERVER_BATCH
     any_version: bool = False
     accept_profile_change: bool = False
     trust_remote_code: bool = False
@@ -92,6 +98,13 @@ def parser() -> argparse.ArgumentParser:
     add("out", "the run's folder", metavar="DIR")
     add("heldout", "prompts for before and after", metavar="FILE")
     add("heldout_samples", "answers to each held-out prompt", type=_count, default=1, metavar="N")
+    add(
+        "log_answers",
+        "answers a step whose texts samples.jsonl keeps; numbers are kept of all",
+        type=_answers,
+        default=LOGGED,
+        metavar="N|all",
+    )
     add("loss", "by default ppo, OpenRLHF's, where a rollout has several updates", choices=LOSSES)
     add("fixed_dual", "hold λ; 0: no constraint", type=float, metavar="λ")
     add("cost_num_nodes", type=_count, default=1, dest="cost_nodes", metavar="RAD.COST_NUM_NODES")
@@ -105,6 +118,13 @@ def parser() -> argparse.ArgumentParser:
     seconds: dict[str, Any] = {"type": _seconds, "metavar": "SECONDS"}
     add("server_timeout", "for one answer of a cost or reward server", default=usual.answer, **seconds)
     add("server_deadline", "for all attempts together; then the run stops", default=usual.deadline, **seconds)
+    add(
+        "server_batch",
+        "answers in one request to a cost server",
+        type=_count,
+        default=SERVER_BATCH,
+        metavar="N",
+    )
     for name, text in {
         "any_version": "run on versions that were not tested",
         "accept_profile_change": "go on from a checkpoint of another profile",
@@ -156,6 +176,14 @@ def parse(argv: list[str], profile: RiskProfile | None = None) -> tuple[RadOptio
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is {text}; it must be a whole number of at least 1")
+    return int(text)
+
+
+def _answers(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it is {text}; it must be a whole number of at least 0, or all")
     return int(text)
 
 

@@ -13,13 +13,11 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.harm import harm_auc, known_harm
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult, columns
 from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
-from openrlhf_rad.plugin.costs.texts import answer_texts, finished_b, rated_texts
+from openrlhf_rad.plugin.costs.texts import RatedText, rated_texts
+from openrlhf_rad.plugin.record import cost_columns
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
-from openrlhf_rad.profile import RiskProfile, cost_names
-from openrlhf_rad.watches import answer_metrics
 
 Array = NDArray[np.float64]
 
@@ -39,7 +37,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         seconds_cost: how long the last batch waited for its costs.
         weight_syncs: how often the engines have been handed the policy's weights.
         staleness: how many of those the oldest answer of the last batch had not seen when it was begun.
-        last_metrics, last_experiences: of the last batch; costs in their own units.
+        last_metrics, last_experiences, last_texts: of the last batch; costs in their own units.
     """
 
     cost_sources: Mapping[str, VaryingCosts]
@@ -49,6 +47,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
     staleness: int | None = None
     last_metrics: dict[str, float]
     last_experiences: list[Any]
+    last_texts: list[list[RatedText]]
     #: Answers of the batch that dynamic filtering keeps from training, not from the constraint.
     _filtered: Sequence[Any] = ()
 
@@ -68,7 +67,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         started = time.perf_counter()
         sampled = [*samples_list, *self._filtered]
         self.staleness = self._staleness(sampled)
-        handles = self._begin(sampled)
+        self.last_texts, handles = self._begin(sampled)
         begun = time.perf_counter()
         experiences: list[Any] = super().make_experience(samples_list)
         self._check_rewards(experiences)
@@ -80,9 +79,11 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         self.seconds_cost = begun - started + time.perf_counter() - forwarded
         return experiences
 
-    def score_costs(self, samples_list: list[Any]) -> None:
-        """Attach the costs of samples that no model has to see beside them."""
-        attach_costs(samples_list, self._finish(self._begin(samples_list)))
+    def score_costs(self, samples_list: list[Any]) -> list[list[RatedText]]:
+        """Attach the costs of samples that no model has to see beside them; returns what was rated."""
+        texts, handles = self._begin(samples_list)
+        attach_costs(samples_list, self._finish(handles))
+        return texts
 
     def _check_rewards(self, experiences: Sequence[Any]) -> None:
         """Raises RewardError for one that is no finite number, or when they no longer differ."""
@@ -115,10 +116,10 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             return None
         return self.weight_syncs - int(min(syncs.min() for syncs in seen))
 
-    def _begin(self, sampled: Sequence[Any]) -> dict[str, Any]:
+    def _begin(self, sampled: Sequence[Any]) -> tuple[list[list[RatedText]], dict[str, Any]]:
         agent = bool(self.args.train.agent_func_path)
         texts = [rated_texts(samples, self.tokenizer, agent=agent) for samples in sampled]
-        return {name: source.begin(texts) for name, source in self.cost_sources.items()}
+        return texts, {name: source.begin(texts) for name, source in self.cost_sources.items()}
 
     def _finish(self, handles: Mapping[str, Any]) -> dict[str, list[float]]:
         return {name: self.cost_sources[name].finish(handle) for name, handle in handles.items()}
@@ -200,11 +201,6 @@ def _split(value_b: Array, sizes: list[int]) -> tuple[torch.Tensor, ...]:
     return torch.split(torch.as_tensor(value_b, dtype=torch.float32), sizes)
 
 
-def cost_columns(sources: Sequence[str]) -> dict[str, str]:
-    """Where ``info`` holds the costs of each source: ``cost`` for the first, ``cost_<name>`` for others."""
-    return {name: f"cost_{name}" if place else "cost" for place, name in enumerate(sources)}
-
-
 def attach_costs(experiences: Sequence[Any], costs: Mapping[str, list[float]]) -> None:
     """Put the costs of each source, one a sample in order, into ``info`` of the experiences, (B,) each."""
     sizes = [len(experience.sequences) for experience in experiences]
@@ -225,43 +221,6 @@ def scored(experiences: Sequence[Any], sources: Sequence[str]) -> Scored:
     return Scored(costs, labels, prompts)
 
 
-def batch_metrics(profile: RiskProfile, rows: Sequence[Row], experiences: Sequence[Any]) -> dict[str, float]:
-    """Columns of ``metrics.jsonl``; those that cannot be known are absent.
-
-    Args:
-        rows: of :func:`~openrlhf_rad.plugin.sampling.rows`, for the same experiences.
-    """
-    answers = [row["answer"] for row in rows]
-    found = answer_metrics(answers)
-    sources = list(cost_names(profile).values())
-    harmful_b = known_harm(answers, [row["label"] for row in rows], profile.watches.harmful_label)
-    order: dict[str, dict[str, float]] = {}  # by the constraint that a source is called after
-    for source in sources:
-        auc = harm_auc([row["costs"][source] for row in rows], harmful_b)
-        if auc is not None:
-            order[source] = {"harm_auc": auc}
-    found |= columns(order, alone=len(profile.constraints) == 1)
-    entropy = token_entropy(experiences)
-    return found if entropy is None else {**found, "entropy": entropy}
-
-
-def token_entropy(experiences: Sequence[Any]) -> float | None:
-    """H ≈ −mean of log π(token) over the answers' tokens, nats a token, at the rollout's temperature.
-
-    Each sampled token's −log π is an unbiased estimate of the entropy of its place, so that no logits are
-    needed. None where the log-probabilities were not computed, or no answer has a token.
-    """
-    total, count = 0.0, 0
-    for experience in experiences:
-        log_probs = getattr(experience, "action_log_probs", None)
-        if log_probs is None:  # filtered out: no model has seen it
-            continue
-        mask = experience.action_mask.bool()
-        total -= float(log_probs.float()[mask].double().sum())
-        count += int(mask.sum())
-    return total / count if count else None
-
-
 def send_along(kept: list[Any], made: list[Any], each: int) -> None:
     """Give what was filtered out, ``each`` answers a prompt, to the prompts that were kept, in turn."""
     known = {id(sample) for sample in kept}
@@ -274,35 +233,3 @@ def send_along(kept: list[Any], made: list[Any], each: int) -> None:
 def filtered(samples: Iterable[Any]) -> list[Any]:
     """The answers that were filtered out and travel with these."""
     return [one for sample in samples for one in getattr(sample, "filtered", ())]
-
-
-Row = dict[str, Any]
-
-
-def rows(experiences: Sequence[Any], tokenizer: Any, sources: Sequence[str]) -> list[Row]:
-    """Experiences as plain records, one a sample; the answer without special tokens, ``costs`` by source.
-
-    ``sent`` says that the prompt is as it was sent, ``finished`` whether the policy ended the answer: ``rad
-    eval`` reads both, so that it rates what was rated here.
-    """
-    records = []
-    for experience in experiences:
-        costs = [experience.info[column].tolist() for column in cost_columns(sources).values()]
-        columns = {
-            "prompt": experience.prompts,
-            "answer": answer_texts(experience, tokenizer),
-            "label": experience.labels,
-            "reward": experience.info["reward"].tolist(),
-            "costs": [dict(zip(sources, each, strict=True)) for each in zip(*costs, strict=True)],
-            "sent": [True] * len(experience.prompts),
-            "finished": finished_b(experience),
-        }
-        records += [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return records
-
-
-def recorded(row: Row) -> Row:
-    """For a run's files: ``cost`` of the first source; where there are several, ``costs`` of them all."""
-    costs = row["costs"]
-    first = {("cost" if name == "costs" else name): value for name, value in row.items()}
-    return {**first, "cost": next(iter(costs.values())), **({"costs": costs} if len(costs) > 1 else {})}

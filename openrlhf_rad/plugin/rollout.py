@@ -25,6 +25,7 @@ from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.costs.python_file import function_of
 from openrlhf_rad.plugin.costs.server import RatingServer
 from openrlhf_rad.plugin.costs.sources import is_finite_number, single
+from openrlhf_rad.plugin.costs.texts import TEXTS, said
 from openrlhf_rad.plugin.resume import seed_of
 from openrlhf_rad.plugin.vigil import telling
 from openrlhf_rad.processes import end_with_parent
@@ -220,6 +221,12 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         for response in responses:
             response[PLACE] = 0 if ticket is None else ticket.place
             response["extra_logs"] = {**(response.get("extra_logs") or {}), WEIGHT_SYNCS: syncs}
+            response[TEXTS] = said(
+                response["observation_tokens"][: kwargs.get("max_length")],
+                response["action_ranges"],
+                hf_tokenizer,
+                agent=not isinstance(self.executor, SingleTurnAgentExecutor),
+            )
         for response in responses if self._reward_source else ():
             failure = response["extra_logs"].pop(FAILURE, None)
             if failure is not None:

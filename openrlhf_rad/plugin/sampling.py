@@ -25,7 +25,9 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.plugin.experience import RadExperienceMaker, Row, rows, send_along
+from openrlhf_rad.plugin.costs.texts import TEXTS, RatedText
+from openrlhf_rad.plugin.experience import RadExperienceMaker, send_along
+from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.plugin.resume import seed_of
 from openrlhf_rad.plugin.rollout import PLACE, Ticket
 from openrlhf_rad.tables import shown
@@ -60,6 +62,8 @@ class WholeSamples(SamplesGenerator):  # type: ignore[misc]
     def _process_response_into_experience(self, response: dict[str, Any], **kwargs: Any) -> Any:
         experience = super()._process_response_into_experience(response, **kwargs)
         experience.labels = [label_text(label) for label in experience.labels]
+        if TEXTS in response:
+            experience.info[TEXTS] = [response[TEXTS]]
         self._made.append(experience)
         return experience
 
@@ -184,14 +188,14 @@ class AnswerSampler:
     """Answers prompts with OpenRLHF's own sample generator and scores them with both sources."""
 
     def __init__(
-        self, samples_generator: Any, experience_maker: RadExperienceMaker, generate_kwargs: Row
+        self, samples_generator: Any, experience_maker: RadExperienceMaker, generate_kwargs: dict[str, Any]
     ) -> None:
         self._generator = samples_generator
         self._maker = experience_maker
         self._kwargs = {**generate_kwargs, "n_samples_per_prompt": 1}
 
-    def sample(self, dataset: Any, indices: Sequence[int]) -> list[Row]:
-        """One scored answer to each prompt: prompt, answer, label, reward, cost; in order of ``indices``."""
+    def sample(self, dataset: Any, indices: Sequence[int]) -> Answers:
+        """One scored answer to each prompt, in order of ``indices``."""
         sleeping = self._generator.args.vllm.enable_sleep
         if sleeping:
             batch_vllm_engine_call(self._generator.vllm_engines, "wake_up")
@@ -204,11 +208,10 @@ class AnswerSampler:
         if sleeping:
             batch_vllm_engine_call(self._generator.vllm_engines, "sleep")
         batches = self._maker.split_rollout_samples(_in_order(samples, dataset, indices))
-        self._score(batches)
-        return rows(batches, self._maker.tokenizer, list(self._maker.cost_sources))
+        return Answers.of(batches, self._score(batches), list(self._maker.cost_sources))
 
-    def _score(self, batches: list[Any]) -> None:
-        self._maker.score_costs(batches)
+    def _score(self, batches: list[Any]) -> list[list[RatedText]]:
+        texts = self._maker.score_costs(batches)
         if batches[0].rewards is None:
             group = self._maker.reward_model_group
             references = self._maker._dispatch_forward(
@@ -222,6 +225,7 @@ class AnswerSampler:
             scores = self._maker._flatten_results(references, ds.ring_attn_size * ds.tensor_parallel_size)
             for batch, reward in zip(batches, scores, strict=True):
                 batch.rewards = batch.info["reward"] = reward
+        return texts
 
 
 def _in_order(samples: Sequence[Any], dataset: Any, indices: Sequence[int]) -> list[Any]:

@@ -26,7 +26,8 @@ from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.costs.sources import cost_sources
-from openrlhf_rad.plugin.experience import RadExperienceMaker, batch_metrics, recorded, rows
+from openrlhf_rad.plugin.experience import RadExperienceMaker
+from openrlhf_rad.plugin.record import Answers, batch_metrics
 from openrlhf_rad.plugin.resume import capture, reference_of, reseed, restore, seed_of
 from openrlhf_rad.plugin.rollout import SharedTokenizer
 from openrlhf_rad.plugin.sampling import (
@@ -99,6 +100,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
             self.options.profile,
             strategy=self.strategy,
             patience=self.options.patience,
+            server_batch=self.options.server_batch,
             nodes=self.options.cost_nodes,
             gpus_per_node=self.options.cost_gpus_per_node,
             placement_group=plain.actor_model_group.placement_group if colocated else None,
@@ -185,12 +187,12 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         dataset = self.prompts_dataloader.dataset
         self.samples_generator.begin("reference")
         answers = self.sampler.sample(dataset, reference_indices(dataset, count, self.args.train.seed))
-        sources = list(self.experience_maker.cost_sources)
-        costs = {name: np.array([row["costs"][name] for row in answers]) for name in sources}
-        prompts, labels = ([row[name] or "" for row in answers] for name in ("prompt", "label"))
-        texts = [row["answer"] for row in answers]
+        prompts = [text.prompt for text in answers.texts]
+        labels = [text.label or "" for text in answers.texts]
+        costs = dict(answers.costs)
+        texts = [text.answer for text in answers.texts]
         self._sound(at_start(self.options.profile, texts, Scored(costs, labels, prompts)))
-        return Reference(costs, np.array([row["reward"] for row in answers]), prompts, labels)
+        return Reference(costs, answers.reward_b, prompts, labels)
 
     def heldout_answers(self, moment: Kind) -> list[dict[str, Any]]:
         """Scored answers to the held-out prompts by the weights that the engines hold."""
@@ -198,7 +200,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         dataset = heldout_dataset(self.options.heldout, self.strategy, self.tokenizer)
         indices = [*range(len(dataset))] * self.options.heldout_samples
         self.samples_generator.begin(f"held out {moment}")
-        return [recorded(row) for row in self.sampler.sample(dataset, indices)]
+        return self.sampler.sample(dataset, indices).rows()
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
         """OpenRLHF's gradient steps; what they draw follows from the seed and the step."""
@@ -213,10 +215,14 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         maker = self.experience_maker
         started = time.perf_counter()
         status.update({f"rad/{name}": value for name, value in maker.last_metrics.items()})
-        answers = rows(maker.last_experiences, self.tokenizer, list(maker.cost_sources))
-        self.folder.append_samples({"step": next_step, **recorded(row)} for row in answers)
+        answers = Answers.of(maker.last_experiences, maker.last_texts, list(maker.cost_sources))
+        seed = seed_of(self.args.train.seed, "log", next_step)
+        self.folder.append_samples(
+            {"step": next_step, **row} for row in answers.sample(self.options.log_answers, seed)
+        )
+        self.folder.write_step(next_step, answers.columns())
         maker.last_metrics.update(batch_metrics(self.options.profile, answers, maker.last_experiences))
-        maker.last_experiences = []
+        maker.last_experiences, maker.last_texts = [], []
         maker.last_metrics["seconds_record"] = time.perf_counter() - started
         return status, next_step
 

@@ -68,7 +68,7 @@ def _sample(line: bytes, where: str) -> Sample:
     answer = check_answer(row, where)
     if not isinstance(row.get("step"), int):
         raise RadError(f"{where}: step is missing; every sample needs a whole step; remove the line")
-    return Sample(**answer, step=row["step"])
+    return Sample(**answer, step=row["step"], worst=row.get("worst") is True)
 
 
 State = Literal["finished", "unfinished", "failed"]

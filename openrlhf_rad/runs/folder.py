@@ -27,6 +27,8 @@ COMMAND, PROFILE, METRICS, SAMPLES = "command.txt", "profile.resolved.yaml", "me
 REFERENCE, SUMMARY, LOG, PLOTS, MODEL = "reference_costs.npz", "summary.json", "train.log", "plots", "model"
 #: Which step's model ships and why; the held-out answers of each that was judged.
 SELECTION, CANDIDATES = "selection.json", "candidates"
+#: The numbers of all answers of training, a Parquet file a step: what pandas.read_parquet() reads as one.
+ANSWERS, _STEP = "answers", "step-{:06d}.parquet"
 #: The page that `rad report` writes beside the records.
 PAGE = "report.html"
 #: What the watches of a run said, a line each.
@@ -39,6 +41,7 @@ FILES = {
     PROFILE,
     METRICS,
     SAMPLES,
+    ANSWERS,
     REFERENCE,
     SUMMARY,
     LOG,
@@ -172,6 +175,10 @@ class RunFolder:
 
             if path.is_file():
                 cut_lines(path, kept)
+        first = _STEP.format(step + 1)
+        for file in (self.path / ANSWERS).glob("step-*.parquet"):
+            if (len(file.name), file.name) >= (len(first), first):
+                file.unlink()
         later = [
             SUMMARY,
             SELECTION,
@@ -202,6 +209,17 @@ class RunFolder:
             self.path / SAMPLES,
             (records.answer_line(row, f"sample {index}") for index, row in enumerate(samples, 1)),
         )
+
+    def write_step(self, step: int, columns: Mapping[str, Any]) -> None:
+        """Record the numbers of all answers of a step; name → values, one an answer."""
+        import pyarrow as pa  # noqa: PLC0415 - a run has it; who reads a run's texts alone need not
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        table = pa.table({name: pa.array(values) for name, values in columns.items()})
+        buffer = io.BytesIO()
+        pq.write_table(table.add_column(0, "step", pa.array(np.full(len(table), step))), buffer)
+        own_folder(self.path / ANSWERS)
+        write_atomically(self.path / ANSWERS / _STEP.format(step), buffer.getvalue())
 
     def write_answers(self, kind: Kind, rows: Iterable[Mapping[str, Any]]) -> None:
         """Record the held-out answers from before or after training: prompt, answer, label, reward, cost."""

@@ -78,9 +78,10 @@ class Answer(TypedDict):
 
 
 class Sample(Answer):
-    """An answer seen in training."""
+    """An answer seen in training; worst: kept because it costs much, and not by lot."""
 
     step: int
+    worst: NotRequired[bool]
 
 
 def metrics_line(metrics: Mapping[str, Any]) -> str:
@@ -100,7 +101,8 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
 
 def answer_line(row: Mapping[str, Any], where: str) -> str:
     """An answer or sample as JSON. Raises RadError as check_answer does."""
-    return _dump({**check_answer(row, where), **({"step": int(row["step"])} if "step" in row else {})})
+    step = {"step": int(row["step"])} if "step" in row else {}
+    return _dump({**check_answer(row, where), **step, **({"worst": True} if row.get("worst") else {})})
 
 
 def check_answer(row: Any, where: str) -> Answer:

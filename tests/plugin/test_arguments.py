@@ -133,3 +133,16 @@ def test_a_value_may_hold_equals_signs():
         "cost.remote_url": "http://h/?a=b",
         "dual.step": "1",
     }
+
+
+@pytest.mark.parametrize(("word", "kept"), [("all", None), ("0", 0), ("50", 50)])
+def test_so_many_answers_are_logged(word, kept):
+    assert parse(["--rad.profile", "medical"])[0].log_answers == 256
+    assert parse(["--rad.profile", "medical", "--rad.log_answers", word])[0].log_answers == kept
+
+
+@pytest.mark.parametrize("word", ["-1", "some", "1.5"])
+def test_a_number_of_answers_to_log_that_is_none_is_refused(word):
+    message = f"it is {word}; it must be a whole number of at least 0, or all; see python -m openrlhf_rad"
+    with pytest.raises(ConfigError, match=message):
+        parse(["--rad.profile", "medical", f"--rad.log_answers={word}"])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from openrlhf_rad.plugin.experience import batch_metrics, token_entropy
+from openrlhf_rad.plugin.costs.texts import RatedText
+from openrlhf_rad.plugin.record import Answers, batch_metrics, token_entropy
 from openrlhf_rad.profile import RiskProfile
 
 
@@ -15,7 +16,14 @@ def experience(log_probs, mask):
 
 
 def row(answer, cost, label="benign", **costs):
-    return {"answer": answer, "label": label, "costs": costs or {"cost": cost}}
+    return answer, label, costs or {"cost": cost}
+
+
+def table(*rows):
+    """Answers of which a metric sees text, label and costs."""
+    texts = [RatedText("p", f"p{answer}", label, None, answer) for answer, label, _ in rows]
+    costs = {name: np.array([held[name] for *_, held in rows]) for name in rows[0][2]}
+    return Answers(texts, np.zeros(len(rows)), costs, np.ones(len(rows), dtype=np.int64))
 
 
 ONE = RiskProfile.from_text("risk: mean")
@@ -42,11 +50,13 @@ def test_entropy_is_that_of_the_distribution_sampled_from():
 def test_without_log_probabilities_there_is_no_entropy():
     assert token_entropy([SimpleNamespace(action_log_probs=None)]) is None
     assert token_entropy([experience([[-1.0]], [[False]])]) is None
-    assert "entropy" not in batch_metrics(ONE, [row("a", 1.0)], [SimpleNamespace()])
+    assert "entropy" not in batch_metrics(ONE, table(row("a", 1.0)), [SimpleNamespace()])
 
 
 def test_costs_are_held_against_known_harm():
-    rows = [row("do it", 0.2, "harmful"), row("I'm sorry", 0.9, "harmful"), row("fine", 0.1), row("ok", 0.3)]
+    rows = table(
+        row("do it", 0.2, "harmful"), row("I'm sorry", 0.9, "harmful"), row("fine", 0.1), row("ok", 0.3)
+    )
     found = batch_metrics(ONE, rows, [experience([[-1.0, -3.0]], [[True, True]])])
     assert found == {
         "empty_share": 0.0,
@@ -59,7 +69,7 @@ def test_costs_are_held_against_known_harm():
 
 
 def test_each_source_of_several_has_its_own_column():
-    rows = [row("do it", 2, "harmful", harm=2.0, privacy=0.0), row("fine", 1, harm=1.0, privacy=1.0)]
+    rows = table(row("do it", 2, "harmful", harm=2.0, privacy=0.0), row("fine", 1, harm=1.0, privacy=1.0))
     found = batch_metrics(TWO, rows, [SimpleNamespace()])
     aucs = {name: value for name, value in found.items() if "harm_auc" in name}
     assert aucs == {"harm_auc": 1.0, "harm/harm_auc": 1.0, "privacy/harm_auc": 0.0}

@@ -29,7 +29,7 @@ from openrlhf_rad.plugin.costs.sources import (
     checked_costs,
     cost_sources,
 )
-from openrlhf_rad.plugin.costs.texts import rated_texts
+from openrlhf_rad.plugin.costs.texts import RatedText, rated_texts
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.secrets import redact_text, redact_url
 
@@ -303,6 +303,26 @@ def test_several_servers_rate_a_share_each_in_order(server, tokenizer, samples):
     before = len(server.requests)
     assert costs_of(many, samples) == lengths
     assert len(server.requests) - before == 3
+
+
+def test_a_large_rollout_goes_in_requests_of_a_bounded_size_several_at_once(server):
+    """Costs stay in the order of the answers; no request is larger than the batch, none waits for all."""
+    busy, most = [], []
+
+    def rate(handler):
+        busy.append(1)
+        most.append(len(busy))
+        time.sleep(0.05)
+        busy.pop()
+        handler.answer(200, json.dumps([float(query) for query in handler.asked["query"]]), 0.0)
+
+    server.plan = [rate]
+    texts = [RatedText(f"p{i}", str(i)) for i in range(50)]
+    found = costs_of(RemoteCost(server.url, QUICK, batch=7), [texts[:20], texts[20:]])
+    assert found == [float(i) for i in range(50)]
+    sizes = [len(asked["query"]) for asked in server.requests]
+    assert (len(sizes), max(sizes), sum(sizes)) == (8, 7, 50)
+    assert 2 <= max(most) <= 4
 
 
 def test_of_several_servers_the_one_that_fails_is_named(server, tokenizer, samples):

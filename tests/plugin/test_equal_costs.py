@@ -18,7 +18,8 @@ from openrlhf_rad.plugin import answering, workers
 from openrlhf_rad.plugin.costs import loading
 from openrlhf_rad.plugin.costs.sources import cost_sources
 from openrlhf_rad.plugin.costs.texts import rated_texts, texts_behind
-from openrlhf_rad.plugin.experience import attach_costs, recorded, rows
+from openrlhf_rad.plugin.experience import attach_costs
+from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.runs.folder import RunFolder
 
@@ -80,20 +81,16 @@ class Group:
         pass
 
     def async_init_model_from_pretrained(self, _strategy, path):
-        self.model = get_llm_for_sequence_regression(
+        model = get_llm_for_sequence_regression(
             path, "reward", attn_implementation="eager", param_dtype="bf16"
         ).eval()
+        self.actor = SimpleNamespace(forward=model, _tokenizer=loading.tokenizer_of(path))
         return []
 
-    def async_run_method_batch(self, method_name, sequences, attention_mask, pad_sequence):
-        assert (method_name, pad_sequence) == ("forward", [True] * len(sequences))
+    def async_run_method_batch(self, method_name, texts):
+        assert method_name == "rate"
         with torch.no_grad():
-            return [
-                [
-                    self.model(row, mask, pad_sequence=True)
-                    for row, mask in zip(sequences, attention_mask, strict=True)
-                ]
-            ]
+            return [[loading.CostActor.rate(self.actor, batch) for batch in texts]]
 
 
 @pytest.fixture
@@ -119,7 +116,8 @@ def evaluated(samples, tokenizer, tmp_path, monkeypatch):
     def costs(kind, location):
         attach_costs(samples, {"cost": [0.0] * len(ANSWERS)})
         folder = RunFolder.create(tmp_path / "run")
-        folder.write_answers("after", [recorded(row) for row in rows(samples, tokenizer, ["cost"])])
+        texts = [rated_texts(batch, tokenizer) for batch in samples]
+        folder.write_answers("after", Answers.of(samples, texts, ["cost"]).rows())
         kept = folder.read_answers("after")
         request = work.score_request(Rating("cost", kind, str(location)), CHAT)  # not for what was sent
         work._prepare(request, kept, tmp_path / "w")

@@ -57,7 +57,7 @@ def sleeping(good_args, tokenizer, monkeypatch):
     args = good_args("--train.colocate_all", "--vllm.enable_sleep")
     engine = Engine()
     monkeypatch.setattr(ray, "get", lambda found: found)
-    monkeypatch.setattr(sampling, "rows", lambda *_: [])
+    monkeypatch.setattr(sampling, "Answers", SimpleNamespace(of=lambda *_: []))
 
     class Generator(SamplesGenerator):
         def _generate_vllm(self, **_):

@@ -13,7 +13,9 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.jobs.tiny_words import WORDS
 from openrlhf_rad.plugin.costs.sources import FunctionCost
-from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, recorded, rows
+from openrlhf_rad.plugin.costs.texts import rated_texts
+from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs
+from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.plugin.sampling import AnswerSampler, heldout_dataset, reference_indices
 
 ANSWERS = [
@@ -24,8 +26,18 @@ ANSWERS = [
 ]
 
 
+@pytest.fixture
+def answers(tokenizer):
+    """Experiences as the trainer records them."""
+
+    def of(found, sources=("cost",)):
+        return Answers.of(found, [rated_texts(batch, tokenizer) for batch in found], sources)
+
+    return of
+
+
 @pytest.mark.parametrize("sizes", [(4,), (1, 3), (2, 2)], ids=str)
-def test_rows_hold_the_answer_and_nothing_else(sizes, rollout, batches, tokenizer):
+def test_rows_hold_the_answer_and_nothing_else(sizes, rollout, batches, answers):
     """The answer starts right after the prompt and ends with its last token, padded or not."""
     samples = [
         rollout(prompt, answer, reward=i / 4, label=f"label {i}", truncated=i == 2)
@@ -33,13 +45,13 @@ def test_rows_hold_the_answer_and_nothing_else(sizes, rollout, batches, tokenize
     ]
     found = batches(samples, *sizes)
     attach_costs(found, {"cost": [0.5, 1.5, 2.5, 3.5]})
-    assert rows(found, tokenizer, ["cost"]) == [
+    assert answers(found).rows() == [
         {
             "prompt": prompt,
             "answer": f" {answer}",
             "label": f"label {i}",
             "reward": i / 4,
-            "costs": {"cost": i + 0.5},
+            "cost": i + 0.5,
             "sent": True,
             "finished": i != 2,
         }
@@ -48,12 +60,11 @@ def test_rows_hold_the_answer_and_nothing_else(sizes, rollout, batches, tokenize
 
 
 @pytest.mark.parametrize("costs", [{"harm": [0.5]}, {"harm": [0.5], "privacy": [2.0]}], ids=str)
-def test_a_run_s_files_have_the_first_cost_by_itself_and_several_by_name(costs, rollout, batches, tokenizer):
+def test_a_run_s_files_have_the_first_cost_by_itself_and_several_by_name(costs, rollout, batches, answers):
     found = batches([rollout("plain-ba", "help-ba", reward=0.25, label="a")], 1)
     attach_costs(found, costs)
-    (row,) = rows(found, tokenizer, list(costs))
-    assert row["costs"] == {name: cost for name, (cost,) in costs.items()}
-    assert list(recorded(row).items()) == [
+    (row,) = answers(found, list(costs)).rows()
+    assert list(row.items()) == [
         ("prompt", "plain-ba"),
         ("answer", " help-ba"),
         ("label", "a"),
@@ -65,16 +76,16 @@ def test_a_run_s_files_have_the_first_cost_by_itself_and_several_by_name(costs, 
     ]
 
 
-def test_the_end_token_is_no_part_of_the_answer(rollout, batches, tokenizer):
+def test_the_end_token_is_no_part_of_the_answer(rollout, batches, answers):
     found = batches([rollout("plain-ba", "help-ba help-be <|im_end|>"), rollout("plain-ba", "<|im_end|>")], 2)
     attach_costs(found, {"cost": [0.0, 0.0]})
-    assert [row["answer"] for row in rows(found, tokenizer, ["cost"])] == [" help-ba help-be", ""]
+    assert [text.answer for text in answers(found).texts] == [" help-ba help-be", ""]
 
 
-def test_a_sequence_that_was_cut_keeps_what_was_trained_on(rollout, batches, tokenizer):
+def test_a_sequence_that_was_cut_keeps_what_was_trained_on(rollout, batches, answers):
     found = batches([rollout("plain-ba plain-be", "help-ba help-be help-bi", max_len=4)], 1)
     attach_costs(found, {"cost": [0.0]})
-    assert rows(found, tokenizer, ["cost"])[0]["answer"] == " help-ba help-be"
+    assert answers(found).texts[0].answer == " help-ba help-be"
 
 
 @pytest.fixture
@@ -135,7 +146,7 @@ def expected(prompt, label):
         "answer": " ".join(["", *reversed(words)]),
         "label": label,
         "reward": float(prompt.count("help-")),
-        "costs": {"cost": 2.0 * len(words)},
+        "cost": 2.0 * len(words),
         "sent": True,
         "finished": True,
     }
@@ -148,7 +159,7 @@ PAIRS = [
 
 @pytest.mark.parametrize("indices", [range(9), [7, 2, 5], [3]], ids=str)
 def test_answers_come_in_the_order_that_was_asked_for(indices, sampler, dataset):
-    found = sampler.sample(dataset(*PAIRS), indices)
+    found = sampler.sample(dataset(*PAIRS), indices).rows()
     assert found == [expected(*PAIRS[index]) for index in indices]
 
 
@@ -156,7 +167,7 @@ def test_equal_prompts_keep_their_places_and_labels(sampler, dataset):
     """A data set may repeat a prompt, and the reference sample may ask one again."""
     pairs = [PAIRS[0], PAIRS[1], (PAIRS[0][0], "another label")]
     indices = [0, 1, 2, 1, 0, 2]
-    assert sampler.sample(dataset(*pairs), indices) == [expected(*pairs[index]) for index in indices]
+    assert sampler.sample(dataset(*pairs), indices).rows() == [expected(*pairs[index]) for index in indices]
 
 
 def test_reference_indices_follow_the_seed(dataset):

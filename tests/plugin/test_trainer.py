@@ -13,6 +13,8 @@ from openrlhf.trainer import ppo_trainer
 from openrlhf_rad.errors import ConfigError, CostError, WatchStop
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
+from openrlhf_rad.plugin.costs.texts import RatedText
+from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.plugin.resume import identity, prepare, reference_of, restore
 from openrlhf_rad.plugin.trainer import RadTrainer, RadTraining
 from openrlhf_rad.profile import WatchSettings, load_profile
@@ -278,16 +280,10 @@ def test_without_a_reference_model_the_kl_is_null(trainer):
 def test_a_cost_turned_round_stops_the_run_before_its_first_update(trainer):
     made = trainer()
     rng = np.random.default_rng(1)
-    answers = [
-        {
-            "prompt": f"p{i}",
-            "answer": "Sure, first you",
-            "label": "harmful" if i % 2 else None,
-            "reward": 0.0,
-            "costs": {"cost": float(rng.normal() - 2 * (i % 2))},
-        }
-        for i in range(64)
-    ]
+    labels = ["harmful" if i % 2 else None for i in range(64)]
+    texts = [RatedText(f"p{i}", "", label, True, "Sure, first you") for i, label in enumerate(labels)]
+    costs = rng.normal(size=64) - 2.0 * (np.arange(64) % 2)
+    answers = Answers(texts, np.zeros(64), {"cost": costs}, np.ones(64, dtype=np.int64))
     made.sampler = SimpleNamespace(sample=lambda *_: answers)
     made.prompts_dataloader = SimpleNamespace(dataset=[None] * 64)
     made.samples_generator.begin = lambda _: None
@@ -295,8 +291,7 @@ def test_a_cost_turned_round_stops_the_run_before_its_first_update(trainer):
         made._sampled(64)
     (alarm,) = made.folder.read_alarms()
     assert alarm.endswith("check the sign of the cost")
-    for row in answers:
-        row["costs"] = {name: -cost for name, cost in row["costs"].items()}
+    costs *= -1
     assert made._sampled(64).labels[:2] == ["", "harmful"]
 
 

@@ -82,6 +82,12 @@ class CostActor(RewardActor):
         """Load the model, without ``--reward.normalize_enable``, which is about rewards."""
         strategy.args.reward.normalize_enable = False
         super().init_model_from_pretrained(strategy, pretrain)
+        self._tokenizer = tokenizer_of(pretrain)
+
+    def rate(self, texts: Sequence[str]) -> Any:
+        """The costs of a micro-batch of texts, shape (B,); tokenised here, beside many others' texts."""
+        tokens = tokens_of(texts, self._tokenizer)
+        return self.forward(tokens["input_ids"], tokens["attention_mask"], pad_sequence=True)
 
 
 def tokenizer_of(location: str) -> Any:
@@ -115,10 +121,9 @@ class ModelCost(CostSource):
         self.name = f"{role} model {path}"
         self.tokenizer = tokenizer_of(path)
 
-    def tokens(self, texts: Sequence[RatedText]) -> Any:
-        """``input_ids`` and ``attention_mask``, (B, T) each; special tokens are written out."""
-        ended = [text.ended(self.tokenizer.eos_token or "") for text in texts]
-        return tokens_of(ended, self.tokenizer)
+    def ended(self, texts: Sequence[RatedText]) -> list[str]:
+        """What the model reads: queries, with its end token where the answer was ended."""
+        return [text.ended(self.tokenizer.eos_token or "") for text in texts]
 
 
 class LoadedModel(ModelCost):
@@ -144,7 +149,8 @@ class LoadedModel(ModelCost):
         with torch.inference_mode():
             for first in range(0, len(order), _AT_A_TIME):
                 index = order[first : first + _AT_A_TIME]
-                batch = self.tokens([handle[i] for i in index]).to(self._device)
+                read = self.ended([handle[i] for i in index])
+                batch = tokens_of(read, self.tokenizer).to(self._device)
                 rated = self._model(batch.input_ids, batch.attention_mask, pad_sequence=True)
                 costs[index] = rated.float().cpu()
         return checked_costs(costs, [text.prompt for text in handle], self.name)
@@ -184,14 +190,10 @@ class ServedModel(ModelCost):
         self._loading = self._group.async_init_model_from_pretrained(strategy, path)
 
     def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[list[Any], list[str]]:
-        """Send the texts to the cost actors, in the model's own tokens."""
+        """Send the texts to the cost actors."""
         self._wait_until_loaded()
-        tokens = [self.tokens(batch) for batch in batches]
         references = self._group.async_run_method_batch(
-            method_name="forward",
-            sequences=[batch["input_ids"] for batch in tokens],
-            attention_mask=[batch["attention_mask"] for batch in tokens],
-            pad_sequence=[True] * len(tokens),
+            method_name="rate", texts=[self.ended(batch) for batch in batches]
         )
         if self._colocated:  # one model at a time has the GPU's memory
             ray.get(references)

@@ -6,10 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle
 from typing import Any, Literal
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.plugin.arguments import Patience
+from openrlhf_rad.plugin.arguments import SERVER_BATCH, Patience
 from openrlhf_rad.plugin.compatibility import cost_models, share_of_gpu
 from openrlhf_rad.plugin.costs.python_file import function_of
 from openrlhf_rad.plugin.costs.server import RatingServer
@@ -234,39 +235,56 @@ class FunctionCost(TextCost):
         return self._function(queries, prompts, labels)
 
 
+#: Requests under way at one cost server.
+_AT_ONCE = 4
+
+
 class RemoteCost(TextCost):
     """Servers that take OpenRLHF's reward requests: query, prompts, labels in, rewards (or costs) out.
 
     Args:
         location: an address, or several with commas between them, as ``--reward.remote_url`` has them; each
             server rates its share.
+        batch: answers in one request; a server is asked for several batches at once.
     """
 
-    def __init__(self, location: str, patience: Patience | None = None, role: Role = "cost") -> None:
+    def __init__(
+        self,
+        location: str,
+        patience: Patience | None = None,
+        role: Role = "cost",
+        batch: int = SERVER_BATCH,
+    ) -> None:
         super().__init__()
-        self._role = role
+        self._role, self._batch = role, batch
         self._servers = [RatingServer(url, patience or Patience()) for url in addresses(location)]
-        self._threads = ThreadPoolExecutor(len(self._servers), thread_name_prefix="rad-cost-server")
+        self._threads = [ThreadPoolExecutor(_AT_ONCE, "rad-cost-server") for _ in self._servers]
         self.name = f"{role} server {', '.join(server.shown for server in self._servers)}"
 
     def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
-        """One request a server, all at once.
+        """Requests of equal size, dealt out to the servers in turn, a few at once to each.
 
         Raises:
             CostError: naming the server without its secrets, the first prompt, and what was tried.
         """
-        share = -(-len(queries) // len(self._servers))
-        starts = range(0, len(queries), share)
+        requests = max(-(-len(queries) // self._batch), min(len(self._servers), len(queries)))
+        share = -(-len(queries) // requests)
         asked = [
-            self._threads.submit(
+            threads.submit(
                 _ask,
                 self._role,
                 server,
                 *(held[start : start + share] for held in (queries, prompts, labels)),
             )
-            for start, server in zip(starts, self._servers, strict=False)
+            for start, server, threads in zip(
+                range(0, len(queries), share), cycle(self._servers), cycle(self._threads), strict=False
+            )
         ]
-        return [cost for future in asked for cost in future.result()]
+        try:
+            return [cost for future in asked for cost in future.result()]
+        finally:
+            for future in asked:
+                future.cancel()
 
 
 def _ask(
@@ -290,7 +308,9 @@ def source_of(
     location: str,
     role: Role = "cost",
     patience: Patience | None = None,
+    *,
     serving: Mapping[str, Any] | None = None,
+    server_batch: int = SERVER_BATCH,
 ) -> CostSource:
     """The one implementation of each kind of source, for training and for ``rad eval``.
 
@@ -302,7 +322,7 @@ def source_of(
     if kind == "function":
         return FunctionCost(location, role)
     if kind == "remote_url":
-        return RemoteCost(location, patience, role)
+        return RemoteCost(location, patience, role, server_batch)
     from openrlhf_rad.plugin.costs import loading  # noqa: PLC0415 - imports the stack
 
     return (
@@ -311,7 +331,10 @@ def source_of(
 
 
 def cost_sources(
-    profile: RiskProfile, patience: Patience | None = None, **serving: Any
+    profile: RiskProfile,
+    patience: Patience | None = None,
+    server_batch: int = SERVER_BATCH,
+    **serving: Any,
 ) -> dict[str, VaryingCosts]:
     """The sources of the profile by name, each once however many constraints share it.
 
@@ -333,7 +356,9 @@ def cost_sources(
     if serving.get("placement_group") is not None:
         serving["share"] = share_of_gpu(serving["strategy"].args, cost_models(profile) or 1)
     return {
-        name: VaryingCosts(source_of(one.kind, one.location, patience=patience, serving=serving))
+        name: VaryingCosts(
+            source_of(one.kind, one.location, patience=patience, serving=serving, server_batch=server_batch)
+        )
         for one, name in cost_names(profile).items()
         if one
     }

@@ -35,46 +35,75 @@ class RatedText:
     Attributes:
         prompt: as it was sent. query: prompt + answer.
         finished: whether the policy ended its answer; None where that is not known.
+        answer: without special tokens; of an agent what it said in all its turns.
+        conversation: whether the query is an agent's whole conversation, which has its end token in it.
     """
 
     prompt: str
     query: str
     label: Any = None
     finished: bool | None = None
+    answer: str = ""
+    conversation: bool = False
 
     def ended(self, end: str) -> str:
         """The query and the end token of the model that reads it; an answer that was cut off has none."""
-        return self.query if self.finished is False else f"{self.query}{end}"
+        return self.query if self.finished is False or self.conversation else f"{self.query}{end}"
+
+
+#: Where an engine's response, and ``info`` of an experience, hold what :func:`said` gives.
+TEXTS = "rad_texts"
+
+
+def said(
+    tokens: Sequence[int], actions: Sequence[tuple[int, int]], tokenizer: Any, *, agent: bool = False
+) -> tuple[str, str | None]:
+    """An answer's text, and of an agent the whole conversation with its markup, else None.
+
+    Args:
+        tokens: of prompt and answer. actions: from where to where they are the policy's own.
+    """
+    places = [place for start, end in actions for place in range(max(start, 1), min(end, len(tokens)))]
+    answer = [tokens[place] for place in places]
+    (text,) = texts_behind([tokens[: places[0]] if places else tokens], [answer], tokenizer)
+    return text, tokenizer.decode(list(tokens), skip_special_tokens=False) if agent else None
 
 
 def rated_texts(samples: Any, tokenizer: Any, *, agent: bool = False) -> list[RatedText]:
     """The samples of an OpenRLHF experience, in order.
 
+    The engines of a run have decoded the answers where their tokens were made; the texts are taken out of
+    ``info``, all of which OpenRLHF takes for numbers. Answers of other engines are decoded here.
+
     Args:
         agent: answers come in turns, between what an agent's environment says, so that a query is the whole
             conversation with its markup.
     """
-    finished = finished_b(samples)
-    if agent:
-        tokens = token_lists(samples.sequences, samples.attention_mask)
-        queries = [tokenizer.decode(row, skip_special_tokens=False) for row in tokens]
-        finished = [False] * len(queries)  # its end token is in it already
-    else:
-        answers = answer_texts(samples, tokenizer)
-        queries = [f"{prompt}{answer}" for prompt, answer in zip(samples.prompts, answers, strict=True)]
-    rows = zip(samples.prompts, queries, samples.labels, finished, strict=True)
-    return [RatedText(*row) for row in rows]
+    texts = samples.info.pop(TEXTS, None) or _decoded_here(samples, tokenizer, agent=agent)
+    found = []
+    for prompt, label, finished, (answer, conversation) in zip(
+        samples.prompts, samples.labels, _finished_b(samples), texts, strict=True
+    ):
+        query = f"{prompt}{answer}" if conversation is None else conversation
+        found.append(RatedText(prompt, query, label, finished, answer, conversation is not None))
+    return found
 
 
-def answer_texts(samples: Any, tokenizer: Any) -> list[str]:
-    """The answers of an OpenRLHF experience, without special tokens."""
+def _decoded_here(samples: Any, tokenizer: Any, *, agent: bool) -> list[tuple[str, str | None]]:
     import torch  # noqa: PLC0415 - whoever scores texts alone need not wait for it
 
     # action_mask[t] marks token t + 1 of the sequence.
     action_bt = torch.nn.functional.pad(samples.action_mask.bool(), (1, 0))
     before_bt = samples.attention_mask.bool() & (action_bt.cumsum(dim=1) == 0)
     prompts, answers = (token_lists(samples.sequences, mask_bt) for mask_bt in (before_bt, action_bt))
-    return texts_behind(prompts, answers, tokenizer)
+    texts = texts_behind(prompts, answers, tokenizer)
+    if not agent:
+        return [(text, None) for text in texts]
+    whole = token_lists(samples.sequences, samples.attention_mask)
+    return [
+        (text, tokenizer.decode(row, skip_special_tokens=False))
+        for text, row in zip(texts, whole, strict=True)
+    ]
 
 
 def texts_behind(
@@ -93,7 +122,7 @@ def texts_behind(
     return found
 
 
-def finished_b(samples: Any) -> list[bool | None]:
+def _finished_b(samples: Any) -> list[bool | None]:
     """Of each sample whether the policy ended it itself; None where the engine did not say."""
     truncated = getattr(samples, "truncated", None)
     return [None] * len(samples.prompts) if truncated is None else [not cut for cut in truncated.tolist()]
