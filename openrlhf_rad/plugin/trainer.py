@@ -27,6 +27,7 @@ from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.costs.sources import cost_sources
 from openrlhf_rad.plugin.experience import RadExperienceMaker
+from openrlhf_rad.plugin.panel import Panel, others
 from openrlhf_rad.plugin.record import Answers, batch_metrics
 from openrlhf_rad.plugin.resume import capture, reference_of, reseed, restore, seed_of
 from openrlhf_rad.plugin.rollout import SharedTokenizer
@@ -82,6 +83,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
             self.samples_generator, SharedTokenizer.share(self.tokenizer)
         )
         self.experience_maker = self._rad_experience_maker()
+        self.panel = Panel(self.wandb_logger, self.tensorboard_logger)
         self.sampler = AnswerSampler(self.samples_generator, self.experience_maker, self.generate_kwargs)
 
     def _rad_experience_maker(self) -> RadExperienceMaker:
@@ -248,6 +250,8 @@ class RadTraining(_Trainer):  # type: ignore[misc]
             **self.experience_maker.last_metrics,
         }
         self.folder.append_metrics(metrics)
+        if global_step % self.args.logger.logging_steps == 0:
+            self.panel.log(global_step, metrics)
         alarms = self.watches.see(metrics)
         alarms += [
             Alarm(global_step, "constant", "warn", f"step {global_step}: {remark}")
@@ -260,7 +264,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         states["episode"] = states.get("episode", 0) + self.samples_generator.episode_is_over
         self.last = global_step, states
         self.folder.flush()
-        super().save_logs_and_checkpoints(global_step, logs_dict, states)
+        super().save_logs_and_checkpoints(global_step, others(logs_dict or {}), states)
         self._sound(alarms)
 
     def _sound(self, alarms: list[Alarm]) -> None:

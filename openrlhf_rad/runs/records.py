@@ -55,7 +55,47 @@ COLUMNS = {
     "seconds_training": "time for the gradient steps",
     "seconds_weight_sync": "time to hand the weights to the generator",
     "seconds_rad": "time for particles, transport, scores and dual step",
+    "seconds_cost": "time that the rollout waited for its costs",
+    "seconds_record": "time to record the answers",
     "seconds_step": "time of the whole step",
+}
+
+#: Sections of TensorBoard and wandb, each with its columns; all others are OpenRLHF's, which shows them itself.
+SECTIONS = {
+    "rad_constraint": (
+        "risk",
+        "reference_risk",
+        "violation",
+        "violation_error",
+        "lambda",
+        "constraint_value",
+        "constraint_level",
+        "violation_used",
+        "violation_samples",
+        "reference_error",
+        "fall_asked",
+        "fall_possible",
+        "lambda_next",
+    ),
+    "rad_costs": (
+        "cost_mean",
+        "cost_q50",
+        "cost_q90",
+        "cost_q99",
+        "gap_forward",
+        "gap_reverse",
+        "harm_auc",
+        "saturated",
+    ),
+    "rad_answers": ("empty_share", "distinct_share", "entropy", "filtered_share", "staleness"),
+    "rad_method": (
+        "share_active",
+        "score_std",
+        "sinkhorn_iterations",
+        "marginal_error",
+        "sinkhorn_converged",
+    ),
+    "rad_time": ("seconds_rad", "seconds_cost", "seconds_record"),
 }
 
 
