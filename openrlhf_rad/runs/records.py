@@ -60,7 +60,7 @@ COLUMNS = {
     "seconds_step": "time of the whole step",
 }
 
-#: Sections of TensorBoard and wandb, each with its columns; all others are OpenRLHF's, which shows them itself.
+#: Sections of TensorBoard and wandb, each with its columns; the others OpenRLHF shows itself.
 SECTIONS = {
     "rad_constraint": (
         "risk",

@@ -12,15 +12,7 @@ from openrlhf_rad.plugin.panel import LAYOUT, Panel, keys, others
 from openrlhf_rad.plugin.trainer import _OPENRLHF_METRICS
 from openrlhf_rad.runs.records import COLUMNS, SECTIONS
 
-ONE = {
-    "step": 3,
-    "risk": 2.0,
-    "reference_risk": 1.5,
-    "lambda": 0.5,
-    "kl": 0.1,
-    "harm_auc": None,
-    "samples": 8,
-}
+ONE = {"step": 3, "risk": 2.0, "reference_risk": 1.5, "lambda": 0.5, "kl": 0.1, "harm_auc": None}
 TWO = {"harm/risk": 2.0, "harm/lambda": 0.5, "privacy/risk": 1.0, "privacy/lambda": 0.0, "cost_mean": 0.25}
 
 
