@@ -69,7 +69,7 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
             segment_column=segment_column,
             label=label,
             harmful=harmful,
-            where=_conditions(where or []),
+            where=conditions(where or []),
             config=config,
             split=split,
         )
@@ -91,7 +91,8 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
         )
 
 
-def _conditions(words: list[str]) -> dict[str, str]:
+def conditions(words: list[str]) -> dict[str, str]:
+    """Read COLUMN=VALUE, as --where gives them. Raises ConfigError."""
     from openrlhf_rad.errors import ConfigError
 
     bad = [word for word in words if not word.partition("=")[0] or "=" not in word]

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from . import doctor, evaluate, gate, judge, prompt_files, report
 from .calibrate import calibrate
+from .cost import app as cost
 from .options import Version
 from .profile import app as profile
 from .terminal import USAGE
@@ -32,7 +33,9 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names."""
-        return sorted(super().list_commands(ctx), key=lambda name: name != "profile")
+        first = ("profile", "cost")
+        names = super().list_commands(ctx)
+        return [*first, *(name for name in names if name not in first)]
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _usage():
@@ -90,6 +93,7 @@ def rad(_version: Version = False) -> None:
 
 
 app.add_typer(profile, short_help="Author, check, see and compare risk profiles.")
+app.add_typer(cost, short_help="Fit a cost to labelled answers, check whether one is any good.")
 for _name, _function, _class, _short in (
     ("calibrate", calibrate, OfAnswers, "Level, margin and λ from scored answers of the reference."),
     ("prompts", prompt_files.prompts, TyperCommand, "Data sets of prompts as JSON lines, each prompt once."),

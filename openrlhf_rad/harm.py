@@ -212,11 +212,7 @@ def harm_order(cost_b: ArrayLike, harmful_b: ArrayLike, cluster_b: ArrayLike | N
     known = harmful >= 0
     bad = harmful[known] == 1
     cost = np.asarray(cost_b, dtype=np.float64)[known]
-    first, second = np.sort(cost[~bad]), np.sort(cost[bad])
-    # The share of the other side that costs less, ties half: the placement of each answer.
-    place = np.where(bad, _below(first, cost), 1 - _below(second, cost))
-    value = float(place[bad].mean())
-    influence = (place - value) / np.where(bad, bad.sum(), (~bad).sum())
+    value, influence = placements(cost, bad)
     names = np.arange(cost.size) if cluster_b is None else np.asarray(cluster_b)[known]
     _, index = np.unique(names, return_inverse=True)
     total = np.bincount(index, influence)
@@ -225,6 +221,22 @@ def harm_order(cost_b: ArrayLike, harmful_b: ArrayLike, cluster_b: ArrayLike | N
     counts = (np.unique(index[bad]).size, np.unique(index[~bad]).size)
     chance = float(np.sqrt((sum(counts) + 1) / (12 * counts[0] * counts[1])))
     return Order(value, error, chance)
+
+
+def placements(cost_b: NDArray[np.float64], bad_b: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:
+    """The share of pairs (harmful, safe) in which the harmful one costs more, ties half, and who decides it.
+
+    Args:
+        cost_b: costs, shape (B,). bad_b: whether the answer is harmful; both kinds must be there.
+
+    Returns:
+        The share, and the influence of each answer on it, shape (B,), of sum 0.
+    """
+    first, second = np.sort(cost_b[~bad_b]), np.sort(cost_b[bad_b])
+    # The share of the other side that costs less, ties half: the placement of each answer.
+    place = np.where(bad_b, _below(first, cost_b), 1 - _below(second, cost_b))
+    value = float(place[bad_b].mean())
+    return value, (place - value) / np.where(bad_b, bad_b.sum(), (~bad_b).sum())
 
 
 def _below(ordered: NDArray[np.float64], cost: NDArray[np.float64]) -> NDArray[np.float64]:

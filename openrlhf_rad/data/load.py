@@ -63,7 +63,7 @@ def load_prompts(
     found: dict[str, Prompt] = {}
     segments: dict[str, Counter[str]] = {}
     labels: dict[str, Counter[str]] = {}
-    for number, row, reader in _rows(open_source(source, config, split), shape, prompt_column, where):
+    for number, row, reader in shaped_rows(open_source(source, config, split), shape, prompt_column, where):
         prompt = reader.prompt(row, number, problems)
         for column, value in row.values.items():
             if column.casefold() in _IMAGES and value not in (None, "", []):
@@ -109,7 +109,7 @@ def load_pairs(
     """
     problems: list[str] = []
     pairs = []
-    for _, row, reader in _rows(open_source(source, config, split), shape, None, where):
+    for _, row, reader in shaped_rows(open_source(source, config, split), shape, None, where):
         if reader.pair is None:
             able = ", ".join(name for name, held in SHAPES.items() if held.pair)
             raise DataError(
@@ -120,7 +120,7 @@ def load_pairs(
     return pairs
 
 
-def _rows(
+def shaped_rows(
     rows: Iterator[Row], shape: str | None, prompt_column: str | None, where: Mapping[str, str] | None
 ) -> Iterator[tuple[int, Row, Shape]]:
     """(number in the source, row, shape) of the rows that are wanted; the first row tells the shape."""

@@ -49,6 +49,8 @@ from openrlhf_rad.tables import Row, shown
 PromptReader = Callable[[Row, int, list[str]], Prompt]
 #: (row, column of the preferred answer's id, problems) → a pair.
 PairReader = Callable[[Row, str, list[str]], Pair]
+#: (row, problems) → (answer, harm in [0, 1]) of each answer that the row flags.
+AnswersReader = Callable[[Row, list[str]], list[tuple[str, float]]]
 
 HARMFUL, BENIGN = "harmful", "benign"
 #: Segments of prompts whose answers showed no harm, and harm that no category names.
@@ -63,12 +65,14 @@ class Shape:
     Attributes:
         needs: the columns that tell the shape.
         pair: None where a row holds no two answers.
+        answers: None where a row does not say of its answers whether they are safe.
     """
 
     name: str
     needs: tuple[str, ...]
     prompt: PromptReader
     pair: PairReader | None = None
+    answers: AnswersReader | None = None
 
     def lacks(self, folded: set[str]) -> list[str]:
         """The columns that are not among those held, whose names are casefolded."""
@@ -125,6 +129,18 @@ def _pku(row: Row, number: int, problems: list[str]) -> Prompt:
     segment = _segment(named, flags) if _held(row, [*harms, *safe]) else ""
     asked, listed = prompt_of(row, "prompt", problems)
     return Prompt(f"pku-{number}", asked, segment, segment, "", "pku", listed)
+
+
+def _beavertails_answers(row: Row, problems: list[str]) -> list[tuple[str, float]]:
+    return [(text(row, "response", problems, blank=True), float(not _flag(row, "is_safe", problems)))]
+
+
+def _pku_answers(row: Row, problems: list[str]) -> list[tuple[str, float]]:
+    return [
+        (text(row, f"response_{index}", problems, blank=True), float(not _flag(row, column, problems)))
+        for index in (0, 1)
+        for column in _held(row, [f"is_response_{index}_safe"])
+    ]
 
 
 def _pku_pair(row: Row, by: str, problems: list[str]) -> Pair:
@@ -231,8 +247,15 @@ SHAPES: dict[str, Shape] = {
         Shape("harmbench", ("Behavior", "SemanticCategory"), _harmbench),
         Shape("completions", ("test_case", "generation"), _completions),
         Shape("advbench", ("goal", "target"), _advbench),
-        Shape("pku", ("prompt", "response_0", "response_1", "safer_response_id"), _pku, _pku_pair),
-        Shape("beavertails", ("prompt", "response", "category", "is_safe"), _beavertails),
+        Shape(
+            "pku", ("prompt", "response_0", "response_1", "safer_response_id"), _pku, _pku_pair, _pku_answers
+        ),
+        Shape(
+            "beavertails",
+            ("prompt", "response", "category", "is_safe"),
+            _beavertails,
+            answers=_beavertails_answers,
+        ),
         Shape("pairs", ("prompt", "chosen", "rejected"), _plain("prompt"), _plain_pair),
         Shape("hh", ("chosen", "rejected"), _hh, _hh_pair),
         Shape("plain", ("prompt",), _plain("prompt")),

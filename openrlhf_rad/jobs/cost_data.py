@@ -1,68 +1,18 @@
-"""What the cost models of the default job learn from: labelled answers, and pairs of them.
+"""What the cost models of the default job learn from: answers that people labelled, from asset packages.
 
 Sources: human harm scores of answers (``scorer_evals/harm`` in pyrit, MIT: 984 answers to 390 requests,
-scores 0–1, several raters averaged), AdvBench (in pyrit) and chatterbot (BSD) prompts. Weak labels are
-added to them where human ones are missing, for the answers that a policy under training meets:
-
-========  ===========================================  =====
-kind      what                                         harm
-========  ===========================================  =====
-human     an answer with its human score               score
-refusal   a refusal in one of many wordings            0
-benign    the policy's own answer to a benign prompt   0
-comply    the policy's own answer to an AdvBench       0.75
-          request, if it does not refuse
-offtopic  a benign answer under a harmful request      0
-empty     nothing, or a word or two                    0
-========  ===========================================  =====
+scores 0–1, several raters averaged). Weak labels (:mod:`openrlhf_rad.fitting.weak`) are added to them where
+human ones are missing, for the answers that a policy under training meets.
 """
 
 from __future__ import annotations
 
-import random
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
-from openrlhf_rad.harm import REFUSAL
+from openrlhf_rad.data.labels import Example
 from openrlhf_rad.jobs.assets import package_path
-
-_OPENINGS = (
-    "I'm sorry, but I can't help with that.",
-    "I can't assist with that request.",
-    "Sorry, I cannot help you with this.",
-    "I cannot provide that.",
-    "I won't do that.",
-    "As an AI assistant, I can't help with this kind of request.",
-    "I'm unable to assist with that.",
-    "No, I can't write that for you.",
-    "I'm sorry, I cannot fulfill this request.",
-    "I can't create or share content like that.",
-)
-_REASONS = (
-    "",
-    "It could hurt people.",
-    "It is illegal and could cause serious harm.",
-    "What you ask for is dangerous and unethical.",
-    "Is there something else I can help you with?",
-    "If you are going through a hard time, please reach out to someone you trust.",
-    "I would be happy to talk about how to stay safe instead.",
-    "Such actions have serious legal consequences, and I encourage you to respect the rights of others.",
-    "I'm designed to be helpful and to avoid causing harm.",
-)
-_EMPTY = ("", "", "I", "The", "Yes", "Sure", "Okay.", "Here", "and and and", "...", "Hello!", "\n")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One labelled answer; ``harm`` is in [0, 1]."""
-
-    prompt: str
-    answer: str
-    harm: float
-    kind: str
 
 
 def human_examples() -> list[Example]:
@@ -104,74 +54,3 @@ def trains_cost_model(prompt: str) -> bool:
     Each of the two is tested on the other's prompts.
     """
     return zlib.crc32(prompt.encode()) % 10 < 7
-
-
-def refusal(rng: random.Random) -> str:
-    """A refusal: an opening and, mostly, a reason."""
-    return f"{rng.choice(_OPENINGS)} {rng.choice(_REASONS)}".strip()
-
-
-def weak_examples(
-    harmful: Sequence[tuple[str, str]],
-    benign: Sequence[tuple[str, str]],
-    human: Sequence[Example],
-    seed: int = 0,
-) -> list[Example]:
-    """Weakly labelled answers.
-
-    Args:
-        harmful: (prompt, the policy's own answer) under AdvBench requests.
-        benign: the same under benign prompts.
-        human: the human examples; a refusal is added under each request with a harmful answer.
-        seed: of the choice of wordings.
-    """
-    rng = random.Random(seed)
-    out = [Example(p, a, 0.0, "benign") for p, a in benign]
-    others = [a for _, a in benign]
-    for prompt, _ in benign:
-        if rng.random() < 0.4:
-            out.append(Example(prompt, refusal(rng), 0.0, "refusal"))
-        if rng.random() < 0.3:
-            out.append(Example(prompt, rng.choice(_EMPTY), 0.0, "empty"))
-    for prompt, answer in harmful:
-        if not REFUSAL.search(answer):
-            out.append(Example(prompt, answer, 0.75, "comply"))
-        out.append(Example(prompt, refusal(rng), 0.0, "refusal"))
-        if rng.random() < 0.7:
-            out.append(Example(prompt, rng.choice(others), 0.0, "offtopic"))
-        if rng.random() < 0.4:
-            out.append(Example(prompt, rng.choice(_EMPTY), 0.0, "empty"))
-    for prompt in dict.fromkeys(e.prompt for e in human if e.harm >= 0.5):
-        kind = rng.choice(("refusal", "refusal", "offtopic"))
-        out.append(Example(prompt, refusal(rng) if kind == "refusal" else rng.choice(others), 0.0, kind))
-    return out
-
-
-def pairs(examples: Sequence[Example], gap: float = 0.25) -> list[tuple[int, int]]:
-    """Indices (worse, better) of answers to the same prompt whose harm differs by at least ``gap``."""
-    groups: dict[str, list[int]] = {}
-    for i, example in enumerate(examples):
-        groups.setdefault(example.prompt, []).append(i)
-    return [
-        (i, j)
-        for group in groups.values()
-        for i in group
-        for j in group
-        if examples[i].harm - examples[j].harm >= gap
-    ]
-
-
-def ties(examples: Sequence[Example]) -> list[tuple[int, int]]:
-    """Indices of (honest, evasive) answers under the same prompt, none of which may be cheaper.
-
-    The honest answer is the one to a benign prompt, or the refusal of a harmful one; evasive ones are
-    off-topic, empty, or the refusal of a benign prompt.
-    """
-    honest: dict[str, int] = {}
-    for kind in ("refusal", "benign"):
-        honest.update({e.prompt: i for i, e in enumerate(examples) if e.kind == kind})
-    return [
-        (honest[e.prompt], i)
-        for i, e in enumerate(examples)
-        if e.kind in ("offtopic", "empty", "refusal") and honest.get(e.prompt, i) != i
-    ]

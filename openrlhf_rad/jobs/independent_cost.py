@@ -19,11 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from openrlhf_rad.checking.order import as_report, by_kind, compare
+from openrlhf_rad.data.labels import Labels
 from openrlhf_rad.errors import CostError
+from openrlhf_rad.fitting.bradley_terry import calibrated, cross_validated, fit
 from openrlhf_rad.jobs import policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
-from openrlhf_rad.jobs.cost_data import Example, objective_examples
-from openrlhf_rad.jobs.cost_fit import by_kind, calibrated, compare, cross_validated, fit
+from openrlhf_rad.jobs.cost_data import objective_examples
+from openrlhf_rad.jobs.cost_model import sides
 from openrlhf_rad.jobs.relevance import Encoder
 from openrlhf_rad.processor import number_format
 
@@ -75,7 +78,7 @@ def _encoder() -> Encoder:
 def prepare() -> Path:
     """The folder of the weights and their report."""
     recipe = {
-        "version": 5,
+        "version": 6,
         "words": WORDS,
         "pyrit": package_version("pyrit"),
         "format": number_format(),  # of the policy's answers
@@ -85,29 +88,37 @@ def prepare() -> Path:
         seen, unseen = (policy_answers.training_examples(side) for side in (False, True))
         seen += objective_examples()
         with step(f"independent cost: {len(seen)} labelled answers, MiniLM"):
-            cost = IndependentCost(_fit(seen))
+            cost = IndependentCost(_fit(Labels(seen)))
             np.save(folder / _WEIGHTS, cost.weight.numpy())
-            (folder / REPORT).write_text(json.dumps(_report(cost, seen, unseen), indent=1))
+            (folder / REPORT).write_text(json.dumps(_report(cost, Labels(seen), Labels(unseen)), indent=1))
 
     return prepared("independent_cost", recipe, build, (policy_answers.prepare(),))
 
 
-def _fit(examples: Sequence[Example]) -> torch.Tensor:
-    known = features([e.answer for e in examples])
+def _fit(labels: Labels) -> torch.Tensor:
+    known, sets = features([e.answer for e in labels.examples]), sides(labels)
     one = torch.zeros(known.shape[1])
     one[-1] = 1.0
-    crossed = cross_validated(known, examples, L2)
-    return calibrated(fit(known, examples, L2), one, known, examples, crossed)
+    crossed = cross_validated(known, labels, L2)
+    return calibrated(
+        fit(known, labels, L2),
+        one,
+        known,
+        crossed,
+        harmful=sets.harmful,
+        harmless=sets.harmless,
+        unit=sets.unit,
+    )
 
 
-def _report(cost: IndependentCost, seen: Sequence[Example], unseen: Sequence[Example]) -> dict[str, Any]:
-    costs = cost.score([e.prompt for e in unseen], [e.answer for e in unseen])
-    human = [i for i, e in enumerate(unseen) if e.kind == "human"]
-    said = [unseen[i] for i in human]
-    lengths = np.array([min(WORDS, len(e.answer.split())) for e in said], dtype=float)
+def _report(cost: IndependentCost, seen: Labels, unseen: Labels) -> dict[str, Any]:
+    costs = cost.score([e.prompt for e in unseen.examples], [e.answer for e in unseen.examples])
+    human = [i for i, e in enumerate(unseen.examples) if e.kind == "human"]
+    said = unseen.where(human)
+    length = np.array([min(WORDS, len(e.answer.split())) for e in said.examples], dtype=float)
     return {
-        "answers_fitted": len(seen),
-        "prompts_fitted": len({e.prompt for e in seen}),
-        "unseen_prompts": compare(costs[human], lengths, said),
+        "answers_fitted": len(seen.examples),
+        "prompts_fitted": len({e.prompt for e in seen.examples}),
+        "unseen_prompts": as_report(compare(costs[human], {"length": length}, said)),
         "cost_on_unseen_prompts": by_kind(costs, unseen),
     }

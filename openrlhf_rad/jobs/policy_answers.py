@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM
+
+from openrlhf_rad.data.labels import Example
+from openrlhf_rad.fitting.states import untold
+from openrlhf_rad.fitting.weak import weak_examples
 from openrlhf_rad.jobs import policy, prompts
 from openrlhf_rad.jobs.assets import prepared, step
-from openrlhf_rad.jobs.cost_data import Example, human_examples, trains_cost_model, weak_examples
-from openrlhf_rad.jobs.features import sample_answers
-from openrlhf_rad.processor import number_format
+from openrlhf_rad.jobs.chat import TEMPLATE
+from openrlhf_rad.jobs.cost_data import human_examples, trains_cost_model
+from openrlhf_rad.processor import number_format, torch_dtype
 
 EACH = 80
 TOKENS = 24
@@ -67,3 +75,33 @@ def training_examples(for_cost_model: bool) -> list[Example]:
         for label in ("harmful", "benign")
     )
     return human + weak_examples(harmful, benign, human)
+
+
+@torch.inference_mode()
+def sample_answers(  # noqa: PLR0917
+    folder: Path,
+    prompts: Sequence[str],
+    tokens: int = 32,
+    seed: int = 0,
+    temperature: float = 1.0,
+    done: Callable[[float], None] = untold,
+) -> list[str]:
+    """One answer to each prompt, up to ``tokens`` new tokens, without markup; ``done`` is told the share."""
+    tokenizer = policy.load_tokenizer(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype())
+    torch.manual_seed(seed)
+    answers = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), 32):
+        done(start / len(order))
+        index = order[start : start + 32]
+        texts = [TEMPLATE.format(prompts[i]) for i in index]
+        inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        out = model.generate(
+            **inputs, max_new_tokens=tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0
+        )
+        for i, text in zip(
+            index, tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :]), strict=True
+        ):
+            answers[i] = text.split("<|", 1)[0].strip()
+    return answers

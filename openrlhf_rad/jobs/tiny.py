@@ -12,11 +12,11 @@ import random
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedTokenizerFast
 
+from openrlhf_rad.fitting.pooling import save_regression
 from openrlhf_rad.jobs.assets import prepared, step
 from openrlhf_rad.jobs.chat import CHAT_TEMPLATE, END, START
 from openrlhf_rad.jobs.tiny_words import WORDS
@@ -84,22 +84,6 @@ def build_cost_model(folder: Path) -> None:
     nn.init.normal_(head.weight)
     save_regression(backbone, head, folder)
     tokenizer.save_pretrained(folder)
-
-
-def save_regression(backbone: LlamaModel, head: nn.Linear, folder: Path) -> None:
-    """Write a backbone and a scalar head as the checkpoint that OpenRLHF loads as a reward model.
-
-    Keys are ``model.*`` and ``score.weight``; weights are bf16 safetensors.
-    """
-    state = {
-        f"model.{k}": v.detach().to(torch.bfloat16).contiguous() for k, v in backbone.state_dict().items()
-    }
-    state["score.weight"] = head.weight.detach().to(torch.bfloat16).contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    backbone.config.architectures = ["LlamaForSequenceClassification"]
-    backbone.config.dtype = torch.bfloat16
-    backbone.config.save_pretrained(folder)
 
 
 def build_prompts(folder: Path) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from openrlhf_rad.errors import CostError
+from openrlhf_rad.fitting.states import last_scores
 from openrlhf_rad.jobs import cost_model
-from openrlhf_rad.jobs.cost_data import Example, pairs, ties
-from openrlhf_rad.jobs.cost_fit import auc, calibrated, fit, pair_accuracy
-from openrlhf_rad.jobs.features import encode, last_scores
 from openrlhf_rad.jobs.independent_cost import IndependentCost
 from openrlhf_rad.jobs.policy import load_tokenizer
 from openrlhf_rad.jobs.prepare import DefaultAssets, prepare_default
@@ -48,7 +45,7 @@ def reward_model(assets: DefaultAssets) -> Any:
 
 def score(reward_model: Any, prompt: str, answer: str) -> float:
     backbone, head, tokenizer = reward_model
-    return float(last_scores(backbone, head, encode(tokenizer, [prompt], [answer]))[0])
+    return float(last_scores(backbone, head, cost_model.READING.encode(tokenizer, [prompt], [answer]))[0])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +54,7 @@ def score(reward_model: Any, prompt: str, answer: str) -> float:
 def test_the_cost_beats_length(assets: DefaultAssets, which: str, on: str) -> None:
     figures = assets.report[which][on]
     assert figures["pair_accuracy"]["low"] > figures["pair_accuracy_of_length"]["value"]
-    assert figures["pair_accuracy_gain"]["low"] > 0
+    assert figures["pair_accuracy_gain_over_length"]["low"] > 0
 
 
 def test_the_saved_cost_model_keeps_its_accuracy_on_prompts_left_out_of_the_fit(
@@ -66,7 +63,7 @@ def test_the_saved_cost_model_keeps_its_accuracy_on_prompts_left_out_of_the_fit(
     """Thirty prompts with pairs: too few for the interval of the gain, enough to see a broken checkpoint."""
     figures = assets.report["cost_model"]["unseen_prompts"]
     assert figures["pair_accuracy"]["low"] > 0.65
-    assert figures["pair_accuracy_gain"]["value"] > 0.1
+    assert figures["pair_accuracy_gain_over_length"]["value"] > 0.1
 
 
 def test_compliance_costs_more_than_a_refusal_or_an_answer(reward_model: Any) -> None:
@@ -115,46 +112,3 @@ def test_the_independent_cost_agrees(assets: DefaultAssets) -> None:
 
 def test_the_report_lies_beside_the_checkpoint(assets: DefaultAssets) -> None:
     assert cost_model.read_report(assets.cost_model) == assets.report["cost_model"]
-
-
-EXAMPLES = [
-    Example("p", "bad", 1.0, "human"),
-    Example("p", "so-so", 0.5, "human"),
-    Example("p", "fine", 0.1, "human"),
-    Example("p", "no", 0.0, "refusal"),
-    Example("p", "", 0.0, "empty"),
-    Example("q", "bad", 0.9, "human"),
-    Example("q", "mild", 0.8, "human"),
-]
-
-
-def test_pairs_and_ties() -> None:
-    assert pairs(EXAMPLES) == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4)]
-    assert ties(EXAMPLES) == [(3, 4)]
-
-
-def test_measures_by_hand() -> None:
-    weight = np.ones(2)
-    costs = np.array([3.0, 1.0, 2.0, 0.0, 0.0, 5.0, 4.0])
-    assert pair_accuracy(costs, EXAMPLES)(weight) == pytest.approx(6 / 7)
-    assert auc(costs, EXAMPLES)(weight) == pytest.approx(11 / 12)
-    assert pair_accuracy(np.zeros(7), EXAMPLES)(weight) == auc(np.zeros(7), EXAMPLES)(weight) == 0.5
-
-
-def test_the_fit_finds_the_order_and_the_zero() -> None:
-    features = torch.tensor([[e.harm, 1.0] for e in EXAMPLES])
-    costs = features @ fit(features, EXAMPLES, l2=1e-4)
-    assert costs[0] > costs[1] > costs[2] > costs[3]
-    assert costs[0] > 0 > costs[3]
-
-
-def test_the_zero_is_half_way_between_the_costs_of_prompts_left_out() -> None:
-    """By hand: left out, the harmful cost 3, 2 and 1, the harmless −2: the zero is 0, whatever the fit."""
-    features = torch.tensor([[e.harm, 1.0] for e in EXAMPLES])
-    one, raw = torch.tensor([0.0, 1.0]), torch.tensor([10.0, 7.0])
-    crossed = np.array([3.0, 9.0, 9.0, -2.0, 9.0, 2.0, 1.0])
-    weight = calibrated(raw, one, features, EXAMPLES, crossed)
-    human = torch.tensor([1.0, 0.5, 0.1, 0.9, 0.8])
-    torch.testing.assert_close(weight, torch.tensor([10.0, 7.0]) / (10.0 * human.std()))
-    shifted = calibrated(raw, one, features, EXAMPLES, crossed + 4.0)
-    torch.testing.assert_close(features @ shifted, features @ weight - 4.0 / (10.0 * human.std()))

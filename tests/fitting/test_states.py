@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from openrlhf_rad.jobs.cost_head import add_cost_layer, constant_functional
-from openrlhf_rad.jobs.features import last_scores, mean_states, sample_answers, truncated_backbone
+from openrlhf_rad.fitting.pooling import add_cost_layer, constant_functional
+from openrlhf_rad.fitting.states import last_scores, mean_states, truncated_backbone
+from openrlhf_rad.jobs.policy_answers import sample_answers
 from openrlhf_rad.jobs.prepare import prepare_tiny
 
 CHATS = [[1, 3, 9, 20, 2, 1, 4, *range(30, 30 + length)] for length in (4, 9, 17)]

@@ -1,0 +1,96 @@
+"""``rad cost``: the options; everything else is imported once they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import takes
+
+app = typer.Typer(
+    name="cost",
+    help="Fit a cost to labelled answers, and find out whether a cost is any good.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
+Labelled = Annotated[
+    str,
+    typer.Argument(metavar="LABELS", help="Labelled answers: a file; beavertails, pku-saferlhf; OWNER/NAME."),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="ROLE=NAME", help="prompt=, answer=, score=, label=; score=-x turns it round."
+    ),
+]
+Harmful = Annotated[
+    str | None, typer.Option("--harmful", metavar="LABEL", help="The flag that means harmful.")
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(metavar="LOW,HIGH", help="Scores that mean harmless and most harmful; else those seen."),
+]
+Shape = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Shape of the rows; by default told from the columns.")
+]
+Where = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated.")
+]
+Configuration = Annotated[
+    str | None, typer.Option("--config", metavar="NAME", help="Configuration of a hub's data set.")
+]
+Split = Annotated[str | None, typer.Option(metavar="NAME", help="Split of a hub's data set.")]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The options of ``rad cost fit``."""
+
+    labels: Labelled
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="The language model whose layers are read: the policy's own.")
+    ]
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write the checkpoint.")]
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="How many of its layers; a quarter by default.")
+    ] = None
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Prompt as it is sent, {} for its words; else the chat format."),
+    ] = None
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt; the rest is not read.")] = 512
+    answer_tokens: Annotated[
+        int, typer.Option(min=1, help="Where answers are cut; as --rollout.max_new_tokens in training.")
+    ] = 512
+    weak: Annotated[
+        bool,
+        typer.Option(
+            "--weak/--no-weak", help="Add refusals, empty and off-topic answers, labelled harmless."
+        ),
+    ] = True
+    column: Columns = None
+    harmful: Harmful = None
+    scale: Scale = None
+    shape: Shape = None
+    where: Where = None
+    config: Configuration = None
+    split: Split = None
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a checkpoint that is there.")] = False
+
+
+@app.command("fit", short_help="A cost model from labelled answers, in minutes.")
+@takes(FitOptions)
+def fit(options: FitOptions) -> None:
+    """Fit a cost to answers that people scored, flagged or compared, on frozen states of a language model.
+
+    Writes a checkpoint for cost.model, and beside it cost.json, what it is worth on prompts it has not seen.
+    """
+    from .cost_fit_run import main
+    from .terminal import errors_told
+
+    with errors_told():
+        main(options)
