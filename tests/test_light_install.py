@@ -145,6 +145,7 @@ COMMANDS = {
         *("--set", f"cost.remote_url={URL}/costs", "--out", "served", "--no-labels"),
     ),
     "report": (RAD, "report", "run"),
+    "cost fit": (RAD, "cost", "fit", "labels.jsonl", "--model", "org/model", "--out", "cost"),
     "doctor": (RAD, "doctor"),
     "table of the keys": ("openrlhf_rad.profile.reference",),
     "contract of a release": ("openrlhf_rad.plugin.contract", "release"),
@@ -166,7 +167,8 @@ EVALUATION = (
     SCORED,
 )
 #: Commands whose answer depends on what they are given; each answers, without a traceback.
-ANSWERS = {"gate": (0, 1, 2), "doctor": (1,), "contract of a release": (1,)}
+GROUPS = ("profile", "cost")
+ANSWERS = {"cost fit": (3,), "gate": (0, 1, 2), "doctor": (1,), "contract of a release": (1,)}
 
 
 @pytest.fixture(scope="module")
@@ -251,11 +253,12 @@ def test_every_command_of_the_docs_is_run_here():
     """Whatever ``rad`` command a page names, and each module that it runs by ``python -m``."""
     pages = "\n".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
     named = {
-        ("rad", *words.split()) for words in re.findall(r"\brad (profile [a-z]+|[a-z]+)", code_of(pages))
+        ("rad", *words.split())
+        for words in re.findall(r"\brad ((?:profile|cost) [a-z]+|[a-z]+)", code_of(pages))
     }
     named |= {("module", one) for one in re.findall(r"python -m (openrlhf_rad[a-z_.]*)", pages)}
     run = {
-        ("rad", *words[:2]) if words[0] == "profile" else ("rad", words[0])
+        ("rad", *words[:2]) if words[0] in GROUPS else ("rad", words[0])
         for module, *words in [*COMMANDS.values(), *EVALUATION]
         if module == RAD
     }

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from openrlhf_rad.data.load import shaped_rows
+from openrlhf_rad.data.load import open_source, shaped_rows
 from openrlhf_rad.data.records import MISSING, cell, prompt_of, text, word
 from openrlhf_rad.data.shapes import SAFETY, Shape
-from openrlhf_rad.data.sources import open_source
 from openrlhf_rad.errors import ConfigError, DataError, did_you_mean
 from openrlhf_rad.harm import read_labels
 from openrlhf_rad.tables import Row, finite, shown
