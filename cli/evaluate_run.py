@@ -19,7 +19,7 @@ from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, parse_rating
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
-from openrlhf_rad.profile import RiskProfile, load_profile
+from openrlhf_rad.profile import CostSource, RiskProfile, load_profile
 from openrlhf_rad.progress import bars
 
 from .evaluate import Options
@@ -141,16 +141,16 @@ def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]
     found: dict[str, Rating] = {}
     for one in profile.constraints:
         if one.cost is not None:
-            found[family(one)] = Rating("cost", one.cost.kind, one.cost.location)
+            found[family(one)] = Rating("cost", one.cost.kind, one.cost.location, one.cost.settings)
         elif preset is not None:
             found[family(one)] = Rating("cost", preset.cost[0], place(preset.cost[1], Path()))
     return found
 
 
 def check_models(job: Job) -> None:
-    """Raise ConfigError for a model that is to rate and lacks a weight, before anything starts."""
+    """Raise ConfigError for a source that cannot rate, as far as it is known before anything starts."""
     from openrlhf_rad.plugin.costs.checkpoint import RatingModel
-    from openrlhf_rad.plugin.costs.models import problems
+    from openrlhf_rad.plugin.costs.models import problems, served_problems
 
     ratings = {rating for source in job.sources for _, rating, _ in job.plan.ratings(source)}
     places = {"cost": "cost.model", "reward": "--reward"}
@@ -159,7 +159,10 @@ def check_models(job: Job) -> None:
         for rating in sorted(ratings, key=lambda rating: (rating.role, rating.location))
         if rating.kind == "model"
     ]
-    if found := problems(models):
+    found = problems(models)
+    for cost in {CostSource(one.kind, one.location, one.settings) for one in ratings if one.role == "cost"}:
+        found += served_problems(cost, f"cost.{cost.kind}")
+    if found:
         raise ConfigError("\n".join(found))
 
 

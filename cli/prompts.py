@@ -16,7 +16,7 @@ from openrlhf_rad.tables import rows, shown
 from openrlhf_rad.tables.formats import SCALARS, as_text
 
 from . import flags as flag
-from .plan import BATCH, Plan
+from .plan import BATCH, HELDOUT, Plan
 
 #: What OpenRLHF reads as a file; any other name may be one of a hub.
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
@@ -62,6 +62,16 @@ def steps(plan: Plan) -> int | None:
     batch = max(1, flag.whole(plan.flags, *BATCH))
     episodes = flag.whole(plan.flags, "train.num_episodes", 1)
     return None if total is None else -(-min(most, total) // batch) * episodes
+
+
+def heldout(plan: Plan) -> int | None:
+    """Held-out answers before training, and as many after; None where their number is not known."""
+    named = flag.value(plan.flags, HELDOUT)
+    counts = [inspect(path, {}).count for _, path in files(plan, HELDOUT)]
+    known = [count for count in counts if count is not None]
+    if named and (not counts or len(known) < len(counts)):
+        return None
+    return sum(known) * flag.whole(plan.flags, "rad.heldout_samples", 1)
 
 
 def _blended(sizes: list[int], words: str, seed: int) -> int | None:

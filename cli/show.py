@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from openrlhf_rad.errors import RadError
+from openrlhf_rad.judging.rating import Rater
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.plugin.compatibility import settle_loss
 from openrlhf_rad.profile import RiskProfile, cost_names
 from openrlhf_rad.profile.addresses import sealed
 
 from . import flags as flag
-from . import machine
+from . import machine, prompts
 from .plan import Plan
 
 _BARS = "▁▂▃▄▅▆▇█"
+#: OpenRLHF's default for a prompt and its answer together, in tokens.
+_MAX_LEN = 2048
 #: Particles of the vector that is printed whole.
 _SHOWN = 20
 
@@ -25,7 +29,7 @@ def dry_run(plan: Plan) -> str:
     sections = {
         f"profile {profile.name} (hash {profile.hash[:12]})": profile.to_yaml().rstrip(),
         "weights": weights(plan),
-        "cost": costs(profile),
+        "cost": "\n".join([costs(profile), *judged(plan)]),
         "reward": reward(plan),
         "loss": loss(plan),
         "preset": preset,
@@ -51,6 +55,28 @@ def costs(profile: RiskProfile) -> str:
     if len(lines) == 1:
         return lines[0]
     return "\n".join(f"{name}: {line}" for name, line in zip(named.values(), lines, strict=True))
+
+
+def judged(plan: Plan) -> list[str]:
+    """What the judges among the costs will be asked at most, a line each; none where they cannot be."""
+    found = []
+    for cost in cost_names(plan.profile):
+        if cost is None or cost.kind != "judge":
+            continue
+        try:
+            rater = Rater.of(cost.settings)
+        except RadError:
+            continue  # told among the errors
+        steps, heldout = prompts.steps(plan), prompts.heldout(plan)
+        if steps is None or heldout is None:
+            found.append(
+                f"{cost.location}: a request an answer; how many is not known before the prompts are"
+            )
+            continue
+        answers = plan.profile.reference_samples + steps * plan.samples + 2 * heldout
+        tokens = flag.whole(plan.flags, "data.max_len", _MAX_LEN)
+        found.append(f"{cost.location}: at most {rater.estimate(answers, tokens).sentence}")
+    return found
 
 
 def loss(plan: Plan) -> str:

@@ -144,6 +144,11 @@ COMMANDS = {
         *(RAD, "eval", "--baseline", "a=texts.jsonl", "--candidate", "b=short.jsonl", "--profile", "medical"),
         *("--set", f"cost.remote_url={URL}/costs", "--out", "served", "--no-labels"),
     ),
+    "eval, cost by a judge": (
+        *(RAD, "eval", "--red", "a=texts.jsonl", "--blue", "b=short.jsonl", "--profile", "medical"),
+        *("--set", "cost.judge.model=judge", "--set", f"cost.judge.base_url={URL}/v1"),
+        *("--out", "judged", "--no-labels"),
+    ),
     "report": (RAD, "report", "run"),
     "cost fit": (RAD, "cost", "fit", "labels.jsonl", "--model", "org/model", "--out", "cost"),
     "doctor": (RAD, "doctor"),
@@ -202,14 +207,19 @@ def write(folder, name, columns, count=400):
 
 
 class Server(BaseHTTPRequestHandler):
-    """An OpenAI-compatible endpoint that finds all answers equally harmful, and a server of costs."""
+    """An OpenAI-compatible endpoint that finds all answers equally harmful, and a server of costs.
+
+    Alone an answer is the more harmful the longer it is.
+    """
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/costs":
             made = {"rewards": [float(len(query)) for query in asked["query"]]}
         else:
-            message = {"role": "assistant", "content": "[[C]]"}
+            said = asked["messages"][0]["content"]
+            rating = 1 + min(4, said.count("word ") // 8)
+            message = {"role": "assistant", "content": str(rating) if "one whole number" in said else "[[C]]"}
             usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
             choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
             made = {"model": "judge", "choices": choices, "usage": usage}
@@ -225,7 +235,8 @@ class Server(BaseHTTPRequestHandler):
 
 
 def answered(light, url, command):
-    done = light(*(word.replace(URL, url) for word in command), judge="judge" in command)
+    judge = any("judge" in word for word in command)
+    done = light(*(word.replace(URL, url) for word in command), judge=judge)
     assert "Traceback" not in done.stderr
     assert done.stdout or done.stderr
     return done

@@ -30,7 +30,7 @@ def test_a_wheel_holds_only_the_package(tmp_path):
         files = [
             path
             for path in (tree / folder).rglob("*")
-            if path.suffix in {".py", ".yaml", ".json", ".typed", ".txt", ".html", ".css"}
+            if path.suffix in {".py", ".yaml", ".json", ".typed", ".txt", ".html", ".css", ".toml"}
         ]
         missing = [
             path for path in files if f"openrlhf_rad/{package}{path.relative_to(tree / folder)}" not in held

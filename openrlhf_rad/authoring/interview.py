@@ -130,6 +130,7 @@ def write(answers: Mapping[str, str]) -> str:
         name=_slug(answers["product"]),
         description=json.dumps(f"Protects {_line(answers['harmed'])}.", ensure_ascii=False),
         risk=risk,
+        values="\nvalues: [0, 1]" if shape == "flag" else "",
         constraint=constraint.format(
             level=100 * level, margin=100 * margin, fall=100 * (margin - level), share=share, less=100 - share
         ),
@@ -149,7 +150,7 @@ name: {name}
 description: {description}
 
 # How much each quantile of the cost counts.
-risk: {risk}
+risk: {risk}{values}
 
 {constraint}
 

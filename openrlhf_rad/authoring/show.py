@@ -19,6 +19,7 @@ from rich.text import Text
 
 from openrlhf_rad.authoring import words
 from openrlhf_rad.authoring.words import TAILS, parts, percent, share_on_worst
+from openrlhf_rad.discrete import meaning
 from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.particles import quantile_levels
 from openrlhf_rad.method.spectrum import Spectrum
@@ -70,6 +71,8 @@ def facts(part: Constraint) -> Table:
     if moves := words.price_moves(dual):
         table.add_row("moves", " ".join(moves))
     table.add_row("cost", f"{part.cost.kind}: {part.cost.location}" if part.cost else "none named yet")
+    if part.values:
+        table.add_row("means", meaning(part.risk, part.values))
     return table
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from openrlhf_rad.calibration.figures import Sample, quantile_skewness
 from openrlhf_rad.calibration.proposal import LEAST_FALL, STEPLESS, Proposal, effective
+from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.harm import harm_order
 from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.particles import saturation
@@ -48,6 +49,9 @@ def examine(sample: Sample, proposal: Proposal, seed: int = 0) -> list[Finding]:
     elif part.excluded:
         text = f"{part.name} holds for prompts not labelled {', '.join(part.excluded)}: score those alone"
         found.append(Finding("note", text))
+    values = part.values or few_values(sample.cost_b)
+    if values:
+        found.append(Finding("note", meaning(part.risk, values)))
     if sample.ignored:
         found.append(Finding("note", sample.ignored))
     return found

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.evaluation.constraints import Part, family, without_prompts
 from openrlhf_rad.method.particles import Saturation, saturation
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
@@ -411,8 +412,11 @@ def overview(parts: Sequence[Part]) -> list[dict[str, Any]]:
             "segment": part.constraint.segment,
             "prompts": part.panel.prompts,
             "answers": part.panel.answers,
+            "values": list(values),
+            "meaning": meaning(part.constraint.risk, values) if values else None,
         }
         for part in parts
+        for values in [few_values(*part.panel.cost.values())]
     ]
 
 

@@ -6,18 +6,20 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.columns import Columns, cost_role
 from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
 from openrlhf_rad.jobs.presets import place as resolved
+from openrlhf_rad.profile.costs import ClassifierSettings, JudgeSettings
+from openrlhf_rad.profile.language import plain
 from openrlhf_rad.secrets import redact_url
 from openrlhf_rad.tables import FORMATS, column_names, is_table, place
 
-Kind = Literal["model", "function", "remote_url"]
+Kind = Literal["model", "classifier", "judge", "function", "remote_url"]
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,30 @@ class Source:
 
 @dataclass(frozen=True)
 class Rating:
-    """A source of rewards or costs."""
+    """A source of rewards or costs; a classifier and a judge have settings."""
 
     role: Literal["reward", "cost"]
     kind: Kind
     location: str
+    settings: ClassifierSettings | JudgeSettings | None = None
 
     def __str__(self) -> str:
         """The kind and the place, without what an address may hold of secrets."""
         return f"{self.kind} {redact_url(self.location) if self.kind == 'remote_url' else self.location}"
 
     @property
+    def plain(self) -> dict[str, Any]:
+        """For a request of another process."""
+        settings = None if self.settings is None else plain(self.settings)
+        return {"role": self.role, "kind": self.kind, "location": self.location, "settings": settings}
+
+    @property
     def fingerprint(self) -> str:
         """A name for the folder of its scores; another source, or another content of a file, has another."""
-        path = Path(self.location)
-        content = path.read_bytes() if self.kind == "function" and path.is_file() else b""
-        text = json.dumps(asdict(self), sort_keys=True).encode()
+        rubric = self.settings.rubric if isinstance(self.settings, JudgeSettings) else None
+        path = Path(self.location if self.kind == "function" else rubric or "")
+        content = path.read_bytes() if path.is_file() else b""
+        text = json.dumps(self.plain, sort_keys=True).encode()
         return f"{self.role}-{hashlib.sha256(text + content).hexdigest()[:12]}"
 
 
@@ -204,7 +214,8 @@ class Plan:
 
     def _lacks(self, source: Source, cost: CostOf, held: Sequence[str]) -> str:
         """A cost that is neither in the table nor to be had."""
-        fix = "add cost: {model: …}, {function: …} or {remote_url: …} to it, or --set cost.function=FILE.py"
+        fix = "add cost: {model: …}, {classifier: …}, {judge: …}, {function: …} or"
+        fix += " {remote_url: …} to it, or --set cost.function=FILE.py"
         what = "costs"
         if len(self.asked) > 1:
             what = f"costs for the constraint {cost.name}"

@@ -41,7 +41,7 @@ def generate_request(model: str, template: str | None, sampling: Sampling) -> Ro
 
 def score_request(rating: Rating, template: str | None) -> Row:
     """A request for rewards or costs, without its paths."""
-    return {"task": "score", **asdict(rating), "template": template}
+    return {"task": "score", **rating.plain, "template": template}
 
 
 def perform(
@@ -146,7 +146,7 @@ def prepare(plan: Plan, source: Source, show: Show) -> Path:
         folder = plan.out / WORK / source.name / f"{rating.fingerprint}-{_digest(answers)}"
         keys = ("prompt", "answer", "label", "sent", "finished")
         asked = [{key: row[key] for key in keys} for row in answers]
-        if rating.kind == "model":  # the one kind with a chat template
+        if rating.kind == "model":  # the one kind that reads the chat format of prompts
             for one, row in zip(asked, answers, strict=True):
                 one["prompt"] = row["messages"] or row["prompt"]
         request = score_request(rating, plan.template)

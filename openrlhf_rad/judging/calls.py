@@ -29,7 +29,6 @@ from openrlhf_rad.judging.verdict import FORMS, Form
 from openrlhf_rad.tables import column_names, rows
 
 NEEDED = ("prompt", "answer_a", "answer_b")
-PLACEHOLDERS = (*NEEDED, "format")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -45,17 +44,22 @@ class JudgingPrompt:
         """Tells two prompts apart in results."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    def render(self, prompt: str, answer_a: str, answer_b: str, instruction: str) -> str:
-        """The text that the judge reads; ``instruction`` says how to write the verdict."""
-        values = {"prompt": prompt, "answer_a": answer_a, "answer_b": answer_b, "format": instruction}
+    def render(self, **values: str) -> str:
+        """The text that the judge reads; ``format`` says how to write the verdict."""
         return _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
 
 
-def load_judging_prompt(path: Path | None = None) -> JudgingPrompt:
-    """The prompt of a file, or the shipped one. Raises DataError with every fault of the file."""
+def load_judging_prompt(
+    path: Path | None = None, shipped: str = "prompt.txt", needed: Sequence[str] = NEEDED
+) -> JudgingPrompt:
+    """The prompt of a file, or a shipped one. Raises DataError with every fault of the file.
+
+    Args:
+        needed: the placeholders that it must have; it may have ``{format}`` besides.
+    """
     if path is None:
-        shipped = importlib.resources.files("openrlhf_rad.judging").joinpath("prompt.txt")
-        return JudgingPrompt(shipped.read_text(encoding="utf-8"), "prompt.txt as shipped")
+        text = importlib.resources.files("openrlhf_rad.judging").joinpath(shipped).read_text(encoding="utf-8")
+        return JudgingPrompt(text, f"{shipped} as shipped")
     try:
         content = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -64,23 +68,23 @@ def load_judging_prompt(path: Path | None = None) -> JudgingPrompt:
         raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except OSError as error:
         raise DataError(f"{path}: it cannot be read ({error.strerror}); check path and rights") from None
-    problems = _problems(content, str(path))
+    problems = _problems(content, str(path), needed)
     if problems:
         raise DataError(problems)
     return JudgingPrompt(content, str(path))
 
 
-def _problems(content: str, source: str) -> list[str]:
-    problems, seen = [], set()
+def _problems(content: str, source: str, needed: Sequence[str]) -> list[str]:
+    problems, seen, places = [], set(), (*needed, "format")
     for number, line in enumerate(content.splitlines(), 1):
         for found in _PLACEHOLDER.finditer(line):
             seen.add(found[1])
-            if found[1] not in PLACEHOLDERS:
-                known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-                hint = did_you_mean(found[1], PLACEHOLDERS) or "remove it"
+            if found[1] not in places:
+                known = ", ".join(f"{{{name}}}" for name in places)
+                hint = did_you_mean(found[1], places) or "remove it"
                 place = f"{source}:{number}:{found.start() + 1}"
                 problems.append(f"{place}: {found[0]} is no placeholder; they are {known}; {hint}")
-    absent = [f"{{{name}}}" for name in NEEDED if name not in seen]
+    absent = [f"{{{name}}}" for name in needed if name not in seen]
     if absent:
         problems.append(
             f"{source}: {', '.join(absent)} is missing; the judge must see it; add it to the text"
@@ -119,7 +123,9 @@ class Judge:
         first, second = (
             (match.candidate, match.baseline) if candidate_first else (match.baseline, match.candidate)
         )
-        content = self.prompt.render(match.prompt, first, second, self.reads.instruction)
+        content = self.prompt.render(
+            prompt=match.prompt, answer_a=first, answer_b=second, format=self.reads.instruction
+        )
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": content}],
@@ -159,9 +165,14 @@ def plan(judge: Judge, matches: Iterable[Match]) -> list[Call]:
 
 def _call(judge: Judge, match: Match, candidate_first: bool) -> Call:
     body = judge.body(match, candidate_first=candidate_first)
-    exact = json.dumps([judge.base_url, body], sort_keys=True, ensure_ascii=False)
     size = sum(len(message["content"].encode()) for message in body["messages"])
-    return Call(match, candidate_first, hashlib.sha256(exact.encode()).hexdigest(), size)
+    return Call(match, candidate_first, request_key(judge.base_url, body), size)
+
+
+def request_key(base_url: str, body: Mapping[str, Any]) -> str:
+    """A hash of the address and the whole request, by which its reply is kept."""
+    exact = json.dumps([base_url, body], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(exact.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,9 +30,10 @@ from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, content TEXT NOT NULL, finish_reason TEXT, model TEXT,
-    tokens_in INTEGER, tokens_out INTEGER
+    tokens_in INTEGER, tokens_out INTEGER, logprobs TEXT
 )
 """
+_COLUMNS = "content, finish_reason, model, tokens_in, tokens_out, logprobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Reply:
     Attributes:
         model: as the endpoint names the one that replied.
         tokens_in, tokens_out: as the endpoint counted them, if it did.
+        logprobs: of its tokens, as the endpoint gave them, as JSON; None where it gave none.
     """
 
     content: str
@@ -49,18 +51,22 @@ class Reply:
     model: str | None
     tokens_in: int | None
     tokens_out: int | None
+    logprobs: str | None = None
 
 
 class Cache:
-    """The file, opened for each reading and writing."""
+    """The file, opened for each reading and writing; ``named``: what messages call the setting."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, named: str = "--cache") -> None:
+        self.path, self._named = path, named
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as database, database:
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute(_TABLE)
+                held = {row[1] for row in database.execute("PRAGMA table_info(replies)")}
+                if "logprobs" not in held:  # of a version before there were any
+                    database.execute("ALTER TABLE replies ADD COLUMN logprobs TEXT")
         except (sqlite3.Error, OSError) as error:
             raise self._problem(error) from error
 
@@ -70,8 +76,7 @@ class Cache:
         try:
             with closing(self._open()) as database:
                 for key in keys:
-                    columns = "content, finish_reason, model, tokens_in, tokens_out"
-                    row = database.execute(f"SELECT {columns} FROM replies WHERE key = ?", (key,)).fetchone()
+                    row = database.execute(f"SELECT {_COLUMNS} FROM replies WHERE key = ?", (key,)).fetchone()
                     if row:
                         found[key] = Reply(*row)
         except sqlite3.Error as error:
@@ -80,10 +85,11 @@ class Cache:
 
     def write(self, key: str, reply: Reply) -> None:
         """Keep a reply; it is on the disk when this returns."""
-        values = (key, reply.content, reply.finish_reason, reply.model, reply.tokens_in, reply.tokens_out)
+        values = [key, *(getattr(reply, name) for name in _COLUMNS.split(", "))]
         try:
             with closing(self._open()) as database, database:
-                database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", values)
+                said = f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                database.execute(said, values)
         except sqlite3.Error as error:
             raise self._problem(error) from error
 
@@ -92,7 +98,7 @@ class Cache:
 
     def _problem(self, error: Exception) -> EnvironmentProblem:
         return EnvironmentProblem(
-            f"--cache is {self.path}; it cannot be used ({error}); remove the file or name another"
+            f"{self._named} is {self.path}; it cannot be used ({error}); remove the file or name another"
         )
 
 
@@ -102,8 +108,8 @@ _STRUCK = "[key]"
 #: What no retry and no other request would mend.
 _FATAL = {
     401: "the endpoint does not accept the key; set {variable}",
-    403: "the endpoint forbids it; check the key's rights and --model",
-    404: "the endpoint does not know the address or the model; check --base-url and --model",
+    403: "the endpoint forbids it; check the key's rights and {model}",
+    404: "the endpoint does not know the address or the model; check {base_url} and {model}",
 }
 #: How an endpoint says that it never takes a key of the request; that one prompt is too long is not said so.
 _NOT_TAKEN = re.compile(
@@ -111,10 +117,29 @@ _NOT_TAKEN = re.compile(
     r"|only the default|extra (?:inputs|fields)|invalid (?:parameter|argument)",
     re.I,
 )
-_KEY_ADVICE = {
-    "max_tokens": "--request max_tokens=null --request max_completion_tokens={max_tokens}",
-    "response_format": "--no-response-format",
-}
+
+
+@dataclass(frozen=True)
+class Named:
+    """What messages call the settings of an endpoint: options of a command, or keys of a profile.
+
+    Attributes:
+        without: how a key is left out of a request, with {key} in it; instead: of some keys, how else.
+    """
+
+    base_url: str = "--base-url"
+    model: str = "--model"
+    key: str = "--key-env"
+    without: str = "--request {key}=null"
+    instead: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "max_tokens": "--request max_tokens=null --request max_completion_tokens={max_tokens}",
+            "response_format": "--no-response-format",
+        }
+    )
+
+
+OPTIONS = Named()
 
 
 class NoVerdict(Exception):
@@ -129,7 +154,7 @@ class Refused(Exception):
     """The endpoint will answer no request of this kind."""
 
 
-def key_of(variable: str, base_url: str) -> str:
+def key_of(variable: str, base_url: str, named: Named = OPTIONS) -> str:
     """The key in an environment variable; a server of this machine needs none.
 
     Raises:
@@ -138,7 +163,7 @@ def key_of(variable: str, base_url: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not key and not _is_loopback(base_url):
         raise ConfigError(
-            f"{variable} is empty; {base_url} needs a key; set it, or name another by --key-env"
+            f"{variable} is empty; {base_url} needs a key; set it, or name another by {named.key}"
         )
     if any(not 32 < ord(character) < 127 for character in key):
         raise ConfigError(f"{variable} holds a character that no key has; set it to the key alone")
@@ -166,7 +191,16 @@ def check_address(base_url: str) -> str:
 class Endpoint:
     """An endpoint, to be asked many times at once; close it in the end."""
 
-    def __init__(self, base_url: str, key: str, variable: str, *, timeout: float, retries: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        variable: str,
+        *,
+        timeout: float,
+        retries: int,
+        named: Named = OPTIONS,
+    ) -> None:
         try:
             import openai  # noqa: PLC0415 - a second that a dry run need not wait
         except ImportError:
@@ -175,7 +209,7 @@ class Endpoint:
                 ' run: pip install "openrlhf-rad[judge]"'
             ) from None
         self._openai, self._key, self._variable = openai, key, variable
-        self._timeout = timeout
+        self._timeout, self._named = timeout, named
         # A proxy of the environment cannot reach a server of this machine.
         transport = openai.DefaultAsyncHttpxClient(trust_env=not _is_loopback(base_url))
         self._client = openai.AsyncOpenAI(
@@ -183,12 +217,19 @@ class Endpoint:
         )
 
     async def ask(self, body: Mapping[str, Any]) -> Reply:
-        """The judge's reply. Raises NoVerdict, Unavailable or Refused."""
+        """The judge's reply; to an `input` in place of `messages` that of a moderation, its scores as JSON.
+
+        Raises NoVerdict, Unavailable or Refused.
+        """
         api = self._openai
-        rest = {key: value for key, value in body.items() if key not in ("model", "messages")}
-        create = self._client.chat.completions.with_raw_response.create
+        moderation = "input" in body
+        what = "input" if moderation else "messages"
+        kind: Any = self._client.moderations if moderation else self._client.chat.completions
+        rest = {key: value for key, value in body.items() if key not in ("model", what)}
         try:
-            response = await create(model=body["model"], messages=body["messages"], extra_body=rest)
+            response = await kind.with_raw_response.create(
+                model=body["model"], **{what: body[what]}, extra_body=rest
+            )
             content = response.text
         except api.APITimeoutError as error:
             raise Unavailable(f"no answer within {self._timeout:g} s{_tried(error)}") from None
@@ -196,7 +237,7 @@ class Endpoint:
             raise Unavailable(self._cause(error) + _tried(error)) from None
         except api.APIStatusError as error:
             raise self._of_status(error, body) from None
-        return self._reply(content)
+        return self._scores(content) if moderation else self._reply(content)
 
     async def close(self) -> None:
         """End all connections."""
@@ -209,18 +250,22 @@ class Endpoint:
             error = error.__cause__
             kinds.add(type(error).__name__)
         reason = self._strike(str(error)) or type(error).__name__
-        advice = "; check --base-url, and that the server runs" if "ConnectError" in kinds else ""
+        advice = (
+            f"; check {self._named.base_url}, and that the server runs" if "ConnectError" in kinds else ""
+        )
         return f"the connection failed ({reason}){advice}"
 
     def _of_status(self, error: Any, body: Mapping[str, Any]) -> Exception:
         status, content = error.status_code, error.response.text
         said = f"HTTP {status}{self._said(content)}"
         if status in _FATAL:
-            return Refused(f"{said}: {_FATAL[status].format(variable=self._variable)}")
+            named = self._named
+            fix = _FATAL[status].format(variable=self._variable, model=named.model, base_url=named.base_url)
+            return Refused(f"{said}: {fix}")
         if status in (408, 409, 429) or status >= 500:
             return Unavailable(said + _tried(error))
         if key := _refused_key(content, body):
-            advice = _KEY_ADVICE.get(key, f"--request {key}=null").format(**body)
+            advice = self._named.instead.get(key, self._named.without).format(**{**body, "key": key})
             return Refused(f"{said}: the endpoint takes no {key}; leave it out by {advice}")
         return NoVerdict(f"the endpoint refused the request: {said}")
 
@@ -242,6 +287,7 @@ class Endpoint:
             usage = data.get("usage") or {}
             counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
             told = [choice.get("finish_reason"), data.get("model")]
+            tokens = (choice.get("logprobs") or {}).get("content")
         except (json.JSONDecodeError, RecursionError):
             raise NoVerdict("the endpoint's answer is not JSON") from None
         except (KeyError, IndexError, TypeError, AttributeError):
@@ -252,7 +298,20 @@ class Endpoint:
             raise NoVerdict("the endpoint's answer is not a chat completion")
         finish, model = (self._strike(word) if isinstance(word, str) else None for word in told)
         tokens_in, tokens_out = (count if type(count) is int else None for count in counts)
-        return Reply(self._strike(said or ""), finish, model, tokens_in, tokens_out)
+        logprobs = self._strike(json.dumps(tokens)) if tokens else None
+        return Reply(self._strike(said or ""), finish, model, tokens_in, tokens_out, logprobs)
+
+    def _scores(self, content: str) -> Reply:
+        try:
+            data = json.loads(content)
+            scores = {
+                str(name): float(score) for name, score in data["results"][0]["category_scores"].items()
+            }
+        except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
+            raise NoVerdict("the endpoint's answer is not a moderation with category_scores") from None
+        model = data.get("model")
+        model = self._strike(model) if isinstance(model, str) else None
+        return Reply(self._strike(json.dumps(scores)), "stop", model, None, None)
 
     def _strike(self, words: str) -> str:
         whole = words.encode("utf-8", "replace").decode()

@@ -66,10 +66,10 @@ class Form:
     response_format: dict[str, Any] | None = None
 
 
-def read(form: Form, content: str, finish_reason: str | None) -> Letter:
-    """The verdict of a reply: C is a tie. Raises MalformedReply."""
+def spoken(content: str, finish_reason: str | None, longest: str = "--max-tokens") -> str:
+    """A whole reply without its thoughts. Raises MalformedReply; ``longest`` is the setting to raise."""
     if finish_reason == "length":
-        raise MalformedReply("the reply was cut off; raise --max-tokens")
+        raise MalformedReply(f"the reply was cut off; raise {longest}")
     if finish_reason == "content_filter":
         raise MalformedReply("the endpoint's content filter stopped the reply")
     # A model that thinks aloud may weigh verdicts there; only what follows counts.
@@ -77,7 +77,13 @@ def read(form: Form, content: str, finish_reason: str | None) -> Letter:
     if not answer:
         raise MalformedReply("the reply is empty")
     if answer.startswith("<think>"):
-        raise MalformedReply("the reply ends before its thinking does; raise --max-tokens")
+        raise MalformedReply(f"the reply ends before its thinking does; raise {longest}")
+    return answer
+
+
+def read(form: Form, content: str, finish_reason: str | None) -> Letter:
+    """The verdict of a reply: C is a tie. Raises MalformedReply."""
+    answer = spoken(content, finish_reason)
     found = set(_verdicts(answer))
     if not found:
         raise MalformedReply(form.missing)

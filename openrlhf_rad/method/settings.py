@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -171,10 +171,16 @@ class DualSettings:
 
 @dataclass(frozen=True)
 class CostSource:
-    """Where costs come from: a cost model, a Python file or a server."""
+    """Where costs come from.
 
-    kind: Literal["model", "function", "remote_url"]
+    Attributes:
+        location: what it is called: a path, a name on a hub, an address.
+        settings: of a kind that has some, frozen (:mod:`openrlhf_rad.profile.costs`); else None.
+    """
+
+    kind: Literal["model", "classifier", "judge", "function", "remote_url"]
     location: str
+    settings: Any = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class Constraint:
             "NAME.SEGMENT".
         segment: the label of the prompts that it holds for; None for all prompts …
         excluded: … but those with one of these labels, which have constraints of their own.
+        values: that its cost can have, rising, where it has few; of a scale none.
     """
 
     name: str
@@ -195,6 +202,7 @@ class Constraint:
     cost: CostSource | None = None
     segment: str | None = None
     excluded: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
 
     @property
     def family(self) -> str:

@@ -1,7 +1,7 @@
 """The processes of ``rad eval`` that need models: ``python -m openrlhf_rad.plugin.answering REQUEST.json``.
 
 A request is made by :mod:`openrlhf_rad.evaluation.work`; its ``task`` is ``generate`` (vLLM answers prompts)
-or ``score`` (a model with a scalar head, a Python file or a server rates answers). Results are shards of JSON
+or ``score`` (a cost or reward source rates answers). Results are shards of JSON
 lines, each written whole, so that a process that was killed goes on after its last shard. Prompts are put
 into the chat format, and answers scored, as in training: an answer costs the same in both.
 """
@@ -22,6 +22,7 @@ from openrlhf_rad.plugin.costs.sources import source_of
 from openrlhf_rad.plugin.costs.texts import RatedText, texts_behind
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.processor import has_gpu
+from openrlhf_rad.profile.costs import cost_of
 
 Row = dict[str, Any]
 
@@ -122,11 +123,12 @@ def score(request: Row, out: Path) -> None:
     waiting = list(shards(request, out))
     if not waiting:
         return
-    if request["kind"] == "model":
+    if request["kind"] in ("model", "classifier"):
         _need("openrlhf")
         if not has_gpu():
             cpu.activate()
-    source = source_of(request["kind"], request["location"], request["role"])
+    asked = cost_of(request["kind"], request["location"], request.get("settings"))
+    source = source_of(asked.kind, asked.location, request["role"], settings=asked.settings)
     tokenizer = getattr(source, "tokenizer", None)  # a model has a chat format of its own
     for path, first, rows in waiting:
         values = source.finish(source.begin([[_rated(row, request["template"], tokenizer) for row in rows]]))

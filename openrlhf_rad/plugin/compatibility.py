@@ -316,8 +316,11 @@ def check_clip(clip_range: tuple[float, float], bound: float, where: str = "the 
 
 
 def cost_models(profile: RiskProfile) -> int:
-    """How many costs of the profile are models, each with a group of actors."""
-    return sum(cost is not None and cost.kind == "model" for cost in cost_names(profile))
+    """How many costs of the profile are models on GPUs, each with a group of actors."""
+    return sum(
+        cost.kind == "model" or (cost.kind == "classifier" and cost.settings.device == "auto")
+        for cost in filter(None, cost_names(profile))
+    )
 
 
 def shared_models(args: Any) -> int:

@@ -130,5 +130,9 @@ def _varieties(trainer: Any) -> dict[str, Any]:
 def _sources(profile: RiskProfile) -> list[str]:
     """Where costs come from, a line a source, and how reference answers are made."""
     profile, _ = sealed(profile)  # for a checkpoint keeps the lines
-    named = [f"{name}: {one.kind} {one.location}" for one, name in cost_names(profile).items() if one]
+    named = [
+        f"{name}: {one.kind} {one.location}{f' {one.settings}' if one.settings else ''}"
+        for one, name in cost_names(profile).items()
+        if one
+    ]
     return [*named, f"reference: {profile.reference}"]

@@ -28,7 +28,7 @@ def addresses(location: str) -> list[str]:
 
 
 def variables(profile: RiskProfile) -> list[str]:
-    """The environment variables that its addresses name, each once."""
+    """The environment variables that its addresses and keys name, each once."""
     return list(dict.fromkeys(name for address in _addresses(profile) for name in _NAME.findall(address)))
 
 
@@ -103,5 +103,7 @@ def _pair(pair: tuple[str, str, str], name_of: Callable[[str], str]) -> str:
 
 
 def _addresses(profile: RiskProfile) -> list[str]:
-    costs = [one.cost for one in profile.constraints]
-    return [cost.location for cost in costs if cost is not None and cost.kind == "remote_url"]
+    costs = [one.cost for one in profile.constraints if one.cost is not None]
+    held = [cost.location for cost in costs if cost.kind == "remote_url"]
+    judges = [cost.settings for cost in costs if cost.kind == "judge"]
+    return held + [text for judge in judges for text in (judge.base_url, judge.api_key or "")]

@@ -25,6 +25,7 @@ from openrlhf_rad.method.settings import (
     TransportSettings,
 )
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
+from openrlhf_rad.profile.costs import COSTS, check_source, values_of, written_out
 from openrlhf_rad.profile.inherit import KEYS, merge
 from openrlhf_rad.profile.language import (
     ADDRESS,
@@ -56,9 +57,9 @@ PROFILE_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 #: A label as data sets have it: Malware/Hacking, hate_speech,offensive_language, Privacy Violation.
 LABEL = r"^\S([^\n\r]*\S)?$"
-_FIELDS = {model: fields_of(model) for model in (Shared, *SECTIONS.values())}
+_FIELDS = {model: fields_of(model) for model in (Shared, *SECTIONS.values(), *COSTS.values())}
 SEGMENT_KEYS = ("risk", *_FIELDS[ConstraintKeys], "dual")
-ENTRY_KEYS = (*SEGMENT_KEYS, "cost", "segments")
+ENTRY_KEYS = (*SEGMENT_KEYS, "values", "cost", "segments")
 Record = TypeVar("Record")
 _EMPTY = from_plain({}, "", Place(""))
 # A file with more short forms is no profile.
@@ -67,12 +68,13 @@ _MAX_SHORT = 30
 
 @dataclass(frozen=True)
 class _Outer:
-    """What an entry inherits: the mappings `constraint` and `dual`, a risk and a cost."""
+    """What an entry inherits: the mappings `constraint` and `dual`, a risk, a cost and its values."""
 
     constraint: Node
     dual: Node
     risk: Spectrum
     cost: CostSource | None
+    values: tuple[float, ...]
 
 
 def build(root: Node, problems: Problems) -> dict[str, Any]:
@@ -92,10 +94,12 @@ def build(root: Node, problems: Problems) -> dict[str, Any]:
     }
     cost = _cost(problems, root)
     risk = _top_risk(problems, root, mixed=mixed)
-    outer = _Outer(sections["constraint"], sections["dual"], risk, cost)
+    shared = read(problems, Shared, root, Shared())
+    outer = _Outer(sections["constraint"], sections["dual"], risk, cost, shared.values or values_of(cost))
     plan = read(problems, TransportKeys, sections["transport"], TransportSettings())
     several = _several(problems, root, outer, plan)
-    only = Constraint(ONLY, outer.risk, *_settings(problems, outer, None if several else plan), outer.cost)
+    settings = _settings(problems, outer, None if several else plan)
+    only = Constraint(ONLY, outer.risk, *settings, outer.cost, values=outer.values)
     if several and "risk" not in root.keys:
         only = replace(only, risk=several[0].risk)
     reference = read(problems, ReferenceSettings, sections["reference"], ReferenceSettings())
@@ -108,7 +112,7 @@ def build(root: Node, problems: Problems) -> dict[str, Any]:
         "description": _text(problems, root, "description", ""),
         "constraints": several or (only,),
         "shared": only if several else None,
-        "units": read(problems, Shared, root, Shared()).units,
+        "units": shared.units,
         "transport": plan,
         "reference": reference,
         "evaluate": read(problems, EvaluateSettings, sections["evaluate"], EvaluateSettings()),
@@ -225,7 +229,9 @@ def _several(
             continue
         inner = _inside(problems, held, outer)
         if "cost" in held.keys:
-            inner = replace(inner, cost=_cost(problems, held))
+            cost = _cost(problems, held)
+            inner = replace(inner, cost=cost, values=values_of(cost))
+        inner = replace(inner, values=read(problems, Shared, held, Shared()).values or inner.values)
         segments = [_entries(problems, held, "segments", "label: risk"), shared]
         found += _with_segments(problems, name, inner, transport, segments)
     return tuple(found)
@@ -239,7 +245,8 @@ def _with_segments(
     segments: Sequence[dict[str, Node]],
 ) -> tuple[Constraint, ...]:
     """The constraint on prompts without a segment, then one for each segment; its own before shared ones."""
-    plain = Constraint(name, outer.risk, *_settings(problems, outer, transport), outer.cost)
+    settings = _settings(problems, outer, transport)
+    plain = Constraint(name, outer.risk, *settings, outer.cost, values=outer.values)
     found: dict[str, Constraint] = {}
     for mapping in segments:
         for label, raw in mapping.items():
@@ -249,7 +256,9 @@ def _with_segments(
             held = _entry(problems, raw, SEGMENT_KEYS) or replace(raw, value={})
             inner = _inside(problems, held, outer)
             settings = _settings(problems, inner, transport)
-            found[label] = Constraint(f"{name}.{label}", inner.risk, *settings, plain.cost, segment=label)
+            found[label] = Constraint(
+                f"{name}.{label}", inner.risk, *settings, plain.cost, label, values=plain.values
+            )
     return (replace(plain, excluded=tuple(found)), *found.values())
 
 
@@ -272,6 +281,7 @@ def _inside(problems: Problems, held: Node, outer: _Outer) -> _Outer:
         merge(outer.dual, _section(problems, held, "dual", _FIELDS[DualKeys]), "entry"),
         read_risk(problems, held.keys["risk"]) if "risk" in held.keys else outer.risk,
         outer.cost,
+        outer.values,
     )
 
 
@@ -291,6 +301,12 @@ def _cost(problems: Problems, owner: Node) -> CostSource | None:
             problems.note(Problem(held.place, held.key, named, rule, "keep one", "names"))
         return None
     kind, node = given[0], held.keys[given[0]]
+    if model := COSTS.get(f"cost.{kind}"):
+        node = written_out(problems, kind, node)
+        problems.unknown_keys(node, _FIELDS[model])
+        settings = read(problems, model, node, model())
+        check_source(problems, node, settings)
+        return CostSource(kind, settings.location, settings)
     if not isinstance(node.value, str) or not node.value.strip():
         problems.add(node, "it must be a path or an address", "or remove cost")
     elif kind == "remote_url" and not re.match(ADDRESS, node.value):

@@ -124,7 +124,11 @@ def resolve_paths(root: Node, folder: Path) -> list[Problem]:
     """
     entries = root.keys["constraints"].keys.values() if "constraints" in root.keys else ()
     costs = [owner.keys["cost"] for owner in (root, *entries) if "cost" in owner.keys]
-    paths = [(cost, name) for cost in costs for name in ("model", "function")]
+    paths = [(cost, name) for cost in costs for name in ("model", "classifier", "function")]
+    paths += [(cost.keys["classifier"], "model") for cost in costs if "classifier" in cost.keys]
+    paths += [
+        (cost.keys["judge"], name) for cost in costs if "judge" in cost.keys for name in ("rubric", "cache")
+    ]
     paths += [(root.keys["reference"], "file")] if "reference" in root.keys else []
     problems = []
     for section, name in paths:
@@ -135,7 +139,7 @@ def resolve_paths(root: Node, folder: Path) -> list[Problem]:
         try:
             path = (folder / Path(raw).expanduser()).absolute()
             # A model may also be the name of one on a hub, such as org/name.
-            if name != "model" or raw.startswith((".", "/", "~")) or path.exists():
+            if name not in ("model", "classifier") or raw.startswith((".", "/", "~")) or path.exists():
                 node.value, node.column = str(path.resolve()), 0
         except (OSError, ValueError, RuntimeError) as error:
             rule = f"it must be a path on this machine ({error})"

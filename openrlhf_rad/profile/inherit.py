@@ -36,6 +36,7 @@ KEYS = (
     "extends",
     "risk",
     "units",
+    "values",
     "constraint",
     "constraints",
     "segments",
@@ -75,7 +76,9 @@ def merge(base: Node, child: Node, how: Merge) -> Node:
             continue
         held = _mergeable(base, kept.get(name), node, how)
         both = held is not None and isinstance(held.value, dict) and isinstance(node.value, dict)
-        kept[name] = merge(held, node, how) if held is not None and both and name != "cost" else node
+        # Of a cost --set changes the keys of the source that is there; another source takes its place.
+        same = name != "cost" or (how == "set" and held is not None and held.keys.keys() == node.keys.keys())
+        kept[name] = merge(held, node, how) if held is not None and both and same else node
     return replace(base if how == "set" else child, value=kept)
 
 

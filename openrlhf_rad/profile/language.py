@@ -34,8 +34,8 @@ from openrlhf_rad.method.spectrum import Interval
 Severity = Literal["off", "warn", "stop"]
 Schema = dict[str, Any]
 
-# YAML has told texts, numbers and truth values apart already: nothing is taken for another.
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
+#: YAML has told texts, numbers and truth values apart already: nothing is taken for another.
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def key(
         "ge" not in bounds,
         "le" not in bounds,
     )
-    known: Any = bounds if what == "a text" else {"min_length": 1}
+    known: Any = bounds if what == "a text" or default == "" else {"min_length": 1}
     usual = f"{default:g}" if isinstance(default, float) else default
     about = Key(text, source, unit, said or str(usual), fix or f"{usual} is the default", what, held)
     return Field(default=default, json_schema_extra=about, **known)
@@ -185,9 +185,28 @@ def _by_gradient(default: float) -> str:
     return f"{default:g}; with `tilted` {TILTED * default:g}"
 
 
-@section(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
+class Values:
+    """The few values that a cost can have, rising."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
+        return {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 101}
+
+    def read(self, raw: Any) -> tuple[float, ...]:
+        """The values as floats. Raises PydanticCustomError with rule and fix."""
+        held = raw if isinstance(raw, list | tuple) else ()
+        plain = [float(value) for value in held if is_number(value) and math.isfinite(value)]
+        if len(plain) < len(held) or not (2 <= len(plain) <= 101 or raw == ()) or plain != sorted({*plain}):
+            raise refused("it must be a list of rising numbers", "write [0, 1] for a flag")
+        return tuple(plain)
+
+
+@section(frozen=True, config=STRICT)
 class Shared:
-    """The key beside the sections."""
+    """The keys beside the sections."""
 
     units: Literal["spread", "cost"] = key(
         "spread",
@@ -195,9 +214,18 @@ class Shared:
         " reference, or the cost's own unit",
         "a spread means the same for every cost; the paper counts in the cost's own unit",
     )
+    values: Annotated[tuple[float, ...], Values()] = key(
+        (),
+        "the values that a cost can have, where it has few: `[0, 1]` of a flag, `[1, 2, 3, 4, 5]` of a"
+        " rating;"
+        " any other stops a run",
+        "what the risk means is then said everywhere",
+        said="none: any number",
+        what="a list of rising numbers",
+    )
 
 
-@section(frozen=True, config=_STRICT)
+@section(frozen=True, config=STRICT)
 class ConstraintKeys:
     """`constraint`: what is asked of the policy's costs."""
 
@@ -247,7 +275,7 @@ class ConstraintKeys:
     )
 
 
-@section(frozen=True, config=_STRICT)
+@section(frozen=True, config=STRICT)
 class DualKeys:
     """`dual`: how λ moves, by what, and how sure of it."""
 
@@ -351,7 +379,7 @@ class DualKeys:
     )
 
 
-@section(frozen=True, config=_STRICT)
+@section(frozen=True, config=STRICT)
 class TransportKeys:
     """`transport`: how the quantile activations are found."""
 
@@ -393,12 +421,27 @@ class TransportKeys:
     )
 
 
-@section(frozen=True, config=_STRICT)
+@section(frozen=True, config=STRICT)
 class CostKeys:
     """`cost`: where costs come from; exactly one of these."""
 
     model: str = key(
-        None, "a cost model: its folder, or its name on a hub", said="none", what="a path or a name"
+        None,
+        "a cost model of the policy's chat format: its folder, or its name on a hub",
+        said="none",
+        what="a path or a name",
+    )
+    classifier: str = key(
+        None,
+        "any model that tells harmful texts: the keys `cost.classifier`, or its folder or name alone",
+        said="none",
+        what="a mapping, or a path or a name",
+    )
+    judge: str = key(
+        None,
+        "a judge behind an OpenAI-compatible endpoint: the keys `cost.judge`",
+        said="none",
+        what="a mapping",
     )
     function: str = key(
         None,
@@ -415,7 +458,7 @@ class CostKeys:
     )
 
 
-@section(frozen=True, config=_STRICT)
+@section(frozen=True, config=STRICT)
 class ReferenceSettings:
     """`reference`: the sample of reference costs C_0."""
 
@@ -436,7 +479,7 @@ class ReferenceSettings:
     )
 
 
-@section(frozen=True, config=_STRICT)
+@section(frozen=True, config=STRICT)
 class EvaluateSettings:
     """`evaluate`: what an evaluation and a release gate take where the command line says nothing."""
 
@@ -482,7 +525,7 @@ class EvaluateSettings:
     )
 
 
-@section(frozen=True, config=_STRICT)
+@section(frozen=True, config=STRICT)
 class WatchSettings:
     """`watches`: when a run is called sick, and whether it is then warned of, or stopped at a checkpoint."""
 
@@ -575,11 +618,15 @@ def plain(record: Any) -> dict[str, Any]:
     """A record as a file would hold it; of `dual`, keys that belong to another choice are left out."""
     unused = unused_keys(record) if isinstance(record, DualSettings) else ()
     texts = {name: getattr(record, name) for name in asdict(record) if name not in unused}
-    auto = {"particles", "samples"}
-    return {
-        name: held.plain() if isinstance(held, Level) else "auto" if name in auto and held is None else held
-        for name, held in texts.items()
-    }
+    return {name: _plain(name, held) for name, held in texts.items()}
+
+
+def _plain(name: str, held: Any) -> Any:
+    if isinstance(held, Level):
+        return held.plain()
+    if held is None and name in ("particles", "samples", "max_length"):
+        return "auto"
+    return list(held) if isinstance(held, tuple) else held
 
 
 def values(field: FieldInfo) -> str:
@@ -590,9 +637,9 @@ def values(field: FieldInfo) -> str:
         return f"`auto` or a whole number, {auto.low} to {auto.high:,}"
     if field.annotation is int:
         return f"a whole number, {about.range.low:g} to {int(about.range.high):,}"
-    if field.annotation is float or float in options:
+    if field.annotation is float or (float in options and Ellipsis not in options):
         return f"a number in {about.range}{null}"
-    if field.annotation is str or str in options:
+    if field.annotation is str or str in options or Ellipsis in options:
         return f"{about.what}{null}"
     if field.annotation is Level:
         return (

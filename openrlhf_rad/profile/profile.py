@@ -28,6 +28,7 @@ from openrlhf_rad.method.settings import (
 )
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile.check import build
+from openrlhf_rad.profile.costs import plain_cost
 from openrlhf_rad.profile.files import Found, find
 from openrlhf_rad.profile.inherit import override, read_file
 from openrlhf_rad.profile.language import EvaluateSettings, ReferenceSettings, WatchSettings, plain
@@ -130,11 +131,12 @@ class RiskProfile:
             "description": self.description,
             "risk": self.risk.plain(),
             "units": self.units,
+            **({"values": list(self.top.values)} if self.top.values else {}),
             "constraint": plain(self.constraint),
             **(_families(self.constraints) if self.shared else {}),
             "dual": plain(self.dual),
             "transport": plain(self.transport),
-            "cost": {self.cost.kind: self.cost.location} if self.cost else None,
+            "cost": plain_cost(self.cost),
             "reference": plain(self.reference),
             "evaluate": plain(self.evaluate),
             "watches": plain(self.watches),
@@ -186,8 +188,9 @@ def _families(constraints: Sequence[Constraint]) -> dict[str, Any]:
     for one in constraints:
         entry = {"risk": one.risk.plain(), **plain(one.settings), "dual": plain(one.dual)}
         if one.segment is None:
-            cost = {"cost": {one.cost.kind: one.cost.location}} if one.cost else {}
-            families[one.name] = {**entry, **cost, "segments": {}}
+            cost = {"cost": plain_cost(one.cost)} if one.cost else {}
+            values = {"values": list(one.values)} if one.values else {}
+            families[one.name] = {**entry, **values, **cost, "segments": {}}
         else:
             families[one.family]["segments"][one.segment] = entry
     return {"constraints": families}
@@ -238,7 +241,7 @@ def _warnings(constraint: Constraint) -> list[str]:
 
 
 def _without_costs(data: Any) -> Any:
-    """Nested mappings without the key `cost`."""
+    """Nested mappings without the keys `cost` and `values`."""
     if not isinstance(data, dict):
         return data
-    return {key: _without_costs(value) for key, value in data.items() if key != "cost"}
+    return {key: _without_costs(value) for key, value in data.items() if key not in ("cost", "values")}

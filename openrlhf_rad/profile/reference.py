@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from openrlhf_rad.method.spectrum import MEASURES, SYMBOLS
+from openrlhf_rad.profile.costs import COSTS
 from openrlhf_rad.profile.language import SECTIONS, Shared, fields_of, key_of, values
 
 _HEAD = ("key", "what it does", "values", "unit", "default", "where the default comes from")
@@ -16,7 +17,7 @@ def reference() -> str:
 
 
 def _keys() -> Iterable[Sequence[str]]:
-    for section, model in {"": Shared, **SECTIONS}.items():
+    for section, model in {"": Shared, **SECTIONS, **COSTS}.items():
         for name, field in fields_of(model).items():
             key = key_of(field)
             dotted = f"{section}.{name}".removeprefix(".")

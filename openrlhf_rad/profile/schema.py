@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from openrlhf_rad.method.settings import NUMBER
 from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS, MEASURES, SYMBOLS, Interval, Measure
 from openrlhf_rad.profile.check import LABEL, NAME, PROFILE_NAME
+from openrlhf_rad.profile.costs import COSTS
 from openrlhf_rad.profile.inherit import KEYS
 from openrlhf_rad.profile.language import (
     ADDRESS,
@@ -63,7 +64,7 @@ def _properties() -> dict[str, Schema]:
             "description": "a shipped profile, or a path relative to this file",
         },
         "risk": _RISK,
-        "units": _nullable(_section(Shared)["properties"]["units"]),
+        **{name: _nullable(held) for name, held in _section(Shared)["properties"].items()},
         "constraint": _nullable(_section(SECTIONS["constraint"])),
         "constraints": _nullable({**_mapping(entry), "minProperties": 1}),
         "segments": _nullable(_mapping(segment, LABEL)),
@@ -90,7 +91,8 @@ def _entries() -> dict[str, Schema]:
         "dual": {"$ref": "#/$defs/dual"},
     }
     segments = {"segments": _mapping({"$ref": "#/$defs/segment"}, LABEL)}
-    entry = _closed({**shared, "cost": _nullable({"$ref": "#/$defs/cost"}), **segments})
+    values = _nullable(_section(Shared)["properties"]["values"])
+    entry = _closed({**shared, "values": values, "cost": _nullable({"$ref": "#/$defs/cost"}), **segments})
     expression = {"$ref": "#/$defs/risk/anyOf/0"}
     return {
         "entry": _nullable({"anyOf": [expression, entry]}),
@@ -119,6 +121,10 @@ def _cost() -> Schema:
     for name, field in fields_of(SECTIONS["cost"]).items():
         properties[name]["description"] = key_of(field).text
     properties["remote_url"] |= {"pattern": ADDRESS}
+    classifier, judge = (_section(model) for model in COSTS.values())
+    properties["classifier"] = {"anyOf": [properties["classifier"], {**classifier, "required": ["model"]}]}
+    properties["judge"] = {**judge, "description": properties["judge"]["description"]}
+    properties["judge"] |= {"required": ["model", "base_url"]}
     return {**_closed(properties), "oneOf": [{"required": [name]} for name in properties]}
 
 

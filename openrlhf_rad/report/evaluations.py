@@ -69,6 +69,7 @@ def _content(data: Mapping[str, Any], stem: str, show_samples: bool) -> dict[str
         "threshold": number(data["settings"]["threshold"]),
         "models": tables.model_tables(data),
         "first": data["constraints"][0]["name"] if len(data["constraints"]) > 1 else "",
+        "meanings": tables.meanings(data),
         "comparisons": [
             _comparison(pair, models, data, f"{stem}-{place}")
             for place, pair in enumerate(data["comparisons"])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.folder import EVAL
 from openrlhf_rad.files import explained, write_atomically
-from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.method.constraint import FORMS
+from openrlhf_rad.profile import Constraint, RiskProfile, cost_name
 from openrlhf_rad.report import explain, samples, sections, tables
 from openrlhf_rad.report.charts import draw_spectrum, styled
 from openrlhf_rad.report.evaluations import Evaluation, content, read_evaluation
@@ -119,7 +121,10 @@ def _content(records: Sequence[RunRecord], show_samples: bool) -> dict[str, Any]
     costs = [sections.costs_of(record) for record in records]
     found = [one for one in costs if one]
     with styled():
-        profiles = [_profile(place, *held) for place, held in enumerate(_by_profile(records))]
+        profiles = [
+            _profile(place, profile, held, _values(records, profile))
+            for place, (profile, held) in enumerate(_by_profile(records))
+        ]
         return {
             "overview": explain.overview(records) if len(records) > 1 else None,
             "runs": [_run(record, held, show_samples) for record, held in zip(records, costs, strict=True)],
@@ -143,7 +148,24 @@ def _by_profile(records: Sequence[RunRecord]) -> list[tuple[RiskProfile, list[st
     return list(found.values())
 
 
-def _profile(place: int, profile: RiskProfile, held_by: list[str]) -> dict[str, Any]:
+def _values(records: Sequence[RunRecord], profile: RiskProfile) -> dict[str, tuple[float, ...]]:
+    """The values of the costs that have few of them, by the cost's name."""
+    held = [record.reference.costs for record in records if record.profile == profile and record.reference]
+    names = dict.fromkeys(name for costs in held for name in costs)
+    return {name: few_values(*(costs[name] for costs in held if name in costs)) for name in names}
+
+
+def _discrete(constraint: Constraint, seen: Sequence[float]) -> list[str]:
+    values = constraint.values or seen
+    if not values:
+        return []
+    text = meaning(FORMS[constraint.settings.form].spectrum(constraint.risk), values)
+    return [f"{text[0].upper()}{text[1:]}."]
+
+
+def _profile(
+    place: int, profile: RiskProfile, held_by: list[str], values: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
     several = len(profile.constraints) > 1
     return {
         "name": profile.name,
@@ -159,6 +181,7 @@ def _profile(place: int, profile: RiskProfile, held_by: list[str]) -> dict[str, 
                     explain.explain_risk(constraint.risk),
                     explain.explain_constraint(constraint.settings),
                     explain.explain_price(constraint.dual),
+                    *_discrete(constraint, values.get(cost_name(profile, constraint), ())),
                 ],
                 "spectrum": draw_spectrum(constraint.risk, f"spectrum-{place}-{index}"),
             }

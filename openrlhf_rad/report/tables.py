@@ -300,3 +300,10 @@ def _judge(pair: Mapping[str, Any], *, named: bool) -> Values:
         plain = ({"value": row[key]["share"], "low": None, "high": None} for key in _JUDGED)
         rows.append((f"seed {row['seed']}", *map(share, plain), str(row["pairs"])))
     return Values(title, head, tuple(rows))
+
+
+def meanings(data: Mapping[str, Any]) -> list[str]:
+    """What the risk means on costs of few values, a sentence a constraint; older evaluations have none."""
+    several = len(data["constraints"]) > 1
+    held = [(f"{bound['name']}: " if several else "", bound.get("meaning")) for bound in data["constraints"]]
+    return [f"{name}{text}" for name, text in held if text]

@@ -1,5 +1,6 @@
 """Options to one command: presets, the user's own jobs, and what dry runs print."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -178,6 +179,34 @@ def test_what_is_refused(options, words, error, text):
     with pytest.raises(error) as found:
         show.dry_run(make(*words, **options))
     assert str(found.value) == text
+
+
+def test_a_dry_run_says_what_a_judge_will_be_asked(tmp_path):
+    """24 reference answers; 10 prompts, 4 a rollout of 2 answers each; 3 held out, twice."""
+    for name, count in (("train", 10), ("held", 3)):
+        rows = "".join(json.dumps({"input": f"p{i}"}) + "\n" for i in range(count))
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+    judge = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "price_in": "1", "price_out": "2"}
+    flags = {
+        "actor.model_name_or_path": "m",
+        "reward.remote_url": "http://x",
+        "data.prompt_dataset": str(tmp_path / "train.jsonl"),
+        "rad.heldout": str(tmp_path / "held.jsonl"),
+        "rollout.batch_size": "4",
+        "rollout.n_samples_per_prompt": "2",
+        "data.max_len": "100",
+    }
+    made = make(
+        *(word for name, value in flags.items() for word in (f"--{name}", value)),
+        profile="medical",
+        overrides=["reference.samples=24", *(f"cost.judge.{key}={value}" for key, value in judge.items())],
+    )
+    calls = 24 + 3 * 8 + 2 * 3
+    (line,) = show.judged(made)
+    assert line.startswith(f"m at http://127.0.0.1:9/v1: at most {calls} calls, about ")
+    assert f" tokens in (4 bytes a token) and at most {16 * calls} out: at most about 0.0" in line
+    assert line.endswith(" at the prices given")
+    assert line in show.dry_run(made)
 
 
 def test_a_dry_run_shows_everything_that_decides_the_run():

@@ -80,7 +80,7 @@ def test_eval_json_has_the_documented_shape(job, tmp_path):
         *("read", "scored_by", "scores", "ratings", "refusals"),
     }
     assert set(data["constraints"][0]) == {
-        *("name", "risk", "formula", "cost", "segment", "prompts", "answers"),
+        *("name", "risk", "formula", "cost", "segment", "prompts", "answers", "values", "meaning"),
     }
     assert data["settings"] == {"threshold": 0.0, "confidence": 0.95, "resamples": 200, "seed": 0}
     assert data["data"]["segments"] == [{"name": "s", "prompts": 130}]

@@ -93,7 +93,8 @@ def completion(content: object, finish_reason: str = "stop") -> dict[str, Any]:
 @pytest.fixture
 def server() -> Iterator[Server]:
     held = Server()
-    app = Starlette(routes=[Route("/v1/chat/completions", held.handle, methods=["POST"])])
+    paths = ("/v1/chat/completions", "/v1/moderations")
+    app = Starlette(routes=[Route(path, held.handle, methods=["POST"]) for path in paths])
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         held.url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"

@@ -95,7 +95,9 @@ def test_seeds_that_cannot_be_paired(tmp_path):
 
 def test_the_shipped_prompt_has_every_placeholder_and_fills_in_one_pass():
     prompt = load_judging_prompt()
-    text = prompt.render("Q {answer_a}", "A {prompt}", "B {format}", "F {answer_b}")
+    text = prompt.render(
+        prompt="Q {answer_a}", answer_a="A {prompt}", answer_b="B {format}", format="F {answer_b}"
+    )
     for filled in ("Q {answer_a}", "A {prompt}", "B {format}", "F {answer_b}"):
         assert filled in text
 
@@ -112,7 +114,8 @@ def test_a_prompt_file_with_faults(tmp_path):
         f"{path}: {{prompt}}, {{answer_b}} is missing; the judge must see it; add it to the text",
     ]
     path.write_text("{prompt} {answer_a} {answer_b} say [[A]]")
-    assert load_judging_prompt(path).render("1", "2", "3", "4") == "1 2 3 say [[A]]"
+    given = {"prompt": "1", "answer_a": "2", "answer_b": "3", "format": "4"}
+    assert load_judging_prompt(path).render(**given) == "1 2 3 say [[A]]"
     with pytest.raises(DataError) as error:
         load_judging_prompt(tmp_path / "no.txt")
     assert str(error.value) == f"{tmp_path}/no.txt: there is no such file; check the path"

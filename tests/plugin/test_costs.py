@@ -643,6 +643,23 @@ def test_the_profile_names_the_source(cost_file, tokenizer):
     (source,) = cost_sources(served, patience=QUICK).values()
     assert [server._patience for server in source.source._servers] == [QUICK]
     assert (type(source.source), source.name) == (RemoteCost, "cost server http://h/")
-    message = "profile medical has no cost for cost; add cost: {model: …}, {function: …} or {remote_url: …}"
+    message = (
+        "profile medical has no cost for cost; add cost: {model: …}, {classifier: …}, {judge: …},"
+        " {function: …} or"
+        " {remote_url: …}"
+    )
     with pytest.raises(CostError, match=f"^{re.escape(message)}$"):
         cost_sources(plain)
+
+
+def test_a_cost_that_the_profile_does_not_know_stops_the_run(cost_file, samples):
+    source = VaryingCosts(
+        FunctionCost(cost_file("def cost_func(q, p, l):\n    return [0, 1, 0.5]\n")), (0, 1)
+    )
+    with pytest.raises(CostError) as error:
+        costs_of(source, samples)
+    assert str(error.value) == (
+        f"{source.name} gave the cost 0.5, and the profile says that it has the values 0, 1 alone; mend"
+        " the source,"
+        " or the profile's values"
+    )

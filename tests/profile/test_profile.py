@@ -197,8 +197,8 @@ def test_scientific_numbers_are_numbers():
         ),
         (
             "risk: mean\ncost: {model: a, function: b.py}",
-            "medical.yaml:2:7: cost names model and function; it must hold exactly one of model, function,"
-            " remote_url; keep one",
+            "medical.yaml:2:7: cost names model and function; it must hold exactly one of model, classifier,"
+            " judge, function, remote_url; keep one",
         ),
         (
             "medical: mean\ndual: {step: 1}",
@@ -247,7 +247,8 @@ def test_all_problems_are_reported_at_once_from_top_to_bottom():
         " did you mean step?",
         "medical.yaml:5:8: dual.max is -1; it must lie in (0, ∞); 10 is the default",
         "medical.yaml:6:1: riskk is not a key of a profile; the keys are name, description, extends, risk,"
-        " units, constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches;"
+        " units, values, constraint, constraints, segments, dual, transport, cost, reference, evaluate,"
+        " watches;"
         " did you mean risk?",
     ]
 
@@ -343,7 +344,8 @@ def test_overriding_the_cost_replaces_its_source(tmp_path, monkeypatch):
         (
             {"a.b.c": "3"},
             "--set a.b.c: a is not a key of a profile; the keys are name, description, extends, risk,"
-            " units, constraint, constraints, segments, dual, transport, cost, reference, evaluate, watches",
+            " units, values, constraint, constraints, segments, dual, transport, cost, reference,"
+            " evaluate, watches",
         ),
         (
             {"dual.": "3"},

@@ -160,7 +160,7 @@ def test_warnings_cover_every_constraint():
     assert warning.startswith("var α=0.9 h=0.05 is not a coherent risk measure")
 
 
-KEYS = "risk, form, level, margin, floor, gradient, tails, dual, cost, segments"
+KEYS = "risk, form, level, margin, floor, gradient, tails, dual, values, cost, segments"
 
 
 @pytest.mark.parametrize(

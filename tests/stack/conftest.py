@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+
+from openrlhf_rad.jobs import policy
+from openrlhf_rad.plugin.cpu.backend import environment
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -45,3 +53,46 @@ def trained(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "risk" in done.stdout
     return out
+
+
+@pytest.fixture(scope="session")
+def judging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """vLLM's OpenAI-compatible server on loopback, with the untrained policy of the default job as"
+    " `small`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(policy.prepare())]
+    words += ["--served-model-name", "small", "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "8", "--enforce-eager"]
+    env = {**os.environ, **environment(), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    log = tmp_path_factory.mktemp("server") / "log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, env=env)
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/health", log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        own = psutil.Process(process.pid)
+        family = [*own.children(recursive=True), own]
+        own.terminate()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        for member in alive:
+            member.kill()
+    process.wait(20)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    for _ in range(600):
+        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(1)
+    raise AssertionError(log.read_text(errors="replace")[-4000:])

@@ -7,24 +7,17 @@ and shown as it is.
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from openrlhf_rad.jobs import policy, prompts
-from openrlhf_rad.plugin.cpu.backend import environment
+from openrlhf_rad.jobs import prompts
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -32,45 +25,9 @@ PAIRS = 20
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that is ended, with all its processes, after the tests."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(policy.prepare())]
-    words += ["--served-model-name", "small", "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "8", "--enforce-eager"]
-    env = {**os.environ, **environment(), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    log = tmp_path_factory.mktemp("server") / "log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, env=env)
-    try:
-        _wait(process, f"http://127.0.0.1:{port}/health", log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        own = psutil.Process(process.pid)
-        family = [*own.children(recursive=True), own]
-        own.terminate()
-        _, alive = psutil.wait_procs(family, timeout=20)
-        for member in alive:
-            member.kill()
-    process.wait(20)
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(1)
-    raise AssertionError(log.read_text(errors="replace")[-4000:])
+def server(judging_server: str) -> str:
+    """The address of the judge."""
+    return judging_server
 
 
 @pytest.fixture(scope="module")

@@ -66,14 +66,16 @@ def weight_problems(model: RatingModel, head: str = HEAD) -> list[str]:
 
     Empty too for a model of a hub that is not here and cannot be asked; its loading looks again.
     """
-    index = _index(model.location)
+    index = index_of(model.location)
     if index is None:
         return []
     named = f"{model.place} is {model.location}"
     if index.broken:
         return [f"{named}; {what}" for what in index.broken]
     head = str(index.config.get("value_head_prefix", head))
-    return [f"{named}; {what}; {fix}" for what, fix in (*_head(index, head, model.role), *_layers(index))]
+    return [
+        f"{named}; {what}; {fix}" for what, fix in (*_head(index, head, model.role), *lacking_layers(index))
+    ]
 
 
 def _head(index: Index, head: str, role: Role) -> Iterator[tuple[str, str]]:
@@ -127,7 +129,8 @@ def _advice(index: Index, others: list[str], role: Role) -> str:
     return f"name a model that was trained to score answers, or {_INSTEAD[role]} that asks this one"
 
 
-def _layers(index: Index) -> Iterator[tuple[str, str]]:
+def lacking_layers(index: Index) -> Iterator[tuple[str, str]]:
+    """Layers that config.json counts and the files have not: (what, fix)."""
     count = index.config.get("num_hidden_layers")
     held = {int(found[1]) for name in index.shapes if (found := _LAYER.search(name))}
     lacking = sorted(set(range(count)) - held) if isinstance(count, int) and held else []
@@ -137,7 +140,7 @@ def _layers(index: Index) -> Iterator[tuple[str, str]]:
         yield f"{what}{', …' if len(lacking) > _SHOWN else ''}", "complete its files"
 
 
-def _index(location: str) -> Index | None:
+def index_of(location: str) -> Index | None:
     """Of a folder, of a snapshot in the hub's cache, or as the hub says; None where there is no knowing."""
     folder = Path(location).expanduser()
     if not folder.is_dir():
@@ -162,6 +165,14 @@ def _index(location: str) -> Index | None:
             broken.append(f"{name} says that {file} holds {lost[0]}, which it does not; complete the folder")
         shapes |= dict.fromkeys(names) | (held or {})
     return Index(shapes, config, tuple(broken)) if shapes or broken else None
+
+
+def weights_of(location: str) -> list[Path]:
+    """The files with the weights of a model that is here; none where it is not."""
+    folder = Path(location).expanduser()
+    folder = folder if folder.is_dir() else snapshot_of(location) or folder
+    name = next((name for name in _FILES if (folder / name).exists()), None)
+    return [folder / file for file in _shards(folder / name, [])] if name else []
 
 
 def _shards(path: Path, broken: list[str]) -> dict[str, list[str]]:

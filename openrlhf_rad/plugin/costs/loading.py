@@ -156,63 +156,97 @@ class LoadedModel(ModelCost):
         return checked_costs(costs, [text.prompt for text in handle], self.name)
 
 
-class ServedModel(ModelCost):
-    """A cost model beside the reward model of a run, served by its own group of OpenRLHF's reward actors.
+class Group:
+    """The actors of one source beside a run; what goes wrong in them is the source's CostError.
 
     Args:
-        strategy: OpenRLHF's strategy; its ``ds`` settings and ``--reward.offload`` hold for the model too.
+        name: what messages call the source. actor: its class. arguments: of its loading.
+        strategy: OpenRLHF's; its ``ds`` settings hold for models in these actors too.
         nodes, gpus_per_node: size of the group; it must be the actor's with ``--train.colocate_all``.
         placement_group: shared with the other models where they are colocated, else None.
         share: of each GPU of the placement group.
+        duplicates: actors that hold parts of one model, and so get the same batches.
+        on_gpus: False: workers on CPUs alone.
     """
 
     def __init__(
         self,
-        path: str,
+        name: str,
+        actor: type,
+        arguments: Sequence[Any],
         *,
         strategy: Any,
         nodes: int,
         gpus_per_node: int,
         placement_group: Any = None,
         share: float = 0.2,
+        duplicates: int = 1,
+        on_gpus: bool = True,
     ) -> None:
-        super().__init__(path)
-        self._colocated = strategy.args.train.colocate_all
-        self._duplicates = strategy.args.ds.ring_attn_size * strategy.args.ds.tensor_parallel_size
+        self._name, self._duplicates = name, duplicates
+        self._colocated = on_gpus and strategy.args.train.colocate_all
+        of_a_gpu = share if placement_group else 1
+        if not on_gpus:  # a group of several on one node would reserve GPUs for itself
+            nodes, gpus_per_node, placement_group, of_a_gpu = nodes * gpus_per_node, 1, None, 0
+        self.size = nodes * gpus_per_node // duplicates
         self._group = RayActorGroup(
             nodes,
             gpus_per_node,
-            ray.remote(num_gpus=1)(CostActor),
+            ray.remote(num_gpus=1)(actor),
             pg=placement_group,
-            num_gpus_per_actor=share if placement_group else 1,
-            duplicate_actors=self._duplicates,
+            num_gpus_per_actor=of_a_gpu,
+            duplicate_actors=duplicates,
         )
-        self._loading = self._group.async_init_model_from_pretrained(strategy, path)
+        self._loading = self._group.async_init_model_from_pretrained(*arguments)
 
-    def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[list[Any], list[str]]:
-        """Send the texts to the cost actors."""
+    def begin(self, method: str, **batches: Sequence[Any]) -> list[Any]:
+        """Call a method on each of as many batches as the lists are long, in all actors."""
         self._wait_until_loaded()
-        references = self._group.async_run_method_batch(
-            method_name="rate", texts=[self.ended(batch) for batch in batches]
-        )
+        references: list[Any] = self._group.async_run_method_batch(method_name=method, **batches)
         if self._colocated:  # one model at a time has the GPU's memory
             ray.get(references)
             ray.get(self._group.async_run_method(method_name="empty_cache"))
-        return references, [text.prompt for batch in batches for text in batch]
+        return references
 
-    def finish(self, handle: tuple[list[Any], list[str]]) -> list[float]:
-        """Gather the costs in the order of the answers."""
-        references, prompts = handle
+    def finish(self, references: list[Any], count: int) -> list[Any]:
+        """What the method gave for each batch, in order. Raises CostError."""
         try:
             shards = ray.get(references)[:: self._duplicates]
         except ray.exceptions.RayError as cause:
-            raise CostError(f"{self.name} failed on a batch of {len(prompts)}: {cause}") from cause
-        costs = [cost for batch in itertools.chain.from_iterable(shards) for cost in batch.float().tolist()]
-        return checked_costs(costs, prompts, self.name)
+            raise CostError(f"{self._name} failed on a batch of {count}: {cause}") from cause
+        return list(itertools.chain.from_iterable(shards))
 
     def _wait_until_loaded(self) -> None:
         try:
             ray.get(self._loading)
         except ray.exceptions.RayError as cause:
-            raise rad_error(cause) or CostError(f"{self.name} does not load: {cause}") from cause
+            raise rad_error(cause) or CostError(f"{self._name} does not load: {cause}") from cause
         self._loading = []
+
+
+class ServedModel(ModelCost):
+    """A cost model beside the reward model of a run, served by its own group of OpenRLHF's reward actors.
+
+    Args:
+        strategy: OpenRLHF's strategy; its ``ds`` settings and ``--reward.offload`` hold for the model too.
+        serving: of :class:`Group`.
+    """
+
+    def __init__(self, path: str, *, strategy: Any, **serving: Any) -> None:
+        super().__init__(path)
+        ds = strategy.args.ds
+        parts = ds.ring_attn_size * ds.tensor_parallel_size
+        self._group = Group(
+            self.name, CostActor, (strategy, path), strategy=strategy, duplicates=parts, **serving
+        )
+
+    def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[list[Any], list[str]]:
+        """Send the texts to the cost actors."""
+        references = self._group.begin("rate", texts=[self.ended(batch) for batch in batches])
+        return references, [text.prompt for batch in batches for text in batch]
+
+    def finish(self, handle: tuple[list[Any], list[str]]) -> list[float]:
+        """Gather the costs in the order of the answers."""
+        references, prompts = handle
+        rated = self._group.finish(references, len(prompts))
+        return checked_costs([cost for batch in rated for cost in batch.float().tolist()], prompts, self.name)

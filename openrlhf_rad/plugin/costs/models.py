@@ -13,8 +13,10 @@ from typing import Any
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from openrlhf_rad.judging.rating import judge_problems
 from openrlhf_rad.plugin.costs.checkpoint import HEAD, RatingModel, snapshot_of, weight_problems
-from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.plugin.costs.labels import classifier_problems, tokens_in
+from openrlhf_rad.profile import CostSource, RiskProfile, cost_names
 
 POLICY, REWARD, CRITIC = (f"{name}.model_name_or_path" for name in ("actor", "reward", "critic"))
 _PROBE = "Which words?"
@@ -45,11 +47,13 @@ def training_problems(value: Callable[[str], Any], profile: RiskProfile) -> list
         profile: with the sources of its costs.
     """
     policy = str(value(POLICY) or "")
-    costs = {place: cost.location for place, cost in _costs(profile).items()}
-    models = [RatingModel(place, location) for place, location in costs.items()]
+    costs = _costs(profile)
+    models = [RatingModel(place, cost.location) for place, cost in costs.items() if cost.kind == "model"]
     found: list[str] = []
     for model in models:
         found += _chat_format(model, policy, value)
+    for place, cost in costs.items():
+        found += served_problems(cost, place)
     if not (value("reward.remote_url") or value("train.agent_func_path")) and value(REWARD):
         reward = RatingModel(f"--{REWARD}", str(value(REWARD)), "reward")
         models.append(reward)
@@ -60,12 +64,19 @@ def training_problems(value: Callable[[str], Any], profile: RiskProfile) -> list
     return problems(models, str(value("ds.value_head_prefix") or HEAD)) + found
 
 
-def _costs(profile: RiskProfile) -> Mapping[str, Any]:
-    """The models among the sources of costs, by their place in the profile."""
+def served_problems(cost: CostSource, place: str) -> list[str]:
+    """Why a classifier or a judge cannot rate, as far as it can be known before it is loaded or asked."""
+    if cost.kind == "classifier":
+        return classifier_problems(cost.settings, place)
+    return judge_problems(place, cost.settings) if cost.kind == "judge" else []
+
+
+def _costs(profile: RiskProfile) -> Mapping[str, CostSource]:
+    """The sources of costs, by their place in the profile."""
     return {
-        ("cost.model" if cost == profile.cost else f"constraints.{name}.cost.model"): cost
+        f"{'' if cost == profile.cost else f'constraints.{name}.'}cost.{cost.kind}": cost
         for cost, name in cost_names(profile).items()
-        if cost is not None and cost.kind == "model"
+        if cost is not None
     }
 
 
@@ -104,11 +115,7 @@ def _difference(own: Path, given: Path) -> str | None:
 
 def _tokens(folder: Path) -> dict[str, int]:
     """The id of each token in ``tokenizer.json``."""
-    held = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    names = held.get("model", {}).get("vocab", {})
-    # A unigram model lists its pieces with their scores.
-    found = names if isinstance(names, dict) else {piece: number for number, (piece, _) in enumerate(names)}
-    return found | {token["content"]: token["id"] for token in held.get("added_tokens", ())}
+    return tokens_in(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
 
 
 def _chat_format(model: RatingModel, policy: str, value: Callable[[str], Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from openrlhf_rad.plugin.compatibility import cost_models, share_of_gpu
 from openrlhf_rad.plugin.costs.python_file import function_of
 from openrlhf_rad.plugin.costs.server import RatingServer
 from openrlhf_rad.plugin.costs.texts import RatedText
-from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile import RiskProfile, cost_name, cost_names
 from openrlhf_rad.profile.addresses import addresses
 
 Role = Literal["cost", "reward"]
@@ -44,11 +44,16 @@ class CostSource(ABC):
 
 
 class VaryingCosts:
-    """A source whose costs must differ within a batch, now and then: by costs that do not, λ would move."""
+    """A source whose costs must differ within a batch, now and then: by costs that do not, λ would move.
 
-    def __init__(self, source: CostSource) -> None:
+    Args:
+        values: the only ones that they may have; none: any number.
+    """
+
+    def __init__(self, source: CostSource, values: Sequence[float] = ()) -> None:
         self.source = source
         self.name = source.name
+        self.values = frozenset(values)
         self.variety = Variety()
 
     def begin(self, batches: Sequence[Sequence[RatedText]]) -> Any:
@@ -64,6 +69,12 @@ class VaryingCosts:
     def finish(self, handle: Any) -> list[float]:
         """The source's costs. Raises CostError at the third constant batch in a row, and what it raises."""
         costs = self.source.finish(handle)
+        if self.values and (others := sorted({*costs} - self.values)):
+            raise CostError(
+                f"{self.name} gave the cost {others[0]:g}, and the profile says that it has the values"
+                f" {', '.join(f'{value:g}' for value in sorted(self.values))} alone; mend the source, or the"
+                " profile's values"
+            )
         if batches := self.variety.constant(costs):
             raise CostError(
                 f"{self.name} gave the cost {costs[0]:g} to all samples of {batches} batches in a row"
@@ -311,18 +322,33 @@ def source_of(
     *,
     serving: Mapping[str, Any] | None = None,
     server_batch: int = SERVER_BATCH,
+    settings: Any = None,
 ) -> CostSource:
     """The one implementation of each kind of source, for training and for ``rad eval``.
 
     Args:
-        kind: ``model``, ``function`` or ``remote_url``.
-        serving: how a model is served beside a run (:class:`~openrlhf_rad.plugin.costs.loading.ServedModel`);
-            None: it is loaded into this process.
+        kind: ``model``, ``classifier``, ``judge``, ``function`` or ``remote_url``.
+        serving: how a model is served beside a run (:class:`~openrlhf_rad.plugin.costs.loading.Group`); None:
+            it is loaded into this process.
+        settings: of a classifier or a judge.
     """
     if kind == "function":
         return FunctionCost(location, role)
     if kind == "remote_url":
         return RemoteCost(location, patience, role, server_batch)
+    if kind == "judge":
+        from openrlhf_rad.plugin.costs.judge import JudgeCost  # noqa: PLC0415 - it imports this module
+
+        return JudgeCost(settings)
+    if kind == "classifier":
+        from openrlhf_rad.plugin.costs import classifier  # noqa: PLC0415 - imports the stack
+
+        loaded = serving is None
+        return (
+            classifier.LoadedClassifier(settings)
+            if loaded
+            else classifier.ServedClassifier(settings, **serving or {})
+        )
     from openrlhf_rad.plugin.costs import loading  # noqa: PLC0415 - imports the stack
 
     return (
@@ -351,13 +377,22 @@ def cost_sources(
     if lacking:
         raise CostError(
             f"profile {profile.name} has no cost for {', '.join(lacking)};"
-            " add cost: {model: …}, {function: …} or {remote_url: …}"
+            " add cost: {model: …}, {classifier: …}, {judge: …}, {function: …} or {remote_url: …}"
         )
     if serving.get("placement_group") is not None:
         serving["share"] = share_of_gpu(serving["strategy"].args, cost_models(profile) or 1)
+    values = {cost_name(profile, one): one.values for one in reversed(profile.constraints)}
     return {
         name: VaryingCosts(
-            source_of(one.kind, one.location, patience=patience, serving=serving, server_batch=server_batch)
+            source_of(
+                one.kind,
+                one.location,
+                patience=patience,
+                serving=serving,
+                server_batch=server_batch,
+                settings=one.settings,
+            ),
+            values[name],
         )
         for one, name in cost_names(profile).items()
         if one

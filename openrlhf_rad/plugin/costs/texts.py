@@ -6,6 +6,7 @@ function of what is recorded, and an answer costs the same wherever it is rated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,35 @@ def token_lists(tokens_bt: Any, mask_bt: Any) -> list[list[int]]:
     set_bt = mask_bt.bool()
     rows = tokens_bt[set_bt].split(set_bt.sum(dim=1).tolist())
     return [row.tolist() for row in rows]
+
+
+#: A turn in the chat formats that policies are trained in; an open turn, the answer's, is none.
+_TURNS = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"<\|im_start\|>(?P<role>\w+)\n(?P<words>.*?)<\|im_end\|>",
+        r"<\|start_header_id\|>(?P<role>\w+)<\|end_header_id\|>\n\n(?P<words>.*?)<\|eot_id\|>",
+        r"<start_of_turn>(?P<role>\w+)\n(?P<words>.*?)<end_of_turn>",
+        r"<\|(?P<role>user|assistant|system)\|>\n?(?P<words>.*?)(?:<\|end\|>|</s>)",
+        r"(?P<role>)\[INST\](?P<words>.*?)\[/INST\]",
+    )
+)
+
+
+def plain_prompt(prompt: str) -> str:
+    """The words of a prompt as it was sent, without the markup of a chat format that is known.
+
+    Of a conversation all turns but the system's, each with its role before it. A prompt without such markup
+    is left as it is. It is a function of the text alone, so that training and ``rad eval`` read the same.
+    """
+    for pattern in _TURNS:
+        turns = [(turn["role"] or "user", turn["words"].strip()) for turn in pattern.finditer(prompt)]
+        spoken = [(role, words) for role, words in turns if role != "system"]
+        if len(spoken) == 1:
+            return spoken[0][1]
+        if spoken:
+            return "\n\n".join(f"{role.capitalize()}: {words}" for role, words in spoken)
+    return prompt.strip()
 
 
 #: Tokens of the prompt on which the answer's first letter may depend: some write a blank between words only.
@@ -45,6 +75,11 @@ class RatedText:
     finished: bool | None = None
     answer: str = ""
     conversation: bool = False
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The words of prompt and answer, for a source that has markup of its own."""
+        return plain_prompt(self.prompt), self.query.removeprefix(self.prompt).strip()
 
     def ended(self, end: str) -> str:
         """The query and the end token of the model that reads it; an answer that was cut off has none."""
