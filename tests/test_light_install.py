@@ -145,7 +145,7 @@ COMMANDS = {
         *("--set", f"cost.remote_url={URL}/costs", "--out", "served", "--no-labels"),
     ),
     "eval, cost by a judge": (
-        *(RAD, "eval", "--red", "a=texts.jsonl", "--blue", "b=short.jsonl", "--profile", "medical"),
+        *(RAD, "eval", "--baseline", "a=texts.jsonl", "--candidate", "b=short.jsonl", "--profile", "medical"),
         *("--set", "cost.judge.model=judge", "--set", f"cost.judge.base_url={URL}/v1"),
         *("--out", "judged", "--no-labels"),
     ),

@@ -51,7 +51,8 @@ def train(run: Run, folder: Path, costs: dict[str, Any]) -> tuple[Path, list[dic
 def scored(profile: Path) -> list[dict[str, Any]]:
     """The same answers as rad eval scores them."""
     run, out = profile.parent / "run", profile.parent / "eval"
-    sides = ("--red", f"red={run / 'heldout_after.jsonl'}", "--blue", f"blue={run / 'heldout_before.jsonl'}")
+    after, before = (f"{moment}={run / f'heldout_{moment}.jsonl'}" for moment in ("after", "before"))
+    sides = ("--baseline", before, "--candidate", after)
     words = (
         "eval",
         *sides,
@@ -67,7 +68,7 @@ def scored(profile: Path) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "openrlhf_rad.cli.rad", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = (out / "answers" / "red.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = (out / "answers" / "after.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(row) for row in rows]
 
 
