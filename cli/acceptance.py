@@ -89,14 +89,14 @@ def _tried(trial: Trial, out: Path, ends: float) -> list[Finding]:
 
 def judged(folder: RunFolder) -> list[Finding]:
     """The five points, each with what was found."""
-    found = []
+    findings = []
     for what, point in POINTS.items():
         try:
             wrong = point(folder)
         except (RadError, OSError, KeyError, ValueError) as error:
             wrong = f"cannot be told: {error}"
-        found.append(Finding(f"  {what}", "stop" if wrong else "ok", wrong or "as it must be"))
-    return found
+        findings.append(Finding(f"  {what}", "stop" if wrong else "ok", wrong or "as it must be"))
+    return findings
 
 
 def _whole(folder: RunFolder) -> str | None:

@@ -68,10 +68,10 @@ def as_document(findings: list[Finding]) -> dict[str, Any]:
 
 
 def _python() -> Iterator[Finding]:
-    found = platform.python_version()
+    version = platform.python_version()
     tested = sys.version_info[:2] == (3, 11)
     fix = "" if tested else "the pinned stack is tested with 3.11"
-    yield Finding("python", "ok" if tested else "warn", found, fix)
+    yield Finding("python", "ok" if tested else "warn", version, fix)
 
 
 def _versions() -> Iterator[Finding]:
@@ -83,26 +83,26 @@ def _versions() -> Iterator[Finding]:
         yield Finding("training", "stop", missing, fix)
         return
     for package, tested in TESTED.items():
-        found = installed(package)
-        if found is None:
+        version = installed(package)
+        if version is None:
             fix = (
                 'pip install "openrlhf-rad[gpu]", or make install on a CPU; profiles and reports need neither'
             )
             yield Finding(package, "stop", "not installed", fix)
-        elif found.split("+")[0] in tested:
-            yield Finding(package, "ok", f"{found}, tested")
+        elif version.split("+")[0] in tested:
+            yield Finding(package, "ok", f"{version}, tested")
         else:
             fix = f"install {package}=={tested[0]}, or take the risk with --rad.any_version"
-            yield Finding(package, "stop", f"{found}, not tested; {told(tested)}", fix)
+            yield Finding(package, "stop", f"{version}, not tested; {told(tested)}", fix)
     for package, pinned in BESIDE.items():
-        found = installed(package)
-        if found is None:
+        version = installed(package)
+        if version is None:
             yield Finding(package, "stop", "not installed", f"pip install {package}=={pinned}")
-        elif found.split("+")[0] == pinned:
-            yield Finding(package, "ok", f"{found}, tested")
+        elif version.split("+")[0] == pinned:
+            yield Finding(package, "ok", f"{version}, tested")
         else:
             yield Finding(
-                package, "warn", f"{found}, not tested; {pinned} was", f"install {package}=={pinned}"
+                package, "warn", f"{version}, not tested; {pinned} was", f"install {package}=={pinned}"
             )
 
 
@@ -125,18 +125,18 @@ def _contract() -> Iterator[Finding]:
 def _processor() -> Iterator[Finding]:
     if has_gpu():
         driver = Path("/proc/driver/nvidia/version")
-        found = driver.read_text().splitlines()[0] if driver.is_file() else "present"
-        yield Finding("GPU", "ok", found)
+        what = driver.read_text().splitlines()[0] if driver.is_file() else "present"
+        yield Finding("GPU", "ok", what)
         return
     yield Finding("GPU", "ok", "none; runs use the CPU backend")
     flags = instructions()
     wanted = processor.INSTRUCTIONS
     named = ", ".join(flag for flag in wanted if flag in flags) or "none of " + ", ".join(wanted)
-    found = f"{os.cpu_count()} cores, {named}"
+    what = f"{os.cpu_count()} cores, {named}"
     if platform.machine() in {"x86_64", "AMD64"} and "avx2" not in flags:
-        yield Finding("CPU", "stop", found, "vLLM's CPU build needs AVX2; use another machine")
+        yield Finding("CPU", "stop", what, "vLLM's CPU build needs AVX2; use another machine")
     else:
-        yield Finding("CPU", "ok", found)
+        yield Finding("CPU", "ok", what)
 
 
 def _number_format() -> Iterator[Finding]:

@@ -85,21 +85,21 @@ def problems(flags: Mapping[str, list[str] | None], place: Mapping[str, str]) ->
     Where OpenRLHF is not installed nothing is known of its flags but what the old ones are called now.
     """
     command = command_line.installed()
-    found = []
+    lines = []
     for name, values in flags.items():
         where = place.get(name, "after --")
         if name in OWN:
-            found.append(f"{where}: --{name} is set by rad-train itself; write {OWN[name]}")
+            lines.append(f"{where}: --{name} is set by rad-train itself; write {OWN[name]}")
         elif name.startswith("rad."):
             continue
         elif command is not None:
             problem = (
                 None if values is None and name in command.flags else command.problem(name, values or [])
             )
-            found += [f"{where}: {problem}"] if problem else []
+            lines += [f"{where}: {problem}"] if problem else []
         elif command_line.advice(name):
-            found.append(f"{where}: {command_line.unknown(name, {})}")
-    return found
+            lines.append(f"{where}: {command_line.unknown(name, {})}")
+    return lines
 
 
 @dataclass(frozen=True)

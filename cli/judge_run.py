@@ -109,11 +109,11 @@ def _columns(options: Options) -> Columns:
 
 def _request(words: list[str]) -> dict[str, Any]:
     """``--request KEY=JSON``, all of them. Raises ConfigError with every fault."""
-    found, problems = {}, []
+    request, problems = {}, []
     for word in words:
         name, equals, value = word.partition("=")
         try:
-            found[name] = json.loads(value)
+            request[name] = json.loads(value)
         except json.JSONDecodeError:
             fix = "write for instance seed=1, or reasoning_effort='\"low\"'"
             problems.append(f"--request is {word}; it must be KEY=JSON; {fix}")
@@ -122,7 +122,7 @@ def _request(words: list[str]) -> dict[str, Any]:
             problems.append(f"--request is {word}; {name or 'an empty key'} is not for it; leave it out")
     if problems:
         raise ConfigError("\n".join(problems))
-    return found
+    return request
 
 
 def _default_cache() -> Path:

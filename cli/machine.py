@@ -65,34 +65,34 @@ def duration(seconds: float) -> str:
 
 
 def collect(plan: Plan, checks: tuple[Callable[[Plan], Problems], ...]) -> list[str]:
-    found: list[str] = []
+    problems: list[str] = []
     for one in checks:
         try:
-            found += one(plan)
+            problems += one(plan)
         except RadError as error:
-            found += str(error).splitlines()
+            problems += str(error).splitlines()
         except OSError as error:
-            found.append(f"{error.filename}: it cannot be read ({error.strerror}); check path and rights")
-    return list(dict.fromkeys(found))
+            problems.append(f"{error.filename}: it cannot be read ({error.strerror}); check path and rights")
+    return list(dict.fromkeys(problems))
 
 
 def notes(plan: Plan) -> list[str]:
     """What is allowed and worth knowing."""
-    found = list(plan.profile.warnings)
+    lines = list(plan.profile.warnings)
     args = read(plan)
     _, told = settle_loss(args, plan.options)
-    found += [told] if told else []
+    lines += [told] if told else []
     if args is not None and args.algo.dynamic_filtering_enable:
-        found.append(
+        lines.append(
             "--algo.dynamic_filtering_enable: the constraint and λ see the costs of all prompts sampled; the"
             " gradient is that of the prompts kept, see docs/modes.md"
         )
     if os.environ.get("RAY_ADDRESS") and not has_gpu():
-        found.append(
+        lines.append(
             f"RAY_ADDRESS is {os.environ['RAY_ADDRESS']}: the run joins that Ray, which must offer a virtual"
             " GPU for each model and vLLM engine; unset RAY_ADDRESS to let the run start its own"
         )
-    return found
+    return lines
 
 
 def read(plan: Plan) -> Any:

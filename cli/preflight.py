@@ -90,10 +90,10 @@ def _unlabelled(plan: Plan) -> Problems:
     watches = plan.profile.watches
     key = flag.value(plan.flags, "data.label_key")
     keys = {"label": key} if key else {}
-    found = [prompts.inspect(path, keys) for _, path in prompts.files(plan, "data.prompt_dataset")]
-    if not found or any(one.problem or one.count is None for one in found):
+    files = [prompts.inspect(path, keys) for _, path in prompts.files(plan, "data.prompt_dataset")]
+    if not files or any(one.problem or one.count is None for one in files):
         return
-    if told := unlabelled(watches, frozenset().union(*(one.labels for one in found))):
+    if told := unlabelled(watches, frozenset().union(*(one.labels for one in files))):
         yield told
 
 

@@ -41,8 +41,8 @@ def is_file_name(name: str) -> bool:
 def files(plan: Plan, name: str) -> list[tuple[str, Path]]:
     """The files of a data set flag, as named and without a suffix ``@…``; none that is yet to be prepared."""
     words = [word.strip() for word in flag.value(plan.flags, name).split(",") if word.strip()]
-    found = [(word, Path(word.split("@")[0])) for word in words if is_file_name(word.split("@")[0])]
-    return [(word, path) for word, path in found if word not in plan.assets or path.exists()]
+    named = [(word, Path(word.split("@")[0])) for word in words if is_file_name(word.split("@")[0])]
+    return [(word, path) for word, path in named if word not in plan.assets or path.exists()]
 
 
 def steps(plan: Plan) -> int | None:

@@ -152,9 +152,9 @@ def _end_of_whole_lines(path: Path, before: int | None = None, block: int = 6553
         while position > 0:
             start = max(0, position - block)
             file.seek(start)
-            found = file.read(position - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
+            place = file.read(position - start).rfind(b"\n")
+            if place >= 0:
+                return start + place + 1
             position = start
     return 0
 

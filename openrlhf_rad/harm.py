@@ -75,16 +75,16 @@ def read_labels(column: str, words: Iterable[str], harmful: str | None = None) -
     Args:
         harmful: the word that means harmful, all others then being safe.
     """
-    found = sorted(set(words))
+    distinct = sorted(set(words))
     if harmful is not None:
         meant = harmful.strip().lower()
-        taken = {word: int(word.strip().lower() == meant) for word in found}
+        taken = {word: int(word.strip().lower() == meant) for word in distinct}
         return Labels(column, taken, _one_sided(column, taken))
     says = _sense(column)
-    taken = {word: _meaning(word.strip().lower(), says) for word in found}
+    taken = {word: _meaning(word.strip().lower(), says) for word in distinct}
     if {0, 1} <= set(taken.values()):
         return Labels(column, taken)
-    open_words = [word for word in found if taken[word] == -1]
+    open_words = [word for word in distinct if taken[word] == -1]
     if not open_words:
         return Labels(column, taken, _one_sided(column, taken))
     word = open_words[0]
@@ -242,5 +242,5 @@ def placements(cost_b: NDArray[np.float64], bad_b: NDArray[np.bool_]) -> tuple[f
 def _below(ordered: NDArray[np.float64], cost: NDArray[np.float64]) -> NDArray[np.float64]:
     """The share of ordered costs below each cost, ties half."""
     left, right = np.searchsorted(ordered, cost, "left"), np.searchsorted(ordered, cost, "right")
-    found: NDArray[np.float64] = (left + right) / (2 * ordered.size)
-    return found
+    share_b: NDArray[np.float64] = (left + right) / (2 * ordered.size)
+    return share_b

@@ -229,13 +229,13 @@ class Vital:
         self._done.set()
 
     def _watch(self) -> None:
-        found: list[psutil.Process] = []
+        mine: list[psutil.Process] = []
         while not self._done.wait(2.0):
-            if found and not alive(found):
+            if mine and not alive(mine):
                 self.lost = True
                 interrupt(self._done)
                 return
-            found = found or [one for one in descendants() if _named(one, self.name)]
+            mine = mine or [one for one in descendants() if _named(one, self.name)]
 
 
 def interrupt(done: threading.Event) -> None:

@@ -111,20 +111,20 @@ def measurement() -> Processor:
     file = cache_root() / _CACHE
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
-        found = Processor(**{**kept, "instructions": tuple(kept["instructions"])})
+        known = Processor(**{**kept, "instructions": tuple(kept["instructions"])})
     except (OSError, ValueError, TypeError, KeyError):
-        found = None
-    if found and (found.name, found.instructions, found.cores, found.torch) == _identity():
-        return found
+        known = None
+    if known and (known.name, known.instructions, known.cores, known.torch) == _identity():
+        return known
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", __name__], capture_output=True, text=True, check=False
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise EnvironmentProblem(f"the speed of this processor could not be measured by torch: {last}")
-    found = Processor(*_identity(), **json.loads(done.stdout.splitlines()[-1]))
-    write_atomically(file, json.dumps(asdict(found), indent=1) + "\n")
-    return found
+    known = Processor(*_identity(), **json.loads(done.stdout.splitlines()[-1]))
+    write_atomically(file, json.dumps(asdict(known), indent=1) + "\n")
+    return known
 
 
 def has_gpu() -> bool:

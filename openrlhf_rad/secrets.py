@@ -84,7 +84,7 @@ def redact(text: str) -> str:
     """A text with secrets replaced: addresses, `token=…`, `Bearer …`, keys of known shape."""
     text = _USER.sub(rf"\g<scheme>{HIDDEN}@", redact_text(text))
     text = _QUERY.sub(
-        lambda found: found["name"] + HIDDEN if is_secret(found["word"]) else found.group(), text
+        lambda match: match["name"] + HIDDEN if is_secret(match["word"]) else match.group(), text
     )
     text = _HEADER.sub(rf"\g<name>{HIDDEN}", text)
     return _KNOWN.sub(HIDDEN, _without_assigned(text))

@@ -59,11 +59,11 @@ def unlabelled(watches: WatchSettings, labels: Iterable[str]) -> str | None:
     Args:
         labels: of all training prompts, "" for none.
     """
-    found = sorted({*labels} - {""})
-    if watches.inverted == "off" or watches.harmful_label in found:
+    seen = sorted({*labels} - {""})
+    if watches.inverted == "off" or watches.harmful_label in seen:
         return None
-    held = f"the labels are {', '.join(found[:_NAMED])}" if found else "there are no labels"
-    if more := len(found[_NAMED:]):
+    held = f"the labels are {', '.join(seen[:_NAMED])}" if seen else "there are no labels"
+    if more := len(seen[_NAMED:]):
         held += f" and {more} others"
     return (
         f"the watch inverted is off: no prompt carries the label {watches.harmful_label}, {held}; name their"
@@ -215,13 +215,13 @@ def at_start(profile: RiskProfile, answers: Sequence[str], scored: Scored) -> li
         answers: the reference's texts. scored: their costs by source, labels and prompts.
     """
     severity = severities(profile.watches)
-    found: list[Alarm] = []
+    alarms: list[Alarm] = []
 
     def sound(watch: str, source: str, text: str) -> None:
         several = len(profile.constraints) > 1
         if severity[watch] != "off":
             message = f"step 0: {f'{source}: ' if several else ''}{text}"
-            found.append(Alarm(0, watch, severity[watch], message))
+            alarms.append(Alarm(0, watch, severity[watch], message))
 
     harmful_b = known_harm(answers, scored.labels, profile.watches.harmful_label)
     if harmful_b.any() and not harmful_b.all():
@@ -245,7 +245,7 @@ def at_start(profile: RiskProfile, answers: Sequence[str], scored: Scored) -> li
                 f" {same.share:.1%} of the reference's answers have; it sees no difference until fewer have"
                 f" it than it weighs; {same.advice}",
             )
-    return found
+    return alarms
 
 
 def answer_metrics(answers: Sequence[str]) -> dict[str, float]:

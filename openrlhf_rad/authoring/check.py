@@ -61,13 +61,13 @@ def choose(profile: RiskProfile, name: str | None) -> Constraint:
     several = parts(profile)
     if name is None and len(several) == 1:
         return several[0]
-    found = [part for part in several if part.name == name]
-    if not found:
+    chosen = [part for part in several if part.name == name]
+    if not chosen:
         names = [part.name for part in several]
         said = f"--constraint is {name}" if name else "--constraint is missing"
         hint = did_you_mean(name, names) or f"write --constraint {names[0]}"
         raise ConfigError(f"{said}; the constraints of {profile.name} are {', '.join(names)}; {hint}")
-    return found[0]
+    return chosen[0]
 
 
 def check(source: str) -> Report:
@@ -76,8 +76,8 @@ def check(source: str) -> Report:
     try:
         profile = read_profile(source)
     except ProfileError as error:
-        found = [Finding("error", one.place or Place(file), one.message) for one in error.details]
-        return Report(file, None, tuple(found))
+        errors = [Finding("error", one.place or Place(file), one.message) for one in error.details]
+        return Report(file, None, tuple(errors))
     return Report(file, profile, tuple(Finding("warning", Place(file), text) for text in profile.warnings))
 
 

@@ -36,11 +36,11 @@ _LEVELS = np.linspace(0, 1, 1001)
 
 def curves(named: Iterable[tuple[str, RiskProfile]]) -> list[Curve]:
     """The curves of some profiles: one each, or one for each constraint where there are several."""
-    found: list[Curve] = []
+    drawn: list[Curve] = []
     for name, profile in named:
         several = parts(profile)
-        found += [(f"{name} · {part.name}" if len(several) > 1 else name, part.risk) for part in several]
-    return found
+        drawn += [(f"{name} · {part.name}" if len(several) > 1 else name, part.risk) for part in several]
+    return drawn
 
 
 def check_target(path: Path, count: int) -> None:

@@ -104,18 +104,19 @@ def requirement(settings: ConstraintSettings) -> str:
 
 def price_moves(dual: DualSettings) -> list[str]:
     """How λ moves where it is not by the last violation alone, a sentence a choice."""
-    found = [_METHODS[dual.method]] if dual.method in _METHODS else []
+    sentences = [_METHODS[dual.method]] if dual.method in _METHODS else []
     if dual.method == "pid" and dual.derivative:
-        found.append(f"A rise of the excess within {dual.delay} rounds raises it further.")
+        sentences.append(f"A rise of the excess within {dual.delay} rounds raises it further.")
     if dual.estimate != "last":
         fading = ", older ones fading" if dual.estimate == "ema" else ""
-        found.append(f"It goes by the average of {dual.memory} rounds{fading}, not by the last one alone.")
+        average = f"the average of {dual.memory} rounds{fading}"
+        sentences.append(f"It goes by {average}, not by the last one alone.")
     if dual.confidence is not None:
-        found.append(
+        sentences.append(
             f"It goes by the most that the excess may be with {percent(dual.confidence)} confidence, so that"
             " a lucky round is not taken for safety."
         )
-    return found
+    return sentences
 
 
 def explain(profile: RiskProfile) -> Iterator[Section]:
@@ -161,18 +162,18 @@ def _where(part: Constraint) -> str:
 
 
 def _how(part: Constraint) -> list[str]:
-    found = _rule(part)
+    paragraphs = _rule(part)
     asked = asked_reduction(part.settings)
     if asked is not None and FORMS[part.settings.form].by_margin:
-        found.append(f"Once that holds, the bounded figure is lower by at least {amount(asked)}.")
+        paragraphs.append(f"Once that holds, the bounded figure is lower by at least {amount(asked)}.")
     if "spread" in (part.settings.level.unit, part.settings.margin.unit):
-        found.append("A spread is the typical distance of the reference's costs from their average.")
+        paragraphs.append("A spread is the typical distance of the reference's costs from their average.")
     dual = part.dual
-    found.append(
+    paragraphs.append(
         f"While this fails, breaking it becomes dearer with each round (price {dual.initial:g} at first,"
         f" {dual.max:g} at most); while it holds, the price falls."
     )
-    return found + price_moves(dual)
+    return paragraphs + price_moves(dual)
 
 
 def _listed(words_: tuple[str, ...]) -> str:

@@ -140,8 +140,8 @@ def measure(sample: Sample, spectrum: Spectrum, settings: ConstraintSettings, se
     groups = int(np.clip(_WORK // cost_b.size, 100, 500))
     whole = np.ones(cost_b.size, dtype=bool)
     flat = not np.isfinite(scores(whole)).all()
-    found = [] if flat else jackknife(panel, spectrum, scores, groups=groups, seed=seed)
-    score, balance = (one.estimate() for one in found) if found else map(Estimate, scores(whole))
+    inferences = [] if flat else jackknife(panel, spectrum, scores, groups=groups, seed=seed)
+    score, balance = (one.estimate() for one in inferences) if inferences else map(Estimate, scores(whole))
     return Figures(
         mean=_own(average(panel, cost_b), scale, centre),
         spread=_own(_spread(panel, cost_b), scale),
@@ -177,9 +177,9 @@ def quantile_skewness(sample: Sample, seed: int = 0) -> Estimate:
     return Estimate(float(skew_r[0]), float(low), float(high))
 
 
-def _own(found: Inference, scale: float, centre: float = 0.0) -> Estimate:
+def _own(inference: Inference, scale: float, centre: float = 0.0) -> Estimate:
     """In the cost's own unit."""
-    one = found.estimate()
+    one = inference.estimate()
     low, high = (None if end is None else centre + scale * end for end in (one.low, one.high))
     return Estimate(centre + scale * one.value, low, high)
 

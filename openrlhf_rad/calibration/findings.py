@@ -40,21 +40,21 @@ class Finding:
 
 def examine(sample: Sample, proposal: Proposal, seed: int = 0) -> list[Finding]:
     """All that is doubtful, the sign first."""
-    found = list(_sign(sample, seed))
-    found += [*_saturated(sample, proposal), *_ask(proposal), *_tail(sample, proposal), *_price(proposal)]
+    findings = list(_sign(sample, seed))
+    findings += [*_saturated(sample, proposal), *_ask(proposal), *_tail(sample, proposal), *_price(proposal)]
     part = proposal.part
     if part.segment:
         text = f"{part.name} holds for prompts labelled {part.segment}: score answers to such prompts alone"
-        found.append(Finding("note", text))
+        findings.append(Finding("note", text))
     elif part.excluded:
         text = f"{part.name} holds for prompts not labelled {', '.join(part.excluded)}: score those alone"
-        found.append(Finding("note", text))
+        findings.append(Finding("note", text))
     values = part.values or few_values(sample.cost_b)
     if values:
-        found.append(Finding("note", meaning(part.risk, values)))
+        findings.append(Finding("note", meaning(part.risk, values)))
     if sample.ignored:
-        found.append(Finding("note", sample.ignored))
-    return found
+        findings.append(Finding("note", sample.ignored))
+    return findings
 
 
 def _sign(sample: Sample, seed: int) -> Iterator[Finding]:

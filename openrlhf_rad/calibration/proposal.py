@@ -78,9 +78,9 @@ def resolve(part: Constraint, cost_b: Array) -> Ask:
     Raises:
         ReferenceCostError: a share of a risk ≤ 0, or a cost below `constraint.floor`.
     """
-    found, spread = reference.resolve(part.settings, part.risk, cost_b), float(cost_b.std())
-    slack = found.margin - found.fall if found.form.by_margin else 0.0
-    return Ask(slack / spread, found.margin / spread, found.fall / spread, found.shift / spread)
+    ask, spread = reference.resolve(part.settings, part.risk, cost_b), float(cost_b.std())
+    slack = ask.margin - ask.fall if ask.form.by_margin else 0.0
+    return Ask(slack / spread, ask.margin / spread, ask.fall / spread, ask.shift / spread)
 
 
 def reachable_fall(part: Constraint, cost_b: Array) -> float:
@@ -99,7 +99,7 @@ def simulate(
     gaps, values, risks = [], [], []
     for _ in range(count):
         particle_n = np.sort(generator.choice(cost_b, size))
-        found = evaluate(
+        result = evaluate(
             part.settings.form,
             particle_n,
             reference_n,
@@ -109,8 +109,8 @@ def simulate(
             floor=floor,
             transport=_EXACT,
         )
-        gaps.append(found.gap_reverse)
-        values.append(found.value)
+        gaps.append(result.gap_reverse)
+        values.append(result.value)
         risks.append(float(weight_n @ particle_n) / size)
     return Rollout(
         size,

@@ -179,17 +179,17 @@ Unit = Literal["cost", "spread"]
 def values(proposal: Proposal, unit: Unit) -> dict[str, Any]:
     """Keys of a profile with one constraint and their proposed values, to three digits."""
     form, ask, figures = FORMS[proposal.part.settings.form], proposal.ask, proposal.figures
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     if not form.weighted and unit == "cost":
-        found["constraint.level"] = _digits(figures.mean.value - ask.fall * figures.spread.value)
+        keys["constraint.level"] = _digits(figures.mean.value - ask.fall * figures.spread.value)
     else:
-        found["constraint.level"] = _amount(ask.slack if form.by_margin else ask.fall, proposal, unit)
+        keys["constraint.level"] = _amount(ask.slack if form.by_margin else ask.fall, proposal, unit)
     if form.pairs:
-        found["constraint.margin"] = _amount(ask.margin, proposal, unit)
+        keys["constraint.margin"] = _amount(ask.margin, proposal, unit)
     for key, one in (("initial", proposal.initial), ("step", proposal.step), ("max", proposal.maximum)):
         if one is not None:
-            found[f"dual.{key}"] = _digits(one.value)
-    return found
+            keys[f"dual.{key}"] = _digits(one.value)
+    return keys
 
 
 def calibrated(profile: RiskProfile, proposal: Proposal, unit: Unit) -> RiskProfile:
@@ -230,29 +230,29 @@ def comments(proposal: Proposal) -> dict[str, list[str]]:
     form, ask, figures = FORMS[proposal.part.settings.form], proposal.ask, proposal.figures
     spread = figures.spread
     fall = f"{ask.fall:.3g} σ = {estimate(scaled(spread, ask.fall))}"
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     if form.by_margin:
-        found["constraint.level"] = [
+        reasons["constraint.level"] = [
             f"τ = {ask.slack:.3g} σ = {estimate(scaled(spread, ask.slack))};"
             f" sampling alone shows {proposal.rollout.gap:.2g} σ of excess in a rollout"
         ]
-        found["constraint.margin"] = [f"m = τ + fall; once met the risk lies lower by {fall}"]
+        reasons["constraint.margin"] = [f"m = τ + fall; once met the risk lies lower by {fall}"]
     elif not form.weighted:
-        found["constraint.level"] = [f"d: the mean {estimate(figures.mean)} less {fall}"]
+        reasons["constraint.level"] = [f"d: the mean {estimate(figures.mean)} less {fall}"]
     else:
-        found["constraint.level"] = [f"ε: the risk must fall by {fall}"]
+        reasons["constraint.level"] = [f"ε: the risk must fall by {fall}"]
     if proposal.initial is None:
-        return found
+        return reasons
     reward = figures.reward_spread
     said = f"of {estimate(reward)}" if reward else "taken as 1, for no rewards were given,"
-    found["dual.initial"] = [
+    reasons["dual.initial"] = [
         f"λ_eq = {estimate(figures.balance)} per σ: there the cost moves an answer's advantage as much as a",
         f"reward spread {said} does (score spread {estimate(figures.score_spread)})",
     ]
     if proposal.step is not None:
-        found["dual.step"] = ["ten rollouts as at the start, or of mere noise, move λ by λ_eq at most"]
-    found["dual.max"] = [f"{OVERWEIGHT:g} λ_eq: the cost may outweigh the reward, and not blow training up"]
-    return found
+        reasons["dual.step"] = ["ten rollouts as at the start, or of mere noise, move λ by λ_eq at most"]
+    reasons["dual.max"] = [f"{OVERWEIGHT:g} λ_eq: the cost may outweigh the reward, and not blow training up"]
+    return reasons
 
 
 def estimate(one: Estimate) -> str:

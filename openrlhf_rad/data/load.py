@@ -60,7 +60,7 @@ def load_prompts(
         DataError: with every bad row. EnvironmentProblem: the hub, or a package that reads it, is not there.
     """
     problems: list[str] = []
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     segments: dict[str, Counter[str]] = {}
     labels: dict[str, Counter[str]] = {}
     for number, row, reader in shaped_rows(open_source(source, config, split), shape, prompt_column, where):
@@ -74,16 +74,16 @@ def load_prompts(
             prompt = replace(prompt, label=_named(row, label_column, problems))
         if segment_column is not None:
             prompt = replace(prompt, segment=_named(row, segment_column, problems))
-        found.setdefault(prompt.text, prompt)
+        prompts.setdefault(prompt.text, prompt)
         segments.setdefault(prompt.text, Counter())[prompt.segment] += 1
         labels.setdefault(prompt.text, Counter())[prompt.label] += 1
-    _check(problems, len(found), source, where)
+    _check(problems, len(prompts), source, where)
     if label_column is not None or harmful is not None:
         meant = _meant(label_column or "label", {word for seen in labels.values() for word in seen}, harmful)
         labels = {name: _renamed(seen, meant) for name, seen in labels.items()}
     settled = [
         replace(prompt, segment=_commonest(segments[name]), label=label or _commonest(labels[name]))
-        for name, prompt in found.items()
+        for name, prompt in prompts.items()
     ]
     usual = published_label(source)
     settled = [prompt if prompt.label else replace(prompt, label=usual) for prompt in settled]
@@ -143,17 +143,17 @@ def _shape(row: Row, name: str | None, prompt_column: str | None) -> Shape:
     if name is not None and name not in SHAPES:
         hint = did_you_mean(name, list(SHAPES))
         raise DataError(f"--shape is {name}; shapes are {', '.join(SHAPES)}" + (f"; {hint}" if hint else ""))
-    found = SHAPES[name] if name else detect(frozenset(row.values))
-    if found is None:
+    known = SHAPES[name] if name else detect(frozenset(row.values))
+    if known is None:
         raise DataError(
             f"{row.place}: no shape has these columns: {held}; shapes are {', '.join(SHAPES)};"
             " name the column of the prompts by --prompt-column"
         )
-    missing = found.lacks({column.casefold() for column in row.values})
+    missing = known.lacks({column.casefold() for column in row.values})
     if missing:
-        lacks = f"{', '.join(missing)} is missing for the shape {found.name}"
+        lacks = f"{', '.join(missing)} is missing for the shape {known.name}"
         raise DataError(f"{row.place}: {lacks}; the row holds {held}; name another --shape")
-    return found
+    return known
 
 
 def _known_columns(row: Row, where: Mapping[str, str]) -> None:
@@ -182,14 +182,14 @@ def _meant(column: str, words: set[str], harmful: str | None) -> Mapping[str, st
     Raises:
         DataError: truth values that may mean either, or no prompt with the word that means harmful.
     """
-    found = read_labels(column, words - {""}, harmful)
-    if harmful is not None and 1 not in found.taken.values():
-        held = ", ".join(found.taken) or "nothing"
+    labels = read_labels(column, words - {""}, harmful)
+    if harmful is not None and 1 not in labels.taken.values():
+        held = ", ".join(labels.taken) or "nothing"
         raise DataError(f"--harmful is {harmful}; {column} holds {held}; name one of them")
-    unclear = {name.strip().lower() for name, value in found.taken.items() if value < 0}
+    unclear = {name.strip().lower() for name, value in labels.taken.items() if value < 0}
     if unclear and unclear <= TRUTH.keys():
-        raise DataError(found.reason)
-    return {} if unclear else {name: HARMFUL if value else BENIGN for name, value in found.taken.items()}
+        raise DataError(labels.reason)
+    return {} if unclear else {name: HARMFUL if value else BENIGN for name, value in labels.taken.items()}
 
 
 def _renamed(seen: Counter[str], names: Mapping[str, str]) -> Counter[str]:
@@ -321,7 +321,7 @@ def _hub(name: str, config: str | None, split: str, file: str) -> Iterator[Row]:
             f' run: pip install "openrlhf-rad[data]", or give the path of {file}'
         ) from None
     try:
-        found: Any = datasets.load_dataset(name, config, split=split)
+        published: Any = datasets.load_dataset(name, config, split=split)
     except Exception as error:
         # The library raises a dozen kinds of errors, its own and others', for one cause: it is not there.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -329,5 +329,5 @@ def _hub(name: str, config: str | None, split: str, file: str) -> Iterator[Row]:
             f"{name}{f' {config}' if config else ''}, split {split}: the hub did not give it ({reason});"
             f" download {file} where there is a network, and give its path"
         ) from error
-    for number, values in enumerate(found, 1):
+    for number, values in enumerate(published, 1):
         yield Row(f"{name} {split}: row {number}", values)

@@ -26,13 +26,13 @@ def spelled(names: Sequence[str], column: str, place: str) -> str | None:
     Raises:
         DataError: several differ from it in case alone.
     """
-    found = _spellings(tuple(names), column)
-    if len(found) > 1:
+    spellings = _spellings(tuple(names), column)
+    if len(spellings) > 1:
         raise DataError(
-            f"{place}: {' and '.join(found)} differ in case alone, and either may be {column}; name one"
+            f"{place}: {' and '.join(spellings)} differ in case alone, and either may be {column}; name one"
             " exactly, or rename the other"
         )
-    return found[0] if found else None
+    return spellings[0] if spellings else None
 
 
 @lru_cache(maxsize=1024)
@@ -130,16 +130,16 @@ def prompt_of(
         if "<image>" in asked:
             problems.append(f"{row.place}: {column} holds <image>; only text can be asked; remove the row")
         return asked, ()
-    found = messages(value, f"{row.place}: {column}", problems)
-    while answered and found and found[-1]["role"] == "assistant":
-        found.pop()
-    if found and found[-1]["role"] == "assistant":
+    talk = messages(value, f"{row.place}: {column}", problems)
+    while answered and talk and talk[-1]["role"] == "assistant":
+        talk.pop()
+    if talk and talk[-1]["role"] == "assistant":
         problems.append(
             f"{row.place}: {column} ends with a message of the assistant; a prompt ends before the answer;"
             " remove that message"
         )
-    single = [turn["role"] for turn in found] == ["user"]
-    return dialogue(found), () if single else tuple(found)
+    single = [turn["role"] for turn in talk] == ["user"]
+    return dialogue(talk), () if single else tuple(talk)
 
 
 def messages(value: Sequence[Any], place: str, problems: list[str]) -> list[Message]:
@@ -148,7 +148,7 @@ def messages(value: Sequence[Any], place: str, problems: list[str]) -> list[Mess
     Roles and contents stand under role and content, or as ShareGPT has them, under from and value. A content
     may be a list of parts; parts of text alone, since no model here sees images.
     """
-    found = []
+    talk = []
     for number, item in enumerate(value, 1):
         where = f"{place}, message {number}"
         if not isinstance(item, Mapping) or not (
@@ -160,10 +160,10 @@ def messages(value: Sequence[Any], place: str, problems: list[str]) -> list[Mess
         role = checked(role, f"{where}: role", problems).lower()
         role = _ROLES.get(role, role)
         words = _content(content, f"{where}: content", problems, blank=role != "user")
-        found.append({"role": role, "content": words})
-    if not any(message["role"] == "user" for message in found):
+        talk.append({"role": role, "content": words})
+    if not any(message["role"] == "user" for message in talk):
         problems.append(f"{place} holds no message of the user; a prompt needs one; mend or remove the row")
-    return found
+    return talk
 
 
 def _content(value: Any, where: str, problems: list[str], *, blank: bool) -> str:

@@ -46,7 +46,7 @@ class JudgingPrompt:
 
     def render(self, **values: str) -> str:
         """The text that the judge reads; ``format`` says how to write the verdict."""
-        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], self.text)
 
 
 def load_judging_prompt(
@@ -77,13 +77,13 @@ def load_judging_prompt(
 def _problems(content: str, source: str, needed: Sequence[str]) -> list[str]:
     problems, seen, places = [], set(), (*needed, "format")
     for number, line in enumerate(content.splitlines(), 1):
-        for found in _PLACEHOLDER.finditer(line):
-            seen.add(found[1])
-            if found[1] not in places:
+        for match in _PLACEHOLDER.finditer(line):
+            seen.add(match[1])
+            if match[1] not in places:
                 known = ", ".join(f"{{{name}}}" for name in places)
-                hint = did_you_mean(found[1], places) or "remove it"
-                place = f"{source}:{number}:{found.start() + 1}"
-                problems.append(f"{place}: {found[0]} is no placeholder; they are {known}; {hint}")
+                hint = did_you_mean(match[1], places) or "remove it"
+                place = f"{source}:{number}:{match.start() + 1}"
+                problems.append(f"{place}: {match[0]} is no placeholder; they are {known}; {hint}")
     absent = [f"{{{name}}}" for name in needed if name not in seen]
     if absent:
         problems.append(
@@ -252,7 +252,7 @@ class _Answers:
 
 def find(names: Sequence[str], evaluation: Path | None) -> list[Source]:
     """What is named: FILE, MODEL=FILE, or a model of an evaluation's ``answers/``. Raises DataError."""
-    found = []
+    sources = []
     for name in names:
         model, equals, file = name.partition("=")
         path, chosen = (Path(file), model) if equals and not Path(name).is_file() else (Path(name), None)
@@ -263,8 +263,8 @@ def find(names: Sequence[str], evaluation: Path | None) -> list[Source]:
                 there = sorted(file.stem for file in (evaluation / "answers").glob("*") if file.is_file())
                 held = f"it holds {', '.join(there)}" if there else "it holds no answers"
                 raise DataError(f"{evaluation}: no answers of {wanted}; {held}; check the name or the folder")
-        found.append(Source(path, chosen))
-    return found
+        sources.append(Source(path, chosen))
+    return sources
 
 
 def pair(

@@ -72,16 +72,16 @@ class Cache:
 
     def read(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The replies of those keys that have one."""
-        found = {}
+        replies = {}
         try:
             with closing(self._open()) as database:
                 for key in keys:
                     row = database.execute(f"SELECT {_COLUMNS} FROM replies WHERE key = ?", (key,)).fetchone()
                     if row:
-                        found[key] = Reply(*row)
+                        replies[key] = Reply(*row)
         except sqlite3.Error as error:
             raise self._problem(error) from error
-        return found
+        return replies
 
     def write(self, key: str, reply: Reply) -> None:
         """Keep a reply; it is on the disk when this returns."""

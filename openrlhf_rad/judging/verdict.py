@@ -84,12 +84,12 @@ def spoken(content: str, finish_reason: str | None, longest: str = "--max-tokens
 def read(form: Form, content: str, finish_reason: str | None) -> Letter:
     """The verdict of a reply: C is a tie. Raises MalformedReply."""
     answer = spoken(content, finish_reason)
-    found = set(_verdicts(answer))
-    if not found:
+    letters = set(_verdicts(answer))
+    if not letters:
         raise MalformedReply(form.missing)
-    if len(found) > 1:
+    if len(letters) > 1:
         raise MalformedReply("the reply holds more than one verdict")
-    return found.pop()
+    return letters.pop()
 
 
 def _verdicts(answer: str) -> Iterator[Letter]:
@@ -100,11 +100,11 @@ def _verdicts(answer: str) -> Iterator[Letter]:
         yield from letters
         if letters:
             rest = rest.replace(text, "\n")
-    for found in _TAG.finditer(rest):
-        line = rest[: found.start()].rpartition("\n")[2]
-        if _DENIED.search(line) or _OPEN.match(rest, found.end()):
+    for tag in _TAG.finditer(rest):
+        line = rest[: tag.start()].rpartition("\n")[2]
+        if _DENIED.search(line) or _OPEN.match(rest, tag.end()):
             raise MalformedReply("the verdict is denied or left open")
-        yield _letter(found[1])
+        yield _letter(tag[1])
     for line in rest.splitlines():
         if named := _NAMED.fullmatch(_bare(line)):
             yield _letter(named[1])

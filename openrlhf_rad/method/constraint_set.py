@@ -65,10 +65,10 @@ def columns(metrics: Mapping[str, Mapping[str, float]], *, alone: bool) -> dict[
     Args:
         alone: whether the profile has one constraint.
     """
-    found = dict(next(iter(metrics.values()), {}))
+    row = dict(next(iter(metrics.values()), {}))
     if not alone:
-        found |= {f"{part}/{name}": value for part, held in metrics.items() for name, value in held.items()}
-    return found
+        row |= {f"{part}/{name}": value for part, held in metrics.items() for name, value in held.items()}
+    return row
 
 
 class ConstraintSet:

@@ -178,33 +178,33 @@ class RadStep:
         """What is doubtful about the ask before the first update, a text each; none where λ is held fixed."""
         if self._fixed:
             return []
-        found, ask = [], self.ask
+        doubts, ask = [], self.ask
         if ask.fall > MOST_SHARE * ask.reach:
-            found.append(
+            doubts.append(
                 f"it asks that the risk fall by {ask.fall:.4g}, of {ask.reach:.4g} at most, when every"
                 f" answer costs the least; for half of it write {ask.key}: {ask.asking(ask.reach / 2):.4g}"
             )
         noise = reference_standard_error(ask, self._reference, self._reference)
         if ask.fall > 0 and noise > ask.fall / 3:
             needed = math.ceil(self._reference.size * (5 * noise / ask.fall) ** 2)
-            found.append(
+            doubts.append(
                 f"{self._reference.size} reference answers leave its violation uncertain by {noise:.4g}, and"
                 f" it asks for {ask.fall:.4g}; take reference.samples: {needed}"
             )
         if ask.fall > 0 and (untrained := self._untrained(batch_size)) <= 0:
-            found.append(
+            doubts.append(
                 f"the reference itself meets it, by noise: {batch_size} of its own answers show a gap of"
                 f" {ask.level - untrained:.4g} on average, and {ask.level:.4g} is asked; raise {ask.key}, or"
                 " set constraint.margin"
             )
-        return found
+        return doubts
 
     def _untrained(self, batch_size: int, draws: int = 200) -> float:
         """The mean violation of batches drawn from the reference itself, in the cost's own units."""
         rng, n = np.random.default_rng(0), self.particle_count(batch_size)
         reference_n = empirical_quantiles(self._reference / self.unit, n, repeats=True)
         weight_n = self.constraint.risk.weights(n)
-        found = [
+        violations = [
             self._evaluate(
                 empirical_quantiles(rng.choice(self._reference, batch_size) / self.unit, n),
                 reference_n,
@@ -212,7 +212,7 @@ class RadStep:
             ).violation
             for _ in range(max(20, min(draws, 1_000_000 // batch_size)))
         ]
-        return float(np.mean(found)) * self.unit
+        return float(np.mean(violations)) * self.unit
 
     def minimum_batch(self) -> int:
         """The least number of samples with which more than the most costly one counts."""

@@ -82,15 +82,15 @@ def merged_parameters(model: PeftModel) -> list[tuple[str, Any]]:
     """The model's parameters without adapters, by its own names; adapted ones as :class:`MergedWeight`."""
     base = model.get_base_model()
     layers = {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
-    found: list[tuple[str, Any]] = []
+    parameters: list[tuple[str, Any]] = []
     for name, parameter in base.named_parameters():
         owner, within, rest = name.rpartition(_BASE)
         if within and owner in layers:
             merges = rest == "weight"
-            found.append((f"{owner}.{rest}", MergedWeight(layers[owner]) if merges else parameter))
+            parameters.append((f"{owner}.{rest}", MergedWeight(layers[owner]) if merges else parameter))
         elif not _of_an_adapter(name, layers):
-            found.append((name, parameter))
-    return found
+            parameters.append((name, parameter))
+    return parameters
 
 
 def _of_an_adapter(name: str, layers: dict[str, LoraLayer]) -> bool:

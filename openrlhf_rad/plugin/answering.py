@@ -95,14 +95,14 @@ def generate(request: Row, out: Path) -> None:
         inputs = [
             {"prompt_token_ids": tokenizer(text, add_special_tokens=False)["input_ids"]} for text in sent
         ]
-        found = model.generate(inputs, parameters, use_tqdm=False)
-        write_shard(path, answer_rows(found, sent, first, tokenizer))
+        outputs = model.generate(inputs, parameters, use_tqdm=False)
+        write_shard(path, answer_rows(outputs, sent, first, tokenizer))
 
 
-def answer_rows(found: list[Any], sent: list[str], first: int, tokenizer: Any) -> list[Row]:
+def answer_rows(outputs: list[Any], sent: list[str], first: int, tokenizer: Any) -> list[Row]:
     """vLLM's outputs as rows, in the order of the prompts; answers are decoded as in training."""
     rows = []
-    for place, result in enumerate(found):
+    for place, result in enumerate(outputs):
         prompts = [result.prompt_token_ids] * len(result.outputs)
         texts = texts_behind(prompts, [answer.token_ids for answer in result.outputs], tokenizer)
         for number, (answer, text) in enumerate(zip(result.outputs, texts, strict=True)):

@@ -47,10 +47,10 @@ def check_versions(any_version: bool) -> None:
     """
     problems = missing(*TESTED)
     for package, tested in TESTED.items():
-        found = installed(package)
-        if found is not None and found.split("+")[0] not in tested and not any_version:
+        version = installed(package)
+        if version is not None and version.split("+")[0] not in tested and not any_version:
             problems.append(
-                f"{package} {found} was not tested with openrlhf_rad, {told(tested)};"
+                f"{package} {version} was not tested with openrlhf_rad, {told(tested)};"
                 f" install {package}=={tested[0]}, or take the risk with --rad.any_version"
             )
     if problems:

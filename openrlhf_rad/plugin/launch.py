@@ -145,8 +145,8 @@ def _settle(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], Non
         compatibility.adapt(args)
         compatibility.check_arguments(args, options)
         accepted()
-        if found := resume.prepare(args, options):
-            print(f"going on from {found}{resume.other_format(found)}", file=sys.stderr, flush=True)
+        if checkpoint := resume.prepare(args, options):
+            print(f"going on from {checkpoint}{resume.other_format(checkpoint)}", file=sys.stderr, flush=True)
     if on_cpu:
         backend.start(args, options)
     return args

@@ -53,37 +53,37 @@ def prepare(args: Any, options: RadOptions) -> Checkpoint | None:
     Raises:
         ConfigError: as :func:`check_profile`, unless the change is accepted.
     """
-    found = settle(Path(args.ckpt.path)) if args.ckpt.load_enable else None
-    if found is not None and not options.accept_profile_change:
-        check_profile(found, options.profile)
-    return found
+    checkpoint = settle(Path(args.ckpt.path)) if args.ckpt.load_enable else None
+    if checkpoint is not None and not options.accept_profile_change:
+        check_profile(checkpoint, options.profile)
+    return checkpoint
 
 
-def other_format(found: Checkpoint) -> str:
+def other_format(checkpoint: Checkpoint) -> str:
     """What to say where a checkpoint was trained in another number format than this run computes in."""
     now = os.environ.get(processor.VARIABLE, "")
-    if now == found.number_format:
+    if now == checkpoint.number_format:
         return ""
-    then, now = found.number_format or "a GPU's bfloat16", now or "a GPU's bfloat16"
+    then, now = checkpoint.number_format or "a GPU's bfloat16", now or "a GPU's bfloat16"
     return f", which was trained in {then}; this run computes in {now}: it is not the same run bit for bit"
 
 
-def check_profile(found: Checkpoint, profile: RiskProfile) -> None:
+def check_profile(checkpoint: Checkpoint, profile: RiskProfile) -> None:
     """Refuse to go on from a checkpoint that was trained under another profile, or with other costs.
 
     Raises:
         ConfigError: naming what has changed.
     """
-    if found.profile == identity(profile):
+    if checkpoint.profile == identity(profile):
         return
-    hash_then, hash_now = found.profile.partition(".")[0], profile.hash
+    hash_then, hash_now = checkpoint.profile.partition(".")[0], profile.hash
     changed = (
         f"the costs of profile {profile.name} come from another source than those of the checkpoint"
         if hash_then == hash_now
         else f"profile {profile.name} has the hash {hash_now[:12]}, the checkpoint's {hash_then[:12]}"
     )
     raise ConfigError(
-        f"{found}: {changed}, so that its λ does not belong to this constraint; go on with what that run"
+        f"{checkpoint}: {changed}, so that its λ does not belong to this constraint; go on with what that run"
         " had, or accept the change with --rad.accept_profile_change (rad-train --accept-profile-change):"
         " each λ stays with the constraint of its name, all else begins anew"
     )

@@ -79,14 +79,14 @@ class RemoteRewards:
 
         call = asyncio.get_running_loop().run_in_executor(self._threads, server.ask, payload, failed)
         try:
-            found = await call
-            if isinstance(found, dict) and found.get("rewards", 0) is None:
+            answer = await call
+            if isinstance(answer, dict) and answer.get("rewards", 0) is None:
                 raise failed("it gave null for 'rewards'; it must give one number, or a list of one")
-            if not isinstance(found, dict) or "rewards" not in found:
-                raise failed(f"it gave no 'rewards': {str(found)[:200]}")
+            if not isinstance(answer, dict) or "rewards" not in answer:
+                raise failed(f"it gave no 'rewards': {str(answer)[:200]}")
         except RewardError as failure:
-            found = {"rewards": None, "extra_logs": {FAILURE: failure}}
-        return [found]
+            answer = {"rewards": None, "extra_logs": {FAILURE: failure}}
+        return [answer]
 
 
 def settle_reward(response: dict[str, Any], source: str) -> None:
@@ -155,8 +155,8 @@ def engine_error() -> str | None:
     for stream in (1, 2):
         with suppress(OSError), open(f"/proc/self/fd/{stream}", "rb") as log:
             log.seek(max(os.fstat(log.fileno()).st_size - _LOG_BYTES, 0))
-            if found := last_fatal(log.read().decode(errors="replace")):
-                return found
+            if cause := last_fatal(log.read().decode(errors="replace")):
+                return cause
     return None
 
 
@@ -207,8 +207,8 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
 
     def explained(self, error: Exception) -> Exception:
         """Why the engine has died, where ``error`` says that it has."""
-        found = engine_error() if isinstance(error, EngineDeadError) else None
-        return RunError(f"a vLLM engine failed: {found}") if found else error
+        cause = engine_error() if isinstance(error, EngineDeadError) else None
+        return RunError(f"a vLLM engine failed: {cause}") if cause else error
 
     async def generate_responses(self, *args: Any, ticket: Ticket | None = None, **kwargs: Any) -> Any:
         """Generate and score; each answer has a reward, or the cause of its lack is raised."""
@@ -308,15 +308,15 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         where = f"for the prompt {response['prompt'][:200]!r}"
         fetch = self.executor._fetch_rewards_via_func
         try:
-            found = (await fetch([query], [response["prompt"]], [response["label"]]))[0]
+            rating = (await fetch([query], [response["prompt"]], [response["label"]]))[0]
         except Exception as cause:
             text = redact_text(f"{source} failed {where}: {type(cause).__name__}: {cause}")
             raise RewardError(text) from cause
-        if not isinstance(found, dict) or found.get("rewards") is None:
-            text = f"{source} gave no reward {where}: {found!r}; return {{'rewards': tensor}}"
+        if not isinstance(rating, dict) or rating.get("rewards") is None:
+            text = f"{source} gave no reward {where}: {rating!r}; return {{'rewards': tensor}}"
             raise RewardError(redact_text(text))
         response.update(
-            reward=found["rewards"],
-            scores=found["rewards"] if found.get("scores") is None else found["scores"],
-            extra_logs={**response["extra_logs"], **(found.get("extra_logs") or {})},
+            reward=rating["rewards"],
+            scores=rating["rewards"] if rating.get("scores") is None else rating["scores"],
+            extra_logs={**response["extra_logs"], **(rating.get("extra_logs") or {})},
         )

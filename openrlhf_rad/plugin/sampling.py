@@ -100,9 +100,9 @@ class OrderedSamples(WholeSamples):
         self.begin(f"batch {self.batches}")
         if self._reopen:
             self._dataloader_iter, self._reopen = iter(self.prompts_dataloader), False
-        found = super().generate_samples(**generate_kwargs)
-        self.batches += bool(found[0])
-        return found
+        batch = super().generate_samples(**generate_kwargs)
+        self.batches += bool(batch[0])
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: the batches made, and samples that were made ahead of the next one."""

@@ -99,8 +99,8 @@ def told() -> RadError | None:
     held: bytes | None = None
     with suppress(Exception):  # a store that is gone is Vital's to tell
         held = _store().internal_kv_get(_key(), _NAMESPACE, _SECONDS)
-    found: RadError | None = pickle.loads(held) if held else None
-    return found
+    error: RadError | None = pickle.loads(held) if held else None
+    return error
 
 
 def _store() -> Any:

@@ -45,12 +45,12 @@ def filled(address: str, environment: Mapping[str, str] | None = None) -> str:
             f"the address of a cost server, {address}, needs {' and '.join(missing)}, which is not set in the"
             " environment; export it before the command"
         )
-    found = _NAME.sub(lambda name: values[name[1]], address)
-    if found != address and not re.match(r"^https?://\S+$", found):
+    whole = _NAME.sub(lambda name: values[name[1]], address)
+    if whole != address and not re.match(r"^https?://\S+$", whole):
         raise ConfigError(
             f"{address} gives no address of a cost server; it must start with http:// or https://"
         )
-    return found
+    return whole
 
 
 def sealed(profile: RiskProfile) -> tuple[RiskProfile, dict[str, str]]:
@@ -74,8 +74,8 @@ def sealed(profile: RiskProfile) -> tuple[RiskProfile, dict[str, str]]:
 
     constraints = tuple(replace(one, cost=seal(one.cost)) for one in profile.constraints)
     shared = profile.shared and replace(profile.shared, cost=seal(profile.shared.cost))
-    found = replace(profile, constraints=constraints, shared=shared)
-    return found, {name: secret for secret, name in names.items()}
+    safe = replace(profile, constraints=constraints, shared=shared)
+    return safe, {name: secret for secret, name in names.items()}
 
 
 def _sealed(address: str, name_of: Callable[[str], str]) -> str:

@@ -221,7 +221,7 @@ def _several(
     if not entries and isinstance(named.value, dict):
         fix = "write harm: {risk: cvar α=0.9}, or remove it"
         problems.note(Problem(named.place, named.key, "empty", "it must hold one at least", fix))
-    found: list[Constraint] = []
+    constraints: list[Constraint] = []
     for name, entry in entries.items():
         _check_name(problems, entry, name, "constraint")
         held = _entry(problems, entry, ENTRY_KEYS)
@@ -233,8 +233,8 @@ def _several(
             inner = replace(inner, cost=cost, values=values_of(cost))
         inner = replace(inner, values=read(problems, Shared, held, Shared()).values or inner.values)
         segments = [_entries(problems, held, "segments", "label: risk"), shared]
-        found += _with_segments(problems, name, inner, transport, segments)
-    return tuple(found)
+        constraints += _with_segments(problems, name, inner, transport, segments)
+    return tuple(constraints)
 
 
 def _with_segments(
@@ -247,19 +247,19 @@ def _with_segments(
     """The constraint on prompts without a segment, then one for each segment; its own before shared ones."""
     settings = _settings(problems, outer, transport)
     plain = Constraint(name, outer.risk, *settings, outer.cost, values=outer.values)
-    found: dict[str, Constraint] = {}
+    segmented: dict[str, Constraint] = {}
     for mapping in segments:
         for label, raw in mapping.items():
-            if label in found:
+            if label in segmented:
                 continue
             _check_name(problems, raw, label, "segment")
             held = _entry(problems, raw, SEGMENT_KEYS) or replace(raw, value={})
             inner = _inside(problems, held, outer)
             settings = _settings(problems, inner, transport)
-            found[label] = Constraint(
+            segmented[label] = Constraint(
                 f"{name}.{label}", inner.risk, *settings, plain.cost, label, values=plain.values
             )
-    return (replace(plain, excluded=tuple(found)), *found.values())
+    return (replace(plain, excluded=tuple(segmented)), *segmented.values())
 
 
 def _entry(problems: Problems, node: Node, known: tuple[str, ...]) -> Node | None:

@@ -106,14 +106,14 @@ def _risk(held: Node, node: Node) -> Node | None:
     return replace(held, value=value) if isinstance(held.value, dict) else None
 
 
-def read_file(found: Found) -> tuple[Node, Problems]:
+def read_file(source: Found) -> tuple[Node, Problems]:
     """The nodes of a text and all that it extends, and what is wrong with them so far.
 
     Raises:
         ProfileError: text that is not YAML; all else is left to the checks of the whole.
     """
-    chain = [_read(found)]
-    problems = Problems([found.source])
+    chain = [_read(source)]
+    problems = Problems([source.source])
     while "extends" in (here := chain[-1].root).keys:
         base = _base(here.keys["extends"], chain)
         if isinstance(base, str):
@@ -160,10 +160,10 @@ def _fault(written: Any, depth: int) -> str:
     return f"files may extend one another {MAX_DEPTH} deep; merge some of them" if depth > MAX_DEPTH else ""
 
 
-def _read(found: Found) -> Base:
-    root, problems = parse(found.text, found.source)
+def _read(source: Found) -> Base:
+    root, problems = parse(source.text, source.source)
     root = _long_form(root)
-    return Base(root, problems + resolve_paths(root, found.folder), found)
+    return Base(root, problems + resolve_paths(root, source.folder), source)
 
 
 def _long_form(root: Node) -> Node:

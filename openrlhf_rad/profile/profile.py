@@ -81,8 +81,8 @@ class RiskProfile:
         return cls._from_file(Found(text, source, folder or Path.cwd(), source))
 
     @classmethod
-    def _from_file(cls, found: Found) -> RiskProfile:
-        root, problems = read_file(found)
+    def _from_file(cls, source: Found) -> RiskProfile:
+        root, problems = read_file(source)
         return cls(**build(root, problems), document=Written(root, tuple(problems.sources)))
 
     @property
@@ -223,21 +223,21 @@ def _samples(constraint: Constraint) -> int:
 
 
 def _warnings(constraint: Constraint) -> list[str]:
-    found, form = [], FORMS[constraint.settings.form]
+    texts, form = [], FORMS[constraint.settings.form]
     if not constraint.risk.coherent:
-        found.append(
+        texts.append(
             f"{constraint.risk} is not a coherent risk measure: a mixture of two policies can look riskier"
             " than either; cvar at the same α is coherent"
         )
     # A segment's spectrum may be meant for the other constraints.
     if constraint.segment is None and form.spectrum(constraint.risk) != constraint.risk:
-        found.append(
+        texts.append(
             f"form {form.name} bounds the mean, so that {constraint.risk} shows in reports and plays no part"
             " in training; write risk: mean, or another form"
         )
     if doubt := form.doubt(constraint.settings):
-        found.append(doubt)
-    return found
+        texts.append(doubt)
+    return texts
 
 
 def _without_costs(data: Any) -> Any:

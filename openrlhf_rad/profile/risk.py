@@ -120,11 +120,11 @@ def _mapping(node: Node, value: dict[str, Node]) -> Node:
 
 
 def _tokens(text: str) -> list[Token]:
-    found = [
+    tokens = [
         Token(str(match.lastgroup), match[str(match.lastgroup)], match.start(str(match.lastgroup)))
         for match in _TOKEN.finditer(text)
     ]
-    return [*found, Token("end", "", len(text))]
+    return [*tokens, Token("end", "", len(text))]
 
 
 def _terms(tokens: list[Token]) -> list[list[Token]]:
@@ -246,9 +246,9 @@ class _Term:
             step = self.token(path, level)
             step.value = [self.token(f"{path}.0", level), self.token(f"{path}.1", height)]
             steps.append(step)
-        found = self.token("piecewise", measure)
-        found.value = steps
-        return found
+        whole = self.token("piecewise", measure)
+        whole.value = steps
+        return whole
 
 
 def _mixture(problems: Problems, node: Node) -> Spectrum:

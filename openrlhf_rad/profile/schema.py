@@ -55,7 +55,7 @@ _NAMES_A_RISK: list[Schema] = [{"required": [key]} for key in ("risk", "constrai
 
 def _properties() -> dict[str, Schema]:
     entry, segment = {"$ref": "#/$defs/entry"}, {"$ref": "#/$defs/segment"}
-    found: dict[str, Schema] = {
+    schemas: dict[str, Schema] = {
         "name": {"type": "string", "pattern": PROFILE_NAME},
         "description": {"type": "string"},
         "extends": {
@@ -75,7 +75,7 @@ def _properties() -> dict[str, Schema]:
         "evaluate": _nullable(_section(SECTIONS["evaluate"])),
         "watches": _nullable(_section(SECTIONS["watches"])),
     }
-    return {key: found[key] for key in KEYS}
+    return {key: schemas[key] for key in KEYS}
 
 
 def _nullable(schema: Schema) -> Schema:
@@ -179,9 +179,9 @@ def _weighted(member: Schema) -> Schema:
 
 def bounds(interval: Interval) -> Schema:
     """An interval as JSON Schema."""
-    found: Schema = {}
+    schema: Schema = {}
     if math.isfinite(interval.low):
-        found["exclusiveMinimum" if interval.low_open else "minimum"] = interval.low
+        schema["exclusiveMinimum" if interval.low_open else "minimum"] = interval.low
     if math.isfinite(interval.high):
-        found["exclusiveMaximum" if interval.high_open else "maximum"] = interval.high
-    return found
+        schema["exclusiveMaximum" if interval.high_open else "maximum"] = interval.high
+    return schema

@@ -145,10 +145,10 @@ def quantile_curve(
     value_k = at_rank(ordered, level_k)
     if not level_k.size:
         return Curve(level_k, value_k, value_k, value_k)
-    found = process(panel, [cost_b], [_points(ordered, level_k)])
-    error_k = found.error[0]
-    peak_r = np.abs(found.draws(draws, seed)[:, 0] * _per(error_k)).max(axis=1)
-    reach_k = np.quantile(peak_r, confidence) * _spread(found.share[0], error_k, level_k)
+    drawn = process(panel, [cost_b], [_points(ordered, level_k)])
+    error_k = drawn.error[0]
+    peak_r = np.abs(drawn.draws(draws, seed)[:, 0] * _per(error_k)).max(axis=1)
+    reach_k = np.quantile(peak_r, confidence) * _spread(drawn.share[0], error_k, level_k)
     return Curve(level_k, value_k, at_rank(ordered, level_k - reach_k), at_rank(ordered, level_k + reach_k))
 
 
@@ -217,12 +217,12 @@ def difference(
         return Difference(level_k, level_k, np.empty((0, 0)))
     ordered = [np.sort(baseline_b), np.sort(candidate_b)]
     value = [at_rank(side, level_k) for side in ordered]
-    found = process(panel, [baseline_b, candidate_b], [_points(side, level_k) for side in ordered])
-    moved_rk = found.draws(draws, seed)
+    drawn = process(panel, [baseline_b, candidate_b], [_points(side, level_k) for side in ordered])
+    moved_rk = drawn.draws(draws, seed)
     sides = []
     for side in (0, 1):
-        error_k = found.error[side]
-        scale_k = _spread(found.share[side], error_k, level_k) * _per(error_k)
+        error_k = drawn.error[side]
+        scale_k = _spread(drawn.share[side], error_k, level_k) * _per(error_k)
         sides.append(at_rank(ordered[side], level_k + moved_rk[:, side] * scale_k))
     with np.errstate(invalid="ignore"):
         draw_rk = sides[1] - sides[0]

@@ -80,12 +80,12 @@ def davidson_duclos(
     return DominanceTest("Davidson–Duclos, paired clusters", null, statistic, p, shown)
 
 
-def _excess(found: Process) -> tuple[Array, Array]:
+def _excess(process: Process) -> tuple[Array, Array]:
     """F_first − F_second and its covariance."""
-    size = found.share.shape[1]
-    held = found.covariance
+    size = process.share.shape[1]
+    held = process.covariance
     covariance = held[:size, :size] + held[size:, size:] - held[:size, size:] - held[size:, :size]
-    return found.share[0] - found.share[1], covariance
+    return process.share[0] - process.share[1], covariance
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ def gaps(
     # Their far ends rest on the interval of the risk: where there is none for want of answers, nor here.
     if not less.sufficient or moved.level_k.size < 2:
         return Gaps(Estimate(below), Estimate(above))
-    found = []
+    estimates = []
     tail = (1 - confidence) / 2
     for value, sign, least in ((below, -1.0, less.upper(tail)), (above, 1.0, -less.lower(tail))):
         low, high = _interval(value, spectrum, moved, sign=sign, prompts=less.prompts, tail=tail)
-        found.append(Estimate(value, low, max(high, least)))
-    return Gaps(*found)
+        estimates.append(Estimate(value, low, max(high, least)))
+    return Gaps(*estimates)
 
 
 def _interval(

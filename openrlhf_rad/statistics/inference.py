@@ -313,15 +313,16 @@ def ratio(panel: Panel, value_b: Array, kept_b: NDArray[np.bool_]) -> Inference:
     return infer(value, influence_p, float(influence_b @ influence_b), size_p[held_p], held)
 
 
-def prompts_needed(found: Inference, spectrum: Spectrum, least: float) -> int:
+def prompts_needed(inference: Inference, spectrum: Spectrum, least: float) -> int:
     """About how many prompts, each answered as often, make ρ_φ rest on that many independent answers."""
-    prompts, rests = found.prompts, found.effective
+    prompts, rests = inference.prompts, inference.effective
     for _ in range(20):  # where the heaviest weight grows with the answers, each step falls short
         if rests >= least * (1 - 1e-6):
             break
         prompts = max(prompts + 1, math.ceil(round(prompts * least / rests, 3)))
-        answers = round(prompts * found.answers / found.prompts)
-        rests = answers * found.independent / found.answers * reliance(spectrum, prompts, answers).share
+        answers = round(prompts * inference.answers / inference.prompts)
+        share = reliance(spectrum, prompts, answers).share
+        rests = answers * inference.independent / inference.answers * share
     return prompts
 
 

@@ -63,5 +63,5 @@ def share(hit_b: Sequence[bool], prompt_b: Sequence[str]) -> Share:
     if count == 0:
         return Share(None, None, None, 0)
     panel, order = arranged(prompt_b)
-    found = share_estimate(average(panel, np.asarray(hit_b, dtype=np.float64)[order]))
-    return Share(found.value, found.low, found.high, count)
+    whole = share_estimate(average(panel, np.asarray(hit_b, dtype=np.float64)[order]))
+    return Share(whole.value, whole.low, whole.high, count)

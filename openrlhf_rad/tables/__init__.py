@@ -106,18 +106,18 @@ def column_names(path: Path) -> list[str]:
 def pick(path: Path, indices: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
     """Some rows by their index from 0, in the order asked for; the file is streamed once."""
     wanted = set(indices)
-    found: dict[int, dict[str, Any]] = {}
+    picked: dict[int, dict[str, Any]] = {}
     first = 0
     for batch in batches(path, names):
         for index in wanted.intersection(range(first, first + len(batch.lines))):
             row = {name: values[index - first] for name, values in batch.columns.items()}
-            found[index] = {
+            picked[index] = {
                 name: held.as_py() if hasattr(held, "as_py") else held for name, held in row.items()
             }
         first += len(batch.lines)
-        if len(found) == len(wanted):
+        if len(picked) == len(wanted):
             break
-    return [found[index] for index in indices]
+    return [picked[index] for index in indices]
 
 
 def place(path: Path, line: int) -> str:

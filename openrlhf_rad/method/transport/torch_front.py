@@ -50,10 +50,10 @@ def shared_device(x: Any, y: Any) -> torch.device:
 
 def result_dtype(x: Any, y: Any) -> torch.dtype:
     """The wider floating dtype of the tensors; float64 where there is none."""
-    found = [v.dtype for v in (x, y) if isinstance(v, torch.Tensor) and v.dtype.is_floating_point]
-    if not found:
+    dtypes = [v.dtype for v in (x, y) if isinstance(v, torch.Tensor) and v.dtype.is_floating_point]
+    if not dtypes:
         return torch.float64
-    return found[0] if len(found) == 1 else torch.promote_types(*found)
+    return dtypes[0] if len(dtypes) == 1 else torch.promote_types(*dtypes)
 
 
 def as_array(values: Any) -> Any:

@@ -197,11 +197,11 @@ def _start_ray(gpus: int) -> None:
         )
         return
     ray.init(runtime_env=runtime_env)
-    found = ray.cluster_resources().get("GPU", 0)
-    if found < gpus:
+    offered = ray.cluster_resources().get("GPU", 0)
+    if offered < gpus:
         ray.shutdown()
         raise EnvironmentProblem(
-            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} has {found:g} GPUs and this run"
+            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} has {offered:g} GPUs and this run"
             f" asks for {gpus}; unset RAY_ADDRESS to let the run start its own Ray, or start that one with"
             f" ray start --head --num-gpus={gpus}"
         )

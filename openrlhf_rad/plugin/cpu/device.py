@@ -96,12 +96,12 @@ def training_config(config: Callable[..., dict[str, Any]]) -> Callable[..., dict
     """``get_train_ds_config`` for a CPU: number format, buckets, torch's Adam."""
 
     def configured(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        found = of_deepspeed(config(*args, **kwargs))
-        found["zero_optimization"]["reduce_bucket_size"] = REDUCE_BUCKET_SIZE
-        found["zero_optimization"]["offload_optimizer"]["device"] = "none"
-        if found.get("optimizer", {}).get("type") in {"Adam", "AdamW"}:
-            found["optimizer"]["params"] |= {"torch_adam": True, "fused": True}
-        return found
+        settings = of_deepspeed(config(*args, **kwargs))
+        settings["zero_optimization"]["reduce_bucket_size"] = REDUCE_BUCKET_SIZE
+        settings["zero_optimization"]["offload_optimizer"]["device"] = "none"
+        if settings.get("optimizer", {}).get("type") in {"Adam", "AdamW"}:
+            settings["optimizer"]["params"] |= {"torch_adam": True, "fused": True}
+        return settings
 
     return configured
 
