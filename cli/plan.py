@@ -18,26 +18,13 @@ from openrlhf_rad.runs.checkpoints import Checkpoint, newest
 
 from . import flags as flag
 from .flags import Config, Flags, load
+from .train import Options
 
 MODEL = "actor.model_name_or_path"
 #: Heldout prompts, see openrlhf_rad.plugin.arguments; the other flags of RAD keep their names too.
 HELDOUT = "rad.heldout"
 #: OpenRLHF's own defaults, for flags that the checks need and a command may leave out.
 BATCH, SAMPLES = ("rollout.batch_size", 1024), ("rollout.n_samples_per_prompt", 1)
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of ``rad-train`` as they were given."""
-
-    profile: str | None = None
-    config: Path | None = None
-    preset: str | None = None
-    seed: int | None = None
-    out: Path | None = None
-    overrides: Sequence[str] = ()
-    words: Sequence[str] = ()
-    accept_profile_change: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,7 @@ def make(options: Options) -> Plan:
         ConfigError: flags or a file of flags that are not valid; every problem of one kind at once.
     """
     config = load(options.config) if options.config else Config({}, {})
-    given = flag.from_words(options.words)
+    given = flag.from_words(options.words or ())
     _check(config, given)
     preset = _preset(options, flag.merge(config.flags, given))
     profile = _profile(options, preset)
@@ -186,7 +173,7 @@ def _profile(options: Options, preset: Preset | None) -> RiskProfile:
     name = options.profile or (preset.profile if preset else None)
     if name is None:
         raise ConfigError("no risk profile is named; add --profile FILE|NAME, for instance --profile medical")
-    return load_profile(name).with_overrides(overrides(list(options.overrides)))
+    return load_profile(name).with_overrides(overrides(options.overrides or []))
 
 
 def _with_cost(profile: RiskProfile, preset: Preset | None, out: Path) -> RiskProfile:

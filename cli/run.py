@@ -23,9 +23,10 @@ from openrlhf_rad.runs.folder import ERROR, SUMMARY, RunFolder
 from . import flags as flag
 from . import machine, preflight, prompts, show
 from . import plan as planning
-from .plan import HELDOUT, Options, Plan
+from .plan import HELDOUT, Plan
 from .progress import Watch, display
 from .terminal import INTERRUPTED, console, say
+from .train import Options
 
 if TYPE_CHECKING:
     from openrlhf_rad.runs.summary import IndependentCost
@@ -34,17 +35,17 @@ _LOG_LINES = 30
 _POLL_SECONDS = 0.5
 
 
-def main(options: Options, *, dry_run: bool = False, report: Path | None = None) -> int:
+def main(options: Options) -> int:
     """Do what the options ask for; returns the exit code, 130 after Ctrl-C."""
     keep_from_others()
     try:
-        if report is not None:
-            report_again(report)
+        if options.report is not None:
+            report_again(options.report)
             return 0
         plan = planning.make(options)
         notes = preflight.notes(plan)
         say("note", notes)
-        return rehearse(plan) if dry_run else perform(plan, notes)
+        return rehearse(plan) if options.dry_run else perform(plan, notes)
     except RadError as error:
         say("error", error)
         return error.exit_code
