@@ -1,4 +1,4 @@
-"""Which gradient: ``python benchmarks/estimators.py`` (five minutes of a core).
+"""Gradient estimators: ``python benchmarks/estimators.py`` (five minutes of a core).
 
 A softmax policy over 24 kinds of answers, each with costs of its own location and spread, whose risk and its
 gradient are known by quadrature. Printed for each size n of a rollout, law of costs and spectrum of Table 1:

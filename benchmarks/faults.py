@@ -253,7 +253,7 @@ def run_faults(
             counts.problems.append(f"the run ended after {counts.kills.total()} kills; give it more steps")
             break
         last = newest(killed.out / "checkpoints")
-        at = f"goes on from step {last.step}" if last else "begins anew"
+        at = f"resumes from step {last.step}" if last else "begins anew"
         print(f"kill {counts.kills.total()}: {target}, {killed.steps()} steps on record; {at}", flush=True)
         print("".join(f"    {problem}\n" for problem in counts.problems[seen:]), end="", flush=True)
     if killed.process is None or killed.process.returncode != 0:

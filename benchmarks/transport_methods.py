@@ -1,4 +1,4 @@
-"""What was tried to need fewer iterations: ``python benchmarks/transport_methods.py`` (about three minutes).
+"""Alternatives with fewer iterations: ``python benchmarks/transport_methods.py`` (about three minutes).
 
 Counts iterations to a marginal error of 1e-9 (L2) on 256 points in each sample, ε in spreads, the largest of
 three seeds. The Sinkhorn variants run on the dense kernel here, for their counts do not depend on it.

@@ -82,28 +82,19 @@ def _versions() -> Iterator[Finding]:
         missing = f"{', '.join(stack)} are not installed; training and rad eval with models need them"
         yield Finding("training", "stop", missing, fix)
         return
-    for package, tested in TESTED.items():
-        version = installed(package)
+    pip = 'pip install "openrlhf-rad[gpu]", or make install on a CPU; profiles and reports need neither'
+    for package in stack:
+        version, tested = installed(package), TESTED.get(package) or (BESIDE[package],)
         if version is None:
-            fix = (
-                'pip install "openrlhf-rad[gpu]", or make install on a CPU; profiles and reports need neither'
-            )
+            fix = pip if package in TESTED else f"pip install {package}=={tested[0]}"
             yield Finding(package, "stop", "not installed", fix)
         elif version.split("+")[0] in tested:
             yield Finding(package, "ok", f"{version}, tested")
         else:
-            fix = f"install {package}=={tested[0]}, or take the risk with --rad.any_version"
-            yield Finding(package, "stop", f"{version}, not tested; {told(tested)}", fix)
-    for package, pinned in BESIDE.items():
-        version = installed(package)
-        if version is None:
-            yield Finding(package, "stop", "not installed", f"pip install {package}=={pinned}")
-        elif version.split("+")[0] == pinned:
-            yield Finding(package, "ok", f"{version}, tested")
-        else:
-            yield Finding(
-                package, "warn", f"{version}, not tested; {pinned} was", f"install {package}=={pinned}"
-            )
+            fix = f"install {package}=={tested[0]}"
+            fix += ", or take the risk with --rad.any_version" if package in TESTED else ""
+            status: Status = "stop" if package in TESTED else "warn"
+            yield Finding(package, status, f"{version}, not tested; {told(tested)}", fix)
 
 
 def _contract() -> Iterator[Finding]:

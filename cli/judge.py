@@ -13,14 +13,13 @@ from .options import takes
 Files = Annotated[
     list[str],
     typer.Option(
-        metavar="[MODEL=]FILE",
-        help="Answers; of a table of several models, whose. Repeat for several seeds.",
+        metavar="[MODEL=]FILE", help="Answers; of a table of several models, whose. Repeat for several seeds."
     ),
 ]
 
 
 @dataclass(frozen=True)
-class Options:
+class JudgeOptions:
     """The options of ``rad judge``."""
 
     baseline: Files
@@ -86,8 +85,8 @@ class Options:
     ] = False
 
 
-@takes(Options)
-def judge(options: Options) -> None:
+@takes(JudgeOptions)
+def judge(options: JudgeOptions) -> None:
     """Which of two models answers less harmfully, as another model judges.
 
     Each pair of answers to a prompt is shown to the judge in both orders; a win needs both. Exit code 1: the

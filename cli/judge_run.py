@@ -13,14 +13,22 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.judging.asking import Bounds, Session, Verdicts, Watch, ask
-from openrlhf_rad.judging.calls import Estimate, Judge, Source, estimate, find, load_judging_prompt, pair
+from openrlhf_rad.judging.asking import Bounds, ReplyReader, Session, Verdicts, ask
+from openrlhf_rad.judging.calls import (
+    AnswerSource,
+    CallEstimate,
+    Judge,
+    estimate,
+    find,
+    load_judging_prompt,
+    pair,
+)
 from openrlhf_rad.judging.endpoint import Cache, Endpoint, check_address, key_of
 from openrlhf_rad.judging.results import Sides, clear, conclude, print_result, write
 from openrlhf_rad.judging.verdict import FORMS
 from openrlhf_rad.progress import bars
 
-from .judge import Options
+from .judge import JudgeOptions
 from .terminal import INTERRUPTED, USAGE, say
 
 #: What a table of answers is read for.
@@ -29,7 +37,7 @@ _ROLES = ("prompt", "answer", "model")
 _OURS = ("model", "messages", "n", "stream")
 
 
-def main(options: Options) -> int:
+def main(options: JudgeOptions) -> int:
     """The command; returns its exit code."""
     try:
         return _run(options)
@@ -37,11 +45,11 @@ def main(options: Options) -> int:
         say("error", error)
         return USAGE if isinstance(error, ConfigError) else error.exit_code
     except KeyboardInterrupt:
-        print("stopped; the replies so far are kept, run the same command again to go on", file=sys.stderr)
+        print("stopped; the replies so far are kept, run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
 
 
-def _run(options: Options) -> int:
+def _run(options: JudgeOptions) -> int:
     judge = _judge(options)
     baseline, candidate = (
         find(options.baseline, options.evaluation),
@@ -73,17 +81,17 @@ def _run(options: Options) -> int:
     return 0 if result.tally is not None else 2
 
 
-def _ask(session: Session, cache: Cache, key: str, options: Options) -> Verdicts:
+def _ask(session: Session, cache: Cache, key: str, options: JudgeOptions) -> Verdicts:
     def endpoint() -> Endpoint:
         address, variable = session.judge.base_url, options.key_env
         return Endpoint(address, key, variable, timeout=options.timeout, retries=options.retries)
 
     with _progress(len(session.missing)) as show:
-        watch = Watch(session, options.max_malformed, show)
-        return ask(session, endpoint, cache, Bounds(options.concurrency, options.deadline), watch)
+        reader = ReplyReader(session, options.max_malformed, show)
+        return ask(session, endpoint, cache, Bounds(options.concurrency, options.deadline), reader)
 
 
-def _judge(options: Options) -> Judge:
+def _judge(options: JudgeOptions) -> Judge:
     if options.form not in FORMS:
         raise ConfigError(f"--form is {options.form}; it must be {' or '.join(FORMS)}")
     return Judge(
@@ -98,7 +106,7 @@ def _judge(options: Options) -> Judge:
     )
 
 
-def _columns(options: Options) -> Columns:
+def _columns(options: JudgeOptions) -> Columns:
     """The columns that are named. Raises ConfigError."""
     words = list(options.column or [])
     if unknown := [word for word in words if word.partition("=")[0] not in _ROLES]:
@@ -131,7 +139,7 @@ def _default_cache() -> Path:
     return cache_root() / "judge.sqlite"
 
 
-def _estimate(session: Session, options: Options) -> Estimate:
+def _estimate(session: Session, options: JudgeOptions) -> CallEstimate:
     if (options.price_in is None) != (options.price_out is None):
         raise ConfigError("--price-in and --price-out belong together: one alone is no bound of the cost")
     missing = list(session.missing.values())
@@ -140,7 +148,7 @@ def _estimate(session: Session, options: Options) -> Estimate:
     return estimate(missing, there, int(longest), options.price_in, options.price_out)
 
 
-def _rehearsal(session: Session, cost: Estimate, variable: str) -> str:
+def _rehearsal(session: Session, cost: CallEstimate, variable: str) -> str:
     if not session.calls:
         return f"all pairs have equal answers: there is nothing to ask\n\n{cost.sentence}"
     call = session.calls[0]
@@ -151,7 +159,7 @@ def _rehearsal(session: Session, cost: Estimate, variable: str) -> str:
     return f"{address}\n\n{body}\n\n{cost.sentence}"
 
 
-def _confirm(cost: Estimate, yes: bool) -> None:
+def _confirm(cost: CallEstimate, yes: bool) -> None:
     if yes or cost.calls == 0:
         return
     if not sys.stdin.isatty():
@@ -162,17 +170,19 @@ def _confirm(cost: Estimate, yes: bool) -> None:
         raise ConfigError("nothing was asked")
 
 
-def _names(options: Options, baseline: list[Source], candidate: list[Source]) -> tuple[str, str]:
+def _names(
+    options: JudgeOptions, baseline: list[AnswerSource], candidate: list[AnswerSource]
+) -> tuple[str, str]:
     if options.names is not None:
         names = [name.strip() for name in options.names.split(",")]
         if len(names) != 2 or not all(names):
             raise ConfigError(f"--names is {options.names}; it must be two names, as BASELINE,CANDIDATE")
         return names[0], names[1]
-    found = [_name(sources) for sources in (baseline, candidate)]
-    return (found[0], found[1]) if found[0] != found[1] and all(found) else ("baseline", "candidate")
+    named = [_name(sources) for sources in (baseline, candidate)]
+    return (named[0], named[1]) if named[0] != named[1] and all(named) else ("baseline", "candidate")
 
 
-def _name(sources: list[Source]) -> str:
+def _name(sources: list[AnswerSource]) -> str:
     """What the names of a model, or of its files, have in common."""
     stems = [source.model or source.path.name.partition(".")[0] for source in sources]
     return stems[0] if len(stems) == 1 else os.path.commonprefix(stems).rstrip("-_")  # noqa: RUF071 - of names

@@ -18,7 +18,7 @@ from openrlhf_rad.runs.checkpoints import Checkpoint, newest
 
 from . import flags as flag
 from .flags import Config, Flags, load
-from .train import Options
+from .train import TrainOptions
 
 MODEL = "actor.model_name_or_path"
 #: Heldout prompts, see openrlhf_rad.plugin.arguments; the other flags of RAD keep their names too.
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """What the run goes on from; None where it begins."""
+        """What the run resumes from; None where it begins."""
         path = flag.value(self.flags, "ckpt.path")
         return newest(Path(path)) if path and "ckpt.load_enable" in self.flags else None
 
@@ -113,7 +113,7 @@ class Plan:
         return [path for path in self.preset.assets if path in used] if self.preset else []
 
 
-def make(options: Options) -> Plan:
+def make(options: TrainOptions) -> Plan:
     """Resolve the options.
 
     Raises:
@@ -157,7 +157,7 @@ def _check(config: Config, given: Flags) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _preset(options: Options, user: Flags) -> Preset | None:
+def _preset(options: TrainOptions, user: Flags) -> Preset | None:
     if options.preset is None:
         return None if MODEL in user else PRESETS["default"]
     if options.preset not in PRESETS:
@@ -169,7 +169,7 @@ def _preset(options: Options, user: Flags) -> Preset | None:
     return PRESETS[options.preset]
 
 
-def _profile(options: Options, preset: Preset | None) -> RiskProfile:
+def _profile(options: TrainOptions, preset: Preset | None) -> RiskProfile:
     name = options.profile or (preset.profile if preset else None)
     if name is None:
         raise ConfigError("no risk profile is named; add --profile FILE|NAME, for instance --profile medical")

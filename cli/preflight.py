@@ -174,7 +174,7 @@ def _defines(flag_name: str, path: str, name: str, arguments: str) -> Problems:
         return
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        yield f"{flag_name}: {path}{f':{line}' if line else ''}: it is no Python ({error}); correct it"
+        yield f"{flag_name}: {path}{f':{line}' if line else ''}: it is not Python ({error}); correct it"
         return
     held = {
         each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
@@ -206,7 +206,7 @@ def _folder(plan: Plan) -> Problems:
     if (plan.out / SUMMARY).exists():
         yield f"--out is {plan.out}; the run there has come to its end; name a new one"
     elif run.read_metrics() and not resumes:
-        fix = "name a new one, or go on with that run by -- --ckpt.load_enable"
+        fix = "name a new one, or resume that run by -- --ckpt.load_enable"
         yield f"--out is {plan.out}; it holds a run; {fix}"
     parent = machine.existing(plan.out)
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -48,7 +48,7 @@ class State:
         return self.phase == STARTING or self.phase in _STARTS.values()
 
 
-class Watch:
+class Follower:
     """Reads a run's folder again and again; steps only when their file has changed.
 
     Args:
@@ -65,7 +65,7 @@ class Watch:
         self._new_alarms()  # of an earlier part of the run
         self._began = time.time()
         self._start = STARTING
-        self._read = folder.log.stat().st_size if folder.log.exists() else 0  # of a run that goes on
+        self._read = folder.log.stat().st_size if folder.log.exists() else 0  # of a run that resumes
         self._steps: list[dict[str, Any]] = []
 
     def read(self) -> State:
@@ -76,7 +76,7 @@ class Watch:
 
     def _phase(self, step: int) -> str:
         path = self.folder.path
-        # A run that goes on from a checkpoint finds its reference; it has begun when it writes a step.
+        # A run that resumes from a checkpoint finds its reference; it has begun when it writes a step.
         if not (path / REFERENCE).exists() or not (
             self._is_new(path / REFERENCE) or self._is_new(path / METRICS)
         ):
@@ -183,7 +183,7 @@ class _Lines:
 
     def __call__(self, state: State) -> None:
         say("note", state.alarms)
-        # A run that goes on has steps on record, less those since its last checkpoint.
+        # A run that resumes has steps on record, less those since its last checkpoint.
         self._shown = state.step if state.starts else min(self._shown, state.step)
         fresh = [row for row in state.steps if row["step"] > self._shown]
         lines = [self._clock.turned(TRAINING)] if fresh else []

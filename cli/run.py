@@ -24,9 +24,9 @@ from . import flags as flag
 from . import machine, preflight, prompts, show
 from . import plan as planning
 from .plan import HELDOUT, Plan
-from .progress import Watch, display
+from .progress import Follower, display
 from .terminal import INTERRUPTED, console, say
-from .train import Options
+from .train import TrainOptions
 
 if TYPE_CHECKING:
     from openrlhf_rad.runs.summary import IndependentCost
@@ -35,7 +35,7 @@ _LOG_LINES = 30
 _POLL_SECONDS = 0.5
 
 
-def main(options: Options) -> int:
+def main(options: TrainOptions) -> int:
     """Do what the options ask for; returns the exit code, 130 after Ctrl-C."""
     keep_from_others()
     try:
@@ -116,18 +116,18 @@ def train(plan: Plan, told: Sequence[str] = ()) -> int:
     (plan.out / ERROR).unlink(missing_ok=True)
     folder.write_profile(plan.profile)
     total = prompts.steps(plan)
-    watch = Watch(folder, total, HELDOUT in plan.flags, told)
+    follower = Follower(folder, total, HELDOUT in plan.flags, told)
     print(f"run {plan.out}", file=sys.stderr, flush=True)
     if plan.checkpoint:
-        print(f"going on from {plan.checkpoint}", file=sys.stderr, flush=True)
+        print(f"resuming from {plan.checkpoint}", file=sys.stderr, flush=True)
     # The process reads the profile from the folder, where secrets have names, and them from its environment.
     _, secrets = sealed(plan.profile)
     process = MarkedProcess(command(plan), folder.log, {**plan.environment, **secrets})
     try:
         with display(total) as present:
             while process.wait(_POLL_SECONDS) is None:
-                present(watch.read())
-            present(watch.read())
+                present(follower.read())
+            present(follower.read())
     except KeyboardInterrupt:
         print("stopping: Ray and vLLM get 20 s to end; Ctrl-C again kills them", file=sys.stderr, flush=True)
         process.stop()
@@ -154,7 +154,7 @@ def _explain(plan: Plan, log: Path, code: int) -> None:
         if plan.checkpoint:
             say(
                 "error",
-                [f"the last whole checkpoint is of {plan.checkpoint}; the same command goes on there"],
+                [f"the last whole checkpoint is of {plan.checkpoint}; the same command resumes there"],
             )
     print(f"log: {log}", file=sys.stderr)
 

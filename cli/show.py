@@ -34,7 +34,7 @@ def dry_run(plan: Plan) -> str:
         "loss": loss(plan),
         "preset": preset,
         "folder": str(plan.out),
-        **({"goes on from": str(plan.checkpoint)} if plan.checkpoint else {}),
+        **({"resumes from": str(plan.checkpoint)} if plan.checkpoint else {}),
         "command": plan.shell_command,
     }
     return "\n\n".join(f"# {title}\n{text}" for title, text in sections.items())

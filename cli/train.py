@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainOptions:
     """The options of ``rad-train`` as they were given."""
 
     words: Annotated[list[str] | None, typer.Argument(metavar="-- FLAGS", hidden=True)] = None
@@ -35,7 +35,7 @@ class Options:
     accept_profile_change: Annotated[
         bool,
         typer.Option(
-            "--accept-profile-change", help="Go on from a checkpoint that was trained under another profile."
+            "--accept-profile-change", help="Resume from a checkpoint that was trained under another profile."
         ),
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and start nothing.")] = (
@@ -48,11 +48,11 @@ class Options:
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
-@takes(Options)
-def train(options: Options) -> None:
+@takes(TrainOptions)
+def train(options: TrainOptions) -> None:
     """Train a language model with OpenRLHF under a risk profile.
 
-    The same command with the same --out goes on from the last whole checkpoint of a run that was stopped.
+    The same command with the same --out resumes from the last whole checkpoint of a run that was stopped.
 
     Everything after -- goes to OpenRLHF, for instance:
     rad-train --profile medical -- --actor.model_name_or_path MODEL --data.prompt_dataset FILE.jsonl

@@ -20,7 +20,7 @@ STDIN = "<stdin>"
 _MAX_BYTES = 1_000_000
 
 
-class Finding(NamedTuple):
+class Remark(NamedTuple):
     """A problem or a warning of a file, and where it stands."""
 
     severity: Severity
@@ -37,7 +37,7 @@ class Report:
 
     file: str
     profile: RiskProfile | None
-    findings: tuple[Finding, ...]
+    findings: tuple[Remark, ...]
 
     def count(self, severity: Severity) -> int:
         """How many findings of a kind there are."""
@@ -76,9 +76,9 @@ def check(source: str) -> Report:
     try:
         profile = read_profile(source)
     except ProfileError as error:
-        errors = [Finding("error", one.place or Place(file), one.message) for one in error.details]
+        errors = [Remark("error", one.place or Place(file), one.message) for one in error.details]
         return Report(file, None, tuple(errors))
-    return Report(file, profile, tuple(Finding("warning", Place(file), text) for text in profile.warnings))
+    return Report(file, profile, tuple(Remark("warning", Place(file), text) for text in profile.warnings))
 
 
 def failed(reports: Iterable[Report], *, strict: bool) -> bool:
@@ -133,7 +133,7 @@ def _held(profile: RiskProfile) -> str:
     return str(profile.constraints[0].risk) if count == 1 else f"{count} constraints"
 
 
-def _annotation(finding: Finding) -> str:
+def _annotation(finding: Remark) -> str:
     place = finding.place
     properties = {"file": place.source, "line": place.line, "col": place.column, "title": "risk profile"}
     given = ",".join(f"{name}={_escaped(str(held), ':,')}" for name, held in properties.items() if held)

@@ -28,7 +28,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Counterparts:
     """A constraint of both profiles, or of one of them where the other is None."""
 
     name: str
@@ -45,18 +45,19 @@ def settings(a: RiskProfile, b: RiskProfile) -> list[Setting]:
     return [Setting(key, left.get(key), right.get(key)) for key in keys]
 
 
-def pairs(a: RiskProfile, b: RiskProfile) -> list[Pair]:
+def pairs(a: RiskProfile, b: RiskProfile) -> list[Counterparts]:
     """The constraints of both, matched by name; two single ones are matched whatever their names."""
     left, right = parts(a), parts(b)
     if len(left) == len(right) == 1:
-        return [Pair("", left[0], right[0])]
+        return [Counterparts("", left[0], right[0])]
     named = [{part.name: part for part in side} for side in (left, right)]
     return [
-        Pair(name, named[0].get(name), named[1].get(name)) for name in dict.fromkeys([*named[0], *named[1]])
+        Counterparts(name, named[0].get(name), named[1].get(name))
+        for name in dict.fromkeys([*named[0], *named[1]])
     ]
 
 
-def sentences(pair: Pair) -> Iterator[str]:
+def sentences(pair: Counterparts) -> Iterator[str]:
     """What changes from A to B, the weights first."""
     if pair.a is None or pair.b is None:
         has, lacks, part = ("A", "B", pair.a) if pair.b is None else ("B", "A", pair.b)
@@ -74,7 +75,7 @@ def sentences(pair: Pair) -> Iterator[str]:
     yield from _ask_sentence(a, b)
 
 
-def picture_lines(pair: Pair, width: int) -> list[str]:
+def picture_lines(pair: Counterparts, width: int) -> list[str]:
     """The weights of A above those of B on one scale."""
     sides = [(letter, part) for letter, part in (("A", pair.a), ("B", pair.b)) if part is not None]
     top = show.highest_weight([part.risk for _, part in sides], width)

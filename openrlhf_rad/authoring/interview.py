@@ -67,9 +67,7 @@ QUESTIONS = (
         },
     ),
     Question(
-        "cost",
-        "Where do costs come from? FILE.py, http://…, a model's folder or name, or later",
-        LATER,
+        "cost", "Where do costs come from? FILE.py, http://…, a model's folder or name, or later", LATER
     ),
 )
 

@@ -32,7 +32,7 @@ MINIMUM = 8
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScoredSample:
     """Scored answers.
 
     Attributes:
@@ -52,7 +52,7 @@ class Sample:
     read: Sequence[str] = ()
 
 
-def read_sample(path: Path, columns: Columns, model: str | None = None) -> Sample:
+def read_sample(path: Path, columns: Columns, model: str | None = None) -> ScoredSample:
     """Read scored answers.
 
     Args:
@@ -71,7 +71,7 @@ def read_sample(path: Path, columns: Columns, model: str | None = None) -> Sampl
     column = held.used["cost"]
     _check(path, column, held.cost_b)
     usable = labels is not None and not labels.reason
-    return Sample(
+    return ScoredSample(
         held.cost_b,
         [f"{digest:016x}" for digest in held.prompt_b.tolist()],
         held.reward_b,
@@ -119,7 +119,7 @@ class Figures:
     balance: Estimate
 
 
-def measure(sample: Sample, spectrum: Spectrum, settings: ConstraintSettings, seed: int = 0) -> Figures:
+def measure(sample: ScoredSample, spectrum: Spectrum, settings: ConstraintSettings, seed: int = 0) -> Figures:
     """The figures of a sample under one spectrum."""
     panel, order = arranged(sample.prompts)
     # Sums of squares lose digits far from 0.
@@ -152,7 +152,7 @@ def measure(sample: Sample, spectrum: Spectrum, settings: ConstraintSettings, se
     )
 
 
-def quantile_skewness(sample: Sample, seed: int = 0) -> Estimate:
+def quantile_skewness(sample: ScoredSample, seed: int = 0) -> Estimate:
     """(q_h + q_l − 2 q_½) / (q_h − q_l) in [−1, 1]: above 0 the long tail is on the right.
 
     The levels h and l are 97.5 % and 2.5 %, or those with five prompts beyond them; with few prompts there is

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.calibration.figures import Figures, Sample, measure
+from openrlhf_rad.calibration.figures import Figures, ScoredSample, measure
 from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.method import reference
 from openrlhf_rad.method.constraint import FORMS, evaluate
@@ -38,7 +38,7 @@ _MOST_DRAWN = 5_000_000
 
 
 @dataclass(frozen=True)
-class Ask:
+class ScaledAsk:
     """A constraint resolved on the reference, in spreads: τ or slack-free 0, margin m, and the fall δ.
 
     Attributes:
@@ -72,7 +72,7 @@ class Rollout:
     risk_noise: float
 
 
-def resolve(part: Constraint, cost_b: Array) -> Ask:
+def resolve(part: Constraint, cost_b: Array) -> ScaledAsk:
     """What the profile asks of a sample.
 
     Raises:
@@ -80,7 +80,7 @@ def resolve(part: Constraint, cost_b: Array) -> Ask:
     """
     ask, spread = reference.resolve(part.settings, part.risk, cost_b), float(cost_b.std())
     slack = ask.margin - ask.fall if ask.form.by_margin else 0.0
-    return Ask(slack / spread, ask.margin / spread, ask.fall / spread, ask.shift / spread)
+    return ScaledAsk(slack / spread, ask.margin / spread, ask.fall / spread, ask.shift / spread)
 
 
 def reachable_fall(part: Constraint, cost_b: Array) -> float:
@@ -154,16 +154,16 @@ class Proposal:
     part: Constraint
     figures: Figures
     rollout: Rollout
-    asked: Ask | None
+    asked: ScaledAsk | None
     unresolved: str
-    ask: Ask
+    ask: ScaledAsk
     reachable: float
     initial: Estimate | None
     step: Estimate | None
     maximum: Estimate | None
 
 
-def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Proposal:
+def propose(sample: ScoredSample, part: Constraint, rollout: int, seed: int = 0) -> Proposal:
     """Calibrate one constraint on a sample of its cost.
 
     Args:
@@ -189,20 +189,20 @@ def propose(sample: Sample, part: Constraint, rollout: int, seed: int = 0) -> Pr
         seen,
         asked,
         unresolved,
-        Ask(slack, margin, fall),
+        ScaledAsk(slack, margin, fall),
         reachable,
         *_dual(part.dual.method, figures.balance, fall, seen.noise),
     )
 
 
-def _asked(part: Constraint, sample: Sample) -> tuple[Ask | None, str]:
+def _asked(part: Constraint, sample: ScoredSample) -> tuple[ScaledAsk | None, str]:
     try:
         return resolve(part, sample.cost_b), ""
     except ReferenceCostError as error:
         return None, str(error)
 
 
-def _fall(asked: Ask | None, reachable: float) -> float:
+def _fall(asked: ScaledAsk | None, reachable: float) -> float:
     """The profile's own fall where it asks for something that can be reached."""
     fall = asked.fall if asked is not None and asked.fall >= LEAST_FALL else USUAL_FALL
     return fall if fall <= MOST_SHARE * reachable else reachable / 2

@@ -15,8 +15,8 @@ from openrlhf_rad.authoring import show, words
 from openrlhf_rad.authoring.check import STDIN
 from openrlhf_rad.authoring.drawing import check_target, save_figure
 from openrlhf_rad.authoring.show import ends
-from openrlhf_rad.calibration.figures import Sample
-from openrlhf_rad.calibration.findings import Finding, needed_rollout
+from openrlhf_rad.calibration.figures import ScoredSample
+from openrlhf_rad.calibration.findings import Doubt, needed_rollout
 from openrlhf_rad.calibration.proposal import OVERWEIGHT, Proposal
 from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.profile import RiskProfile
@@ -31,7 +31,7 @@ _ROWS = 6
 
 
 def page(
-    sample: Sample, proposal: Proposal, findings: Sequence[Finding], unit: Unit, width: int
+    sample: ScoredSample, proposal: Proposal, findings: Sequence[Doubt], unit: Unit, width: int
 ) -> Iterator[RenderableType]:
     """The page piece by piece, each at most width columns wide."""
     prompts = len(set(sample.prompts))
@@ -50,7 +50,7 @@ def page(
     yield proposed(proposal, unit)
 
 
-def costs(sample: Sample, proposal: Proposal, width: int) -> list[str]:
+def costs(sample: ScoredSample, proposal: Proposal, width: int) -> list[str]:
     """The histogram with the reference's risk, and the risk that is asked for, marked below."""
     now, goal = targets(proposal)
     name = str(FORMS[proposal.part.settings.form].spectrum(proposal.part.risk))
@@ -64,7 +64,7 @@ def targets(proposal: Proposal) -> tuple[float, float]:
     return figures.risk.value, figures.risk.value - proposal.ask.fall * figures.spread.value
 
 
-def figures(sample: Sample, proposal: Proposal) -> Table:
+def figures(sample: ScoredSample, proposal: Proposal) -> Table:
     """What was measured, with intervals."""
     measured, rollout = proposal.figures, proposal.rollout
     spread = measured.spread
@@ -116,14 +116,14 @@ def _table(*names: str) -> Table:
     return table
 
 
-def draw(sample: Sample, proposal: Proposal, path: Path) -> None:
+def draw(sample: ScoredSample, proposal: Proposal, path: Path) -> None:
     """Write the picture. Raises ConfigError for an ending that is not known."""
     check_target(path, 1)
     with styled():
         save_figure(figure_of(sample, proposal), path)
 
 
-def figure_of(sample: Sample, proposal: Proposal) -> Figure:
+def figure_of(sample: ScoredSample, proposal: Proposal) -> Figure:
     """A histogram of the costs over the weight that each of them has in the risk."""
     figure = new_figure(7.2, 3.8)
     axes = figure.subplots()
@@ -211,7 +211,7 @@ def key_in(profile: RiskProfile, proposal: Proposal, key: str) -> str:
     return f"{place}.{key.removeprefix('constraint.')}"
 
 
-def write(profile: RiskProfile, proposal: Proposal, sample: Sample, scores: str, unit: Unit) -> str:
+def write(profile: RiskProfile, proposal: Proposal, sample: ScoredSample, scores: str, unit: Unit) -> str:
     """The calibrated profile as text; every default is spelled out."""
     made, figures = calibrated(profile, proposal, unit), proposal.figures
     prompts = len(set(sample.prompts))

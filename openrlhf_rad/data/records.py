@@ -79,7 +79,7 @@ def checked(value: object, place: str, problems: list[str], *, blank: bool = Fal
     elif not blank and not value.strip():
         problems.append(f"{place} is empty; it must hold text; mend or remove the row")
     elif not _encodes(value):
-        problems.append(f"{place} holds half a surrogate pair, which is no text; mend the row")
+        problems.append(f"{place} holds half a surrogate pair, which is not text; mend the row")
     else:
         return value
     return ""

@@ -17,7 +17,7 @@ from openrlhf_rad.judging.verdict import Letter, MalformedReply, read
 #: Requests in a row without an answer, after which the endpoint is taken to be down.
 IN_A_ROW = 5
 #: (key, what came so far) → why to stop, or None.
-Progress = Callable[[str, "Outcome"], "str | None"]
+Progress = Callable[[str, "Outcomes"], "str | None"]
 
 
 class Asked(Protocol):
@@ -29,7 +29,7 @@ class Asked(Protocol):
 
 
 @dataclass
-class Outcome:
+class Outcomes:
     """What came of the requests, by key.
 
     Attributes:
@@ -58,7 +58,7 @@ async def ask_all(
     cache: Cache,
     bounds: Bounds,
     progress: Progress,
-) -> Outcome:
+) -> Outcomes:
     """Ask every request; replies are in the cache before they are counted.
 
     Args:
@@ -96,7 +96,7 @@ class _Work:
     ) -> None:
         self._endpoint, self._cache, self._progress, self._rest = endpoint, cache, progress, rest
         self._in_a_row = 0
-        self.outcome = Outcome()
+        self.outcome = Outcomes()
 
     async def go(self) -> None:
         for key, body in self._rest:
@@ -170,7 +170,7 @@ class Verdicts:
 
 
 @dataclass
-class Watch:
+class ReplyReader:
     """Reads replies as they come; ends the asking where more are malformed than may be.
 
     Attributes:
@@ -195,7 +195,7 @@ class Watch:
         """Whether no further verdict can bring the share of malformed replies below the limit."""
         return self._bad > self.limit * len(self.session.calls)
 
-    def __call__(self, key: str, outcome: Outcome) -> str | None:
+    def __call__(self, key: str, outcome: Outcomes) -> str | None:
         """After each request: read its reply."""
         if key in outcome.replies:
             self._read(key, outcome.replies[key])
@@ -216,41 +216,37 @@ class Watch:
 
 
 def ask(
-    session: Session,
-    make_endpoint: Callable[[], Endpoint],
-    cache: Cache,
-    bounds: Bounds,
-    watch: Watch,
+    session: Session, make_endpoint: Callable[[], Endpoint], cache: Cache, bounds: Bounds, reader: ReplyReader
 ) -> Verdicts:
     """Ask what is missing.
 
     Raises:
         JudgeError: some requests have no answer; what has been answered is in the cache.
     """
-    outcome = Outcome()
-    if session.missing and not watch.too_many:
-        outcome = asyncio.run(_ask(session, make_endpoint, cache, bounds, watch))
+    outcome = Outcomes()
+    if session.missing and not reader.too_many:
+        outcome = asyncio.run(_ask(session, make_endpoint, cache, bounds, reader))
     replies = {**session.cached, **outcome.replies}
-    if not watch.too_many:
+    if not reader.too_many:
         _check(session, outcome, cache)
-    return Verdicts(watch.letters, watch.malformed, replies)
+    return Verdicts(reader.letters, reader.malformed, replies)
 
 
 async def _ask(
-    session: Session, make_endpoint: Callable[[], Endpoint], cache: Cache, bounds: Bounds, watch: Watch
-) -> Outcome:
+    session: Session, make_endpoint: Callable[[], Endpoint], cache: Cache, bounds: Bounds, reader: ReplyReader
+) -> Outcomes:
     endpoint = make_endpoint()
     bodies = {
         key: partial(session.judge.body, call.match, candidate_first=call.candidate_first)
         for key, call in session.missing.items()
     }
     try:
-        return await ask_all(bodies, endpoint, cache, bounds, watch)
+        return await ask_all(bodies, endpoint, cache, bounds, reader)
     finally:
         await endpoint.close()
 
 
-def _check(session: Session, outcome: Outcome, cache: Cache) -> None:
+def _check(session: Session, outcome: Outcomes, cache: Cache) -> None:
     missing = session.missing
     open_calls = len(missing) - len(outcome.replies) - len(outcome.rejected)
     if open_calls == 0:

@@ -25,7 +25,7 @@ from typing import Any
 from openrlhf_rad.data.records import prompt_of, text, word
 from openrlhf_rad.errors import DataError, did_you_mean
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.judging.verdict import FORMS, Form
+from openrlhf_rad.judging.verdict import FORMS, VerdictForm
 from openrlhf_rad.tables import column_names, rows
 
 NEEDED = ("prompt", "answer_a", "answer_b")
@@ -83,7 +83,7 @@ def _problems(content: str, source: str, needed: Sequence[str]) -> list[str]:
                 known = ", ".join(f"{{{name}}}" for name in places)
                 hint = did_you_mean(match[1], places) or "remove it"
                 place = f"{source}:{number}:{match.start() + 1}"
-                problems.append(f"{place}: {match[0]} is no placeholder; they are {known}; {hint}")
+                problems.append(f"{place}: {match[0]} is not a placeholder; they are {known}; {hint}")
     absent = [f"{{{name}}}" for name in needed if name not in seen]
     if absent:
         problems.append(
@@ -114,7 +114,7 @@ class Judge:
     request: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def reads(self) -> Form:
+    def reads(self) -> VerdictForm:
         """How verdicts are written and read."""
         return FORMS[self.form]
 
@@ -176,7 +176,7 @@ def request_key(base_url: str, body: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CallEstimate:
     """What asking will cost at most: an estimate of the tokens in, a bound of the tokens out.
 
     Attributes:
@@ -206,14 +206,14 @@ def estimate(
     max_tokens: int,
     price_in: float | None = None,
     price_out: float | None = None,
-) -> Estimate:
+) -> CallEstimate:
     """The cost of the calls yet to be made; prices are for a million tokens."""
     tokens_in = sum(-(-call.size // BYTES_A_TOKEN) for call in calls)
     tokens_out = len(calls) * max_tokens
     price = None
     if price_in is not None and price_out is not None:
         price = (tokens_in * price_in + tokens_out * price_out) / 1e6
-    return Estimate(len(calls), there, tokens_in, tokens_out, price)
+    return CallEstimate(len(calls), there, tokens_in, tokens_out, price)
 
 
 _FORMATS = (".jsonl", ".parquet", ".csv")
@@ -235,7 +235,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Source:
+class AnswerSource:
     """A file of answers, and the model whose rows are meant where it holds several; None for its only one."""
 
     path: Path
@@ -250,7 +250,7 @@ class _Answers:
     by_prompt: dict[str, list[tuple[str, str]]]
 
 
-def find(names: Sequence[str], evaluation: Path | None) -> list[Source]:
+def find(names: Sequence[str], evaluation: Path | None) -> list[AnswerSource]:
     """What is named: FILE, MODEL=FILE, or a model of an evaluation's ``answers/``. Raises DataError."""
     sources = []
     for name in names:
@@ -263,12 +263,12 @@ def find(names: Sequence[str], evaluation: Path | None) -> list[Source]:
                 there = sorted(file.stem for file in (evaluation / "answers").glob("*") if file.is_file())
                 held = f"it holds {', '.join(there)}" if there else "it holds no answers"
                 raise DataError(f"{evaluation}: no answers of {wanted}; {held}; check the name or the folder")
-        sources.append(Source(path, chosen))
+        sources.append(AnswerSource(path, chosen))
     return sources
 
 
 def pair(
-    baseline: Sequence[Source], candidate: Sequence[Source], columns: Columns | None = None
+    baseline: Sequence[AnswerSource], candidate: Sequence[AnswerSource], columns: Columns | None = None
 ) -> list[Match]:
     """All pairs of answers, by seed, then in the order of the baseline file.
 
@@ -298,7 +298,7 @@ def pair(
     ]
 
 
-def _read(source: Source, columns: Columns) -> _Answers:
+def _read(source: AnswerSource, columns: Columns) -> _Answers:
     held = column_names(source.path)
     prompt, answer = (columns.find(role, held) or columns.wanted(role) for role in ("prompt", "answer"))
     model = columns.find("model", held)

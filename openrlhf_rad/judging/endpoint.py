@@ -18,8 +18,8 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,47 +59,38 @@ class Cache:
 
     def __init__(self, path: Path, named: str = "--cache") -> None:
         self.path, self._named = path, named
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._open()) as database, database:
-                database.execute("PRAGMA journal_mode=WAL")
-                database.execute(_TABLE)
-                held = {row[1] for row in database.execute("PRAGMA table_info(replies)")}
-                if "logprobs" not in held:  # of a version before there were any
-                    database.execute("ALTER TABLE replies ADD COLUMN logprobs TEXT")
-        except (sqlite3.Error, OSError) as error:
-            raise self._problem(error) from error
+        with self._open() as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute(_TABLE)
+            held = {row[1] for row in database.execute("PRAGMA table_info(replies)")}
+            if "logprobs" not in held:  # of a version before there were any
+                database.execute("ALTER TABLE replies ADD COLUMN logprobs TEXT")
 
     def read(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The replies of those keys that have one."""
-        replies = {}
-        try:
-            with closing(self._open()) as database:
-                for key in keys:
-                    row = database.execute(f"SELECT {_COLUMNS} FROM replies WHERE key = ?", (key,)).fetchone()
-                    if row:
-                        replies[key] = Reply(*row)
-        except sqlite3.Error as error:
-            raise self._problem(error) from error
-        return replies
+        query = f"SELECT {_COLUMNS} FROM replies WHERE key = ?"
+        with self._open() as database:
+            rows = {key: database.execute(query, (key,)).fetchone() for key in keys}
+        return {key: Reply(*row) for key, row in rows.items() if row}
 
     def write(self, key: str, reply: Reply) -> None:
         """Keep a reply; it is on the disk when this returns."""
         values = [key, *(getattr(reply, name) for name in _COLUMNS.split(", "))]
+        insert = f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        with self._open() as database:
+            database.execute(insert, values)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. Raises EnvironmentProblem where the file cannot be used."""
         try:
-            with closing(self._open()) as database, database:
-                said = f"INSERT OR REPLACE INTO replies (key, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-                database.execute(said, values)
-        except sqlite3.Error as error:
-            raise self._problem(error) from error
-
-    def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=30)
-
-    def _problem(self, error: Exception) -> EnvironmentProblem:
-        return EnvironmentProblem(
-            f"{self._named} is {self.path}; it cannot be used ({error}); remove the file or name another"
-        )
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=30)) as database, database:
+                yield database
+        except (sqlite3.Error, OSError) as error:
+            raise EnvironmentProblem(
+                f"{self._named} is {self.path}; it cannot be used ({error}); remove the file or name another"
+            ) from error
 
 
 #: Shorter keys are dummies of local servers, as EMPTY; striking them out would garble replies.
@@ -177,7 +168,7 @@ def check_address(base_url: str) -> str:
         parts = urlsplit(base_url)
         _ = parts.port
     except ValueError:
-        raise ConfigError(f"--base-url is no address; {example}") from None
+        raise ConfigError(f"--base-url is not an address; {example}") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(
             "--base-url holds more than an address (a user, a password or a query); keys come from the"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 from collections import Counter
@@ -18,11 +17,15 @@ from rich.text import Text
 from openrlhf_rad.evaluation.folder import sha256
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.judging.asking import Session, Verdicts
-from openrlhf_rad.judging.calls import Call, Source
+from openrlhf_rad.judging.calls import AnswerSource, Call
 from openrlhf_rad.judging.tally import RESULTS, Kind, Tally, judge_pairs, tally
 from openrlhf_rad.statistics.shares import Share
 from openrlhf_rad.style import AFTER, BEFORE, new_figure, save, styled
-from openrlhf_rad.words import one_line
+from openrlhf_rad.words import one_line, version_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUMMARY, VERDICTS, PICTURE = "judge.json", "verdicts.jsonl", "judge"
 #: Malformed replies that are shown whole.
@@ -35,8 +38,8 @@ class Sides:
 
     baseline: str
     candidate: str
-    baseline_sources: Sequence[Source]
-    candidate_sources: Sequence[Source]
+    baseline_sources: Sequence[AnswerSource]
+    candidate_sources: Sequence[AnswerSource]
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def conclude(session: Session, verdicts: Verdicts, sides: Sides, limit: float) -
         "result": _result(counted) if counted else None,
         "malformed": _malformed(session, verdicts, bad, limit),
         "judge": _judge(session, verdicts),
-        "versions": _versions(),
+        "versions": {"python": platform.python_version()}
+        | {name: version_of(name) or "not installed" for name in ("openrlhf-rad", "openai")},
     }
     return Result(sides, counted, summary)
 
@@ -95,7 +99,7 @@ def clear(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _side(name: str, sources: Sequence[Source]) -> dict[str, Any]:
+def _side(name: str, sources: Sequence[AnswerSource]) -> dict[str, Any]:
     return {
         "name": name,
         "files": [str(source.path) for source in sources],
@@ -206,20 +210,6 @@ def _total(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("openrlhf-rad", "openai"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _CHARACTERS = 240
 

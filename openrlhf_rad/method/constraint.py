@@ -114,7 +114,7 @@ def evaluate(
         raise ValueError(f"margin is {margin}; it must be ≥ 0, and 0 for forms without one")
     gap_forward = dominance_gap(particle_n, reference_n, weight_n)
     gap_reverse = dominance_gap(reference_n, particle_n, weight_n)
-    sides = Sides(particle_n, rule.shifted(reference_n, margin, floor), margin)
+    sides = Compared(particle_n, rule.shifted(reference_n, margin, floor), margin)
     activation_n, change_g, plan = rule.activation(sides, transport or TransportSettings(), start)
     value = rule.value(sides, weight_n, plan if gap == "plan" else None)
     return ConstraintResult(
@@ -130,7 +130,7 @@ def evaluate(
     )
 
 
-class Sides(NamedTuple):
+class Compared(NamedTuple):
     """What a form compares: the policy's quantiles, the reference's shifted ones, and the shift."""
 
     particle_n: Array
@@ -211,20 +211,20 @@ class Form(ABC):
         return reference_n + shift
 
     @abstractmethod
-    def value(self, sides: Sides, weight_n: Array, plan: SinkhornResult | None) -> float:
+    def value(self, sides: Compared, weight_n: Array, plan: SinkhornResult | None) -> float:
         """The left-hand side, exact, or of a plan from Eq. (25)."""
 
     def activation(
-        self, sides: Sides, _transport: TransportSettings, _start: Potentials | None
+        self, sides: Compared, _transport: TransportSettings, _start: Potentials | None
     ) -> tuple[Array, Array, SinkhornResult | None]:
         """activation_n and change_g of :class:`ConstraintResult`, and the plan that they are from, if any."""
         return self.felt(sides), self.changes(sides), None
 
-    def felt(self, sides: Sides) -> Array:
+    def felt(self, sides: Compared) -> Array:
         """1 where the violation moves with quantile i, else 0; a tie counts, as either side of it may."""
         return np.ones(sides.particle_n.size)
 
-    def changes(self, sides: Sides) -> Array:
+    def changes(self, sides: Compared) -> Array:
         """change_g from the exact gaps, shape (n − 1,)."""
         return np.diff(sides.particle_n)
 
@@ -241,7 +241,7 @@ class Spectral(Form):
     requirement = "the risk must lie below the reference's by {level}"
     defaults = Level(0.4, "spread"), Level(0.0)
 
-    def value(self, sides: Sides, weight_n: Array, _plan: SinkhornResult | None) -> float:
+    def value(self, sides: Compared, weight_n: Array, _plan: SinkhornResult | None) -> float:
         """ρ_w(C_0) − ρ_w(C_θ)."""
         return float(weight_n @ (sides.shifted_n - sides.particle_n) / weight_n.size)
 
@@ -282,7 +282,7 @@ class Expected(Form):
         """d."""
         return given + fall - other
 
-    def value(self, sides: Sides, _weight_n: Array, _plan: SinkhornResult | None) -> float:
+    def value(self, sides: Compared, _weight_n: Array, _plan: SinkhornResult | None) -> float:
         """E[C_θ]."""
         return float(sides.particle_n.mean())
 
@@ -297,17 +297,17 @@ class _Paired(Form):
     pairs = True
     side: ClassVar[float]
 
-    def _pair(self, sides: Sides) -> tuple[Array, Array]:
+    def _pair(self, sides: Compared) -> tuple[Array, Array]:
         """What moves up to what in the gap L_w(X, Y)."""
         particle_n, shifted_n, _ = sides
         return (shifted_n, particle_n) if self.side > 0 else (particle_n, shifted_n)
 
-    def value(self, sides: Sides, weight_n: Array, plan: SinkhornResult | None) -> float:
+    def value(self, sides: Compared, weight_n: Array, plan: SinkhornResult | None) -> float:
         """L_w(X, Y)."""
         return plan.cost if plan else dominance_gap(*self._pair(sides), weight_n)
 
     def activation(
-        self, sides: Sides, transport: TransportSettings, start: Potentials | None
+        self, sides: Compared, transport: TransportSettings, start: Potentials | None
     ) -> tuple[Array, Array, SinkhornResult]:
         """Of the plan's gradient; its potential changes across a gap by ∫ a dq, ties or none."""
         plan, particle_n = _plan(*self._pair(sides), transport, start), sides.particle_n
@@ -319,11 +319,11 @@ class _Paired(Form):
         )
         return np.clip(self.side * particle_n.size * gradient_n, 0.0, 1.0), change_g, plan
 
-    def felt(self, sides: Sides) -> Array:
+    def felt(self, sides: Compared) -> Array:
         """1 on the side that counts."""
         return (self.side * (sides.particle_n - sides.shifted_n) >= 0).astype(np.float64)
 
-    def changes(self, sides: Sides) -> Array:
+    def changes(self, sides: Compared) -> Array:
         """The change of (q − y)₊ from q_i to q_{i+1}, or of −(y − q)₊.
 
         A gap lies between the levels of y_i and y_{i+1}: the mean over both. Right on tied costs, too, where
@@ -367,7 +367,7 @@ class Improvement(_Paired):
             " constraint.margin, for instance 60% of reference spread"
         )
 
-    def value(self, sides: Sides, weight_n: Array, plan: SinkhornResult | None) -> float:
+    def value(self, sides: Compared, weight_n: Array, plan: SinkhornResult | None) -> float:
         """L_w(C_θ, C_0 + m) − m."""
         return super().value(sides, weight_n, plan) - sides.shift
 

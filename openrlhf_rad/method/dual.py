@@ -25,7 +25,7 @@ from openrlhf_rad.method.state import Stateful
 from openrlhf_rad.method.uncertainty import upper_confidence_bound
 
 
-class Estimate(Stateful, ABC):
+class ViolationEstimate(Stateful, ABC):
     """What λ takes for the violation, and its standard error; batches count as independent.
 
     An average over k batches has 1/√k of the noise and tells of the policy (k − 1)/2 steps ago. Safe RLHF
@@ -37,7 +37,7 @@ class Estimate(Stateful, ABC):
         """Take one more batch in; returns the average and its standard error."""
 
 
-class Last(Estimate):
+class Last(ViolationEstimate):
     """The last batch alone."""
 
     def add(self, violation: float, standard_error: float) -> tuple[float, float]:
@@ -45,7 +45,7 @@ class Last(Estimate):
         return violation, standard_error
 
 
-class Ema(Estimate):
+class Ema(ViolationEstimate):
     """An exponential average Σ dᵃ v / Σ dᵃ over ages a, without bias from the first batch on.
 
     Args:
@@ -66,7 +66,7 @@ class Ema(Estimate):
         return self.sum / self.weight, math.sqrt(self.variance) / self.weight
 
 
-class Window(Estimate):
+class Window(ViolationEstimate):
     """The plain mean of the last ``memory`` batches, of fewer at the start."""
 
     kept = ("batches",)
@@ -102,7 +102,7 @@ class DualVariable(Stateful):
         step: float,
         maximum: float,
         *,
-        estimate: Estimate | None = None,
+        estimate: ViolationEstimate | None = None,
         confidence: float | None = None,
     ) -> None:
         if not (0 <= step < math.inf and 0 <= initial <= maximum < math.inf):
@@ -330,7 +330,7 @@ METHODS: dict[of.Method, type[DualVariable]] = {
     "adam": AdamDual,
     "pid": PidDual,
 }
-ESTIMATES: dict[of.Estimate, Callable[[int], Estimate]] = {
+ESTIMATES: dict[of.Estimate, Callable[[int], ViolationEstimate]] = {
     "last": lambda _memory: Last(),
     "ema": Ema,
     "window": Window,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from openrlhf_rad.method.constraint import FORMS, Sides
+from openrlhf_rad.method.constraint import FORMS, Compared
 from openrlhf_rad.method.reference import Ask
 from openrlhf_rad.method.scores import leave_one_out, placed
 from openrlhf_rad.method.settings import FormName
@@ -83,7 +83,7 @@ def violation_standard_error(
         0 on 0 samples where the constraint feels no quantile.
     """
     rule, n = FORMS[form], particle_n.size
-    phi, sides = rule.spectrum(spectrum), Sides(particle_n, rule.shifted(reference_n, margin, floor))
+    phi, sides = rule.spectrum(spectrum), Compared(particle_n, rule.shifted(reference_n, margin, floor))
     carried_n = phi.weights(n) * rule.felt(sides)
     if not carried_n.any():
         return Uncertainty(0.0, 0.0)

@@ -122,7 +122,7 @@ class MergedWeight:
 
 
 class Resumable:
-    """What a run must be able to go on from, for an actor of OpenRLHF's that trains a model.
+    """What a run must be able to resume from, for an actor of OpenRLHF's that trains a model.
 
     Args:
         profile: what identifies the risk profile, for the seal of a checkpoint; the rest is OpenRLHF's.

@@ -57,7 +57,7 @@ class RadOptions:
         patience: with servers that give costs or rewards.
         server_batch: answers in one request to a cost server.
         any_version: run on versions of the stack that were not tested.
-        accept_profile_change: go on from a checkpoint that was trained under another profile.
+        accept_profile_change: resume from a checkpoint that was trained under another profile.
         trust_remote_code: run Python code that comes with models and tokenizers.
         variables: environment variables that the addresses of the profile name, for the trainer's process.
         dry_run: say what would run, and what would stop it.
@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, text in {
         "any_version": "run on versions that were not tested",
-        "accept_profile_change": "go on from a checkpoint of another profile",
+        "accept_profile_change": "resume from a checkpoint of another profile",
         "trust_remote_code": "run Python code that comes with models",
         "dry_run": "say what would run and what would stop it; start nothing",
     }.items():
@@ -153,7 +153,7 @@ def parse(argv: list[str], profile: RiskProfile | None = None) -> tuple[RadOptio
         names = [name for action in flags._actions for name in action.option_strings]
         hint = did_you_mean(unknown[0].partition("=")[0], names)
         raise ConfigError(
-            f"{unknown[0]} is no flag of RAD; {hint or 'see python -m openrlhf_rad --rad.help'}"
+            f"{unknown[0]} is not a flag of RAD; {hint or 'see python -m openrlhf_rad --rad.help'}"
         )
     values = vars(known)
     named, changes, out = (values.pop(name) for name in ("profile", "set", "out"))

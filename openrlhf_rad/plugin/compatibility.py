@@ -249,10 +249,7 @@ def _rules(args: Any, options: RadOptions) -> list[tuple[bool, str]]:
             "--train.async_enable trains on answers of earlier weights, which both losses would take for the"
             f" policy's own; add --algo.advantage.{correction}",
         ),
-        (
-            lora > 0 and args.ds.zero_stage == 3,
-            whole.format("--ds.zero_stage 3", "use --ds.zero_stage 2"),
-        ),
+        (lora > 0 and args.ds.zero_stage == 3, whole.format("--ds.zero_stage 3", "use --ds.zero_stage 2")),
         (
             lora > 0 and args.ds.tensor_parallel_size > 1,
             whole.format("--ds.tensor_parallel_size", "leave it out"),

@@ -73,7 +73,7 @@ def _flags(package: str, folder: Path) -> Iterator[str]:
         yield f"the parser of {MODULE} cannot be read ({type(error).__name__}: {error})"
         return
     missing = sorted(FLAGS - known.keys())
-    yield from (f"--{flag} is no flag of {MODULE}; the plugin reads it" for flag in missing)
+    yield from (f"--{flag} is not a flag of {MODULE}; the plugin reads it" for flag in missing)
 
 
 def _method(module: str, owner: str, function: str, package: str, folder: Path) -> ast.AST | None:

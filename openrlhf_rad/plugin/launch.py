@@ -76,7 +76,7 @@ def _open_folder(options: RadOptions, argv: list[str], *, resumes: bool) -> RunF
     folder = RunFolder.create(options.out, exist_ok=True)
     if folder.read_metrics() and not resumes:
         raise ConfigError(
-            f"{options.out} holds a run; name another folder by --rad.out, or go on with that run by"
+            f"{options.out} holds a run; name another folder by --rad.out, or resume that run by"
             " --ckpt.load_enable"
         )
     (options.out / ERROR).unlink(missing_ok=True)
@@ -90,7 +90,7 @@ def _way_on(saved: argparse.Namespace) -> str:
     if last is None:
         return "no checkpoint was finished yet: the same command begins anew"
     command = "the same command" if saved.load else "the same command with --ckpt.load_enable"
-    return f"the last whole checkpoint is of {last}: {command} goes on from it"
+    return f"the last whole checkpoint is of {last}: {command} resumes from it"
 
 
 def run(options: RadOptions | None, arguments: list[str], vigil: Vigil, accepted: Callable[[], None]) -> None:
@@ -146,7 +146,7 @@ def _settle(options: RadOptions | None, on_cpu: bool, accepted: Callable[[], Non
         compatibility.check_arguments(args, options)
         accepted()
         if checkpoint := resume.prepare(args, options):
-            print(f"going on from {checkpoint}{resume.other_format(checkpoint)}", file=sys.stderr, flush=True)
+            print(f"resuming from {checkpoint}{resume.other_format(checkpoint)}", file=sys.stderr, flush=True)
     if on_cpu:
         backend.start(args, options)
     return args

@@ -123,9 +123,7 @@ def driver(vigil: Vigil, settled: Callable[[Any], Any]) -> list[Patch]:
             " checked and adapted before anything starts",
         ),
         Patch(
-            "ray:shutdown",
-            vigil.released_before,
-            "whoever tells Ray to end must not be taken for its death",
+            "ray:shutdown", vigil.released_before, "whoever tells Ray to end must not be taken for its death"
         ),
     ]
 
@@ -222,5 +220,5 @@ def rollout_worker() -> list[Patch]:
             "openrlhf.trainer.ray.vllm_engine:SingleTurnAgentExecutor",
             lambda _: Executor,
             "reward files load as cost files do",
-        ),
+        )
     ]

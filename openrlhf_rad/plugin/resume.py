@@ -1,4 +1,4 @@
-"""What a run keeps in OpenRLHF's checkpoint beside OpenRLHF's own states, and how it goes on from there.
+"""What a run keeps in OpenRLHF's checkpoint beside OpenRLHF's own states, and how it resumes from there.
 
 Random numbers are a function of the run's seed and the step. No state of a generator is saved or restored:
 every process seeds its generators anew where a step begins, and every sampled answer has a seed of its own,
@@ -48,7 +48,7 @@ def identity(profile: RiskProfile) -> str:
 
 
 def prepare(args: Any, options: RadOptions) -> Checkpoint | None:
-    """Before anything starts: the checkpoint that the run goes on from, None where it begins.
+    """Before anything starts: the checkpoint that the run resumes from, None where it begins.
 
     Raises:
         ConfigError: as :func:`check_profile`, unless the change is accepted.
@@ -69,7 +69,7 @@ def other_format(checkpoint: Checkpoint) -> str:
 
 
 def check_profile(checkpoint: Checkpoint, profile: RiskProfile) -> None:
-    """Refuse to go on from a checkpoint that was trained under another profile, or with other costs.
+    """Refuse to resume from a checkpoint that was trained under another profile, or with other costs.
 
     Raises:
         ConfigError: naming what has changed.
@@ -83,8 +83,8 @@ def check_profile(checkpoint: Checkpoint, profile: RiskProfile) -> None:
         else f"profile {profile.name} has the hash {hash_now[:12]}, the checkpoint's {hash_then[:12]}"
     )
     raise ConfigError(
-        f"{checkpoint}: {changed}, so that its λ does not belong to this constraint; go on with what that run"
-        " had, or accept the change with --rad.accept_profile_change (rad-train --accept-profile-change):"
+        f"{checkpoint}: {changed}, so that its λ does not belong to this constraint; resume with what that"
+        " run had, or accept the change with --rad.accept_profile_change (rad-train --accept-profile-change):"
         " each λ stays with the constraint of its name, all else begins anew"
     )
 

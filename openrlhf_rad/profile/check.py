@@ -399,7 +399,7 @@ def _check_name(problems: Problems, node: Node, name: str, what: str) -> None:
         fix = "rename it"
     else:
         return
-    problems.note(Problem(node.key_place, f"{node.key}: {name!r}", "no name", rule, fix))
+    problems.note(Problem(node.key_place, f"{node.key}: {name!r}", "not a name", rule, fix))
 
 
 def _name(problems: Problems, root: Node) -> str:

@@ -98,7 +98,7 @@ def _read_bytes(path: Path) -> bytes:
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise _WrongFileError("it is no regular file", "a profile is one")
+            raise _WrongFileError("it is not a regular file", "a profile is one")
         data = b""
         while len(data) <= _MAX_BYTES and (piece := os.read(file, _MAX_BYTES + 1 - len(data))):
             data += piece

@@ -444,10 +444,7 @@ class CostKeys:
         what="a mapping",
     )
     function: str = key(
-        None,
-        "a Python file; it is named in a dry run and runs only in training",
-        said="none",
-        what="a path",
+        None, "a Python file; it is named in a dry run and runs only in training", said="none", what="a path"
     )
     remote_url: str = key(
         None,
@@ -484,12 +481,7 @@ class EvaluateSettings:
     """`evaluate`: what an evaluation and a release gate take where the command line says nothing."""
 
     confidence: float = key(
-        0.95,
-        "confidence of verdicts and intervals",
-        "the usual one",
-        unit="probability",
-        gt=0.5,
-        lt=1,
+        0.95, "confidence of verdicts and intervals", "the usual one", unit="probability", gt=0.5, lt=1
     )
     improvement: Annotated[Level, Amount()] = key(
         Level(0.1, "spread"),

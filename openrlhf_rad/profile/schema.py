@@ -17,14 +17,7 @@ from openrlhf_rad.method.spectrum import MAX_MEMBERS, MAX_STEPS, MEASURES, SYMBO
 from openrlhf_rad.profile.check import LABEL, NAME, PROFILE_NAME
 from openrlhf_rad.profile.costs import COSTS
 from openrlhf_rad.profile.inherit import KEYS
-from openrlhf_rad.profile.language import (
-    ADDRESS,
-    SECTIONS,
-    Schema,
-    Shared,
-    fields_of,
-    key_of,
-)
+from openrlhf_rad.profile.language import ADDRESS, SECTIONS, Schema, Shared, fields_of, key_of
 
 _RISK: Schema = {"$ref": "#/$defs/risk"}
 

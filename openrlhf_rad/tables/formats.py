@@ -289,5 +289,6 @@ def _parquet(path: Path) -> Iterator[Any]:
             yield file
     except pa.ArrowException as error:
         raise DataError(
-            f"{path}: it is no whole Parquet file ({str(error).splitlines()[0]}); write it or copy it again"
+            f"{path}: it is not a complete Parquet file ({str(error).splitlines()[0]}); write it or"
+            " copy it again"
         ) from None

@@ -129,7 +129,7 @@ def test_histograms_keep_to_their_width_and_point_at_the_mark(values, mark):
 @settings(deadline=None)
 @given(SPECTRA, SPECTRA, st.integers(0, 99))
 def test_never_less_risky_is_so_on_every_sample(a, b, seed):
-    pair = difference.Pair("", *(part_like(s) for s in (a, b)))
+    pair = difference.Counterparts("", *(part_like(s) for s in (a, b)))
     text = " ".join(difference.sentences(pair))
     sample = np.random.default_rng(seed).exponential(size=200)
     slack = 1e-9 * sample.max() * 200

@@ -5,7 +5,7 @@ import pytest
 
 from openrlhf_rad.authoring.words import parts
 from openrlhf_rad.calibration import figures, report
-from openrlhf_rad.calibration.figures import Sample
+from openrlhf_rad.calibration.figures import ScoredSample
 from openrlhf_rad.calibration.findings import examine, needed_rollout
 from openrlhf_rad.calibration.proposal import propose
 from openrlhf_rad.method.settings import TransportSettings
@@ -18,7 +18,7 @@ EXACT = TransportSettings(indicator="exact")
 
 
 def sample_of(cost_b, **more):
-    return Sample(np.asarray(cost_b, dtype=float), [f"row {i}" for i in range(len(cost_b))], **more)
+    return ScoredSample(np.asarray(cost_b, dtype=float), [f"row {i}" for i in range(len(cost_b))], **more)
 
 
 def profile_of(text):
@@ -103,7 +103,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 def test_answers_to_one_prompt_are_not_independent(normal):
     cost_b = np.repeat(normal[:200], 5)
     alone = figures.measure(sample_of(cost_b), make_spectrum("mean"), ConstraintSettings())
-    together = Sample(cost_b, [f"prompt {i // 5}" for i in range(1000)])
+    together = ScoredSample(cost_b, [f"prompt {i // 5}" for i in range(1000)])
     joined = figures.measure(together, make_spectrum("mean"), ConstraintSettings())
     ratio = (joined.mean.high - joined.mean.low) / (alone.mean.high - alone.mean.low)
     assert ratio == pytest.approx(np.sqrt(5), rel=0.15)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from openrlhf_rad.cli import plan, preflight, prompts, show
-from openrlhf_rad.cli.plan import Options
+from openrlhf_rad.cli.plan import TrainOptions
 
 from openrlhf_rad.errors import ConfigError, ProfileError
 from openrlhf_rad.jobs.chat import TEMPLATE
@@ -16,7 +16,7 @@ from openrlhf_rad.plugin.arguments import parse
 
 
 def make(*words, **options):
-    return plan.make(Options(words=words, **options))
+    return plan.make(TrainOptions(words=words, **options))
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,7 @@ def test_a_profiles_own_cost_wins_over_the_presets(tmp_path):
             {"preset": "tiny"},
             ["--rad.fixed_dul", "0"],
             ConfigError,
-            "--rad.fixed_dul is no flag of RAD; did you mean --rad.fixed_dual?",
+            "--rad.fixed_dul is not a flag of RAD; did you mean --rad.fixed_dual?",
         ),
         (
             {"preset": "tiny"},

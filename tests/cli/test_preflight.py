@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from openrlhf_rad.cli import machine, preflight, prompts
-from openrlhf_rad.cli.plan import Options, make
+from openrlhf_rad.cli.plan import TrainOptions, make
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.jobs.presets import PRESETS
@@ -24,7 +24,7 @@ def plan(job, *words, overrides=(), cost=True, **options):
     chosen = {"profile": "medical", "out": job.folder / "run", **options}
     named = any(text.startswith("cost.") for text in overrides) or not cost
     cost = [] if named else [f"cost.function={job.folder}/cost.py"]
-    return make(Options(words=[*job.flags, *words], overrides=[*overrides, *cost], **chosen))
+    return make(TrainOptions(words=[*job.flags, *words], overrides=[*overrides, *cost], **chosen))
 
 
 def test_a_right_job_passes_and_leaves_nothing_behind(job):
@@ -181,7 +181,7 @@ def test_files_that_are_no_python_or_define_something_else(job):
     (job.folder / "agent.py").write_text("class Agent: ...\n")
     agent = ("--train.agent_func_path", str(job.folder / "agent.py"))
     cost, *rest = preflight.input_problems(plan(job, *agent))
-    assert cost.startswith(f"cost.function: {job.folder / 'cost.py'}:1: it is no Python (invalid syntax")
+    assert cost.startswith(f"cost.function: {job.folder / 'cost.py'}:1: it is not Python (invalid syntax")
     assert rest == [
         f"--reward.remote_url is {job.folder / 'reward.py'}; it defines score; it must define"
         " reward_func(queries, prompts, labels)",
@@ -296,8 +296,7 @@ def test_a_folder_in_use(job):
     (made.out / "notes.txt").unlink()
     RunFolder(made.out).append_metrics({"step": 1})
     assert preflight.input_problems(made) == [
-        f"--out is {made.out}; it holds a run; name a new one, or go on with that run by"
-        " -- --ckpt.load_enable"
+        f"--out is {made.out}; it holds a run; name a new one, or resume that run by -- --ckpt.load_enable"
     ]
     assert preflight.input_problems(plan(job, "--ckpt.load_enable")) == []
 
@@ -417,7 +416,7 @@ def processor(monkeypatch, tmp_path):
 
 
 def test_what_a_run_computes_in_and_how_long_it_takes_is_said(job, processor):
-    format_line, time_line = machine.expectation(make(Options(preset="tiny", out=job.folder / "run")))
+    format_line, time_line = machine.expectation(make(TrainOptions(preset="tiny", out=job.folder / "run")))
     assert format_line == (
         "models compute in float32 on a laptop, 2 cores: 1 GFLOP/s in bfloat16, 40 in float32"
     )

@@ -2,7 +2,7 @@
 
 import os
 
-from openrlhf_rad.cli.progress import BEFORE, STARTING, TRAINING, State, Watch, display
+from openrlhf_rad.cli.progress import BEFORE, STARTING, TRAINING, Follower, State, display
 
 from openrlhf_rad.runs.folder import REFERENCE, RunFolder
 
@@ -36,7 +36,7 @@ def test_a_run_that_begins_shows_every_step(capsys):
 def test_what_a_watch_says_is_shown_once_and_not_again_where_it_was_said_before(tmp_path, capsys):
     folder = RunFolder.create(tmp_path)
     folder.append_alarm(1, "inert", "step 1: of the part before a stop")
-    watch = Watch(folder, 9, heldout=False, told=["said before the start"])
+    watch = Follower(folder, 9, heldout=False, told=["said before the start"])
     folder.append_alarm(0, "inverted", "step 0: said before the start")
     with display(9) as show:
         show(watch.read())
@@ -52,7 +52,7 @@ def test_the_start_is_told_step_by_step_from_what_the_log_says(tmp_path):
     """Lines of an earlier start do not count, nor does half a line."""
     folder = RunFolder.create(tmp_path / "run")
     folder.log.write_text("Started a local Ray instance.\ninit engine (profile) took 2 s\n")
-    watch = Watch(folder, 9, True)
+    watch = Follower(folder, 9, True)
     seen = [watch.read().phase]
     for text in (
         "Started a local Ray inst",

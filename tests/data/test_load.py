@@ -198,7 +198,7 @@ def test_broken_files_are_told_with_their_place(tmp_path, name):
 def test_a_broken_parquet_file(tmp_path):
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 and no more")
-    assert fails(load_prompts, path).startswith(f"{path}: it is no whole Parquet file (")
+    assert fails(load_prompts, path).startswith(f"{path}: it is not a complete Parquet file (")
 
 
 def test_values_of_a_published_shape_that_cannot_be(pku):

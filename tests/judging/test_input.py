@@ -14,7 +14,15 @@ import pytest
 
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.judging.calls import Judge, JudgingPrompt, Match, Source, load_judging_prompt, pair, plan
+from openrlhf_rad.judging.calls import (
+    AnswerSource,
+    Judge,
+    JudgingPrompt,
+    Match,
+    load_judging_prompt,
+    pair,
+    plan,
+)
 from openrlhf_rad.judging.endpoint import Cache, Reply, check_address, key_of
 
 ROOT = Path(__file__).parents[2]
@@ -39,18 +47,18 @@ def test_files_of_three_formats_make_the_same_pairs(tmp_path):
     candidate[0].write_text('answer,prompt\nx,q\n"",p\nNA,p\n')
     pq.write_table(pa.table({"prompt": ["q", "p", "p"], "answer": ["x", "", "NA"]}), candidate[1])
     expected = [("p", 1, "one", ""), ("p", 2, "", "NA"), ("q", 1, 'two, "quoted"\nlines', "x")]
-    matches = pair([Source(baseline)], [Source(path) for path in candidate])
+    matches = pair([AnswerSource(baseline)], [AnswerSource(path) for path in candidate])
     assert [(m.prompt, m.number, m.baseline, m.candidate) for m in matches] == expected * 2
     assert [m.seed for m in matches] == [1, 1, 1, 2, 2, 2]
 
 
 def test_columns_may_have_other_names(tmp_path):
     file = write(tmp_path / "a.jsonl", [{"question": "p", "text": "a"}])
-    assert pair([Source(file)], [Source(file)], Columns.parse(["prompt=question", "answer=text"])) == [
-        Match(1, "p", 1, "a", "a")
-    ]
+    assert pair(
+        [AnswerSource(file)], [AnswerSource(file)], Columns.parse(["prompt=question", "answer=text"])
+    ) == [Match(1, "p", 1, "a", "a")]
     with pytest.raises(DataError) as error:
-        pair([Source(file)], [Source(file)])
+        pair([AnswerSource(file)], [AnswerSource(file)])
     assert str(error.value) == (
         f"{file}:1: column prompt is missing; the row holds question, text; add it, or name the column\n"
         f"{file}:1: column answer is missing; the row holds question, text; add it, or name the column"
@@ -61,7 +69,7 @@ def test_prompts_that_differ_are_all_told(tmp_path):
     baseline = write(tmp_path / "baseline.jsonl", answers(("a", "1"), ("b", "2"), ("c", "3"), ("c", "4")))
     candidate = write(tmp_path / "candidate.jsonl", answers(("a", "1"), ("d", "2"), ("c", "3")))
     with pytest.raises(DataError) as error:
-        pair([Source(baseline)], [Source(candidate)])
+        pair([AnswerSource(baseline)], [AnswerSource(candidate)])
     rule = "both need the same prompts"
     assert str(error.value).splitlines() == [
         f'{baseline}:2: prompt is "b"; {candidate} has no answer to it; {rule}; add or remove it',
@@ -74,19 +82,19 @@ def test_answers_that_are_no_text_are_all_told(tmp_path):
     rows = [*answers(("a", "1")), {"prompt": "b", "answer": None}, {"prompt": " ", "answer": 3}]
     baseline = write(tmp_path / "baseline.jsonl", [*rows, {"prompt": "\ud800", "answer": "x"}])
     with pytest.raises(DataError) as error:
-        pair([Source(baseline)], [Source(baseline)])
+        pair([AnswerSource(baseline)], [AnswerSource(baseline)])
     assert str(error.value).splitlines() == [
         f"{baseline}:2: answer is null; it must be text; mend the row",
         f"{baseline}:3: prompt is empty; it must hold text; mend or remove the row",
         f"{baseline}:3: answer is 3; it must be text; mend the row",
-        f"{baseline}:4: prompt holds half a surrogate pair, which is no text; mend the row",
+        f"{baseline}:4: prompt holds half a surrogate pair, which is not text; mend the row",
     ]
 
 
 def test_seeds_that_cannot_be_paired(tmp_path):
     file = write(tmp_path / "a.jsonl", answers(("a", "1")))
     with pytest.raises(DataError) as error:
-        pair([Source(file)] * 2, [Source(file)] * 3)
+        pair([AnswerSource(file)] * 2, [AnswerSource(file)] * 3)
     assert str(error.value) == (
         "--baseline names 2 files and --candidate 3; seeds are paired one to one, or one file stands against"
         " all of the other model's; name as many of each"
@@ -108,7 +116,7 @@ def test_a_prompt_file_with_faults(tmp_path):
     with pytest.raises(DataError) as error:
         load_judging_prompt(path)
     assert str(error.value).splitlines() == [
-        f"{path}:2:1: {{promt}} is no placeholder; they are {{prompt}}, {{answer_a}}, {{answer_b}},"
+        f"{path}:2:1: {{promt}} is not a placeholder; they are {{prompt}}, {{answer_a}}, {{answer_b}},"
         f" {{format}};"
         " did you mean prompt?",
         f"{path}: {{prompt}}, {{answer_b}} is missing; the judge must see it; add it to the text",
@@ -151,7 +159,7 @@ def test_the_key_of_a_call_holds_all_that_its_reply_depends_on():
     [
         ("127.0.0.1:8000", "--base-url is 127.0.0.1:8000; it must be an http:// or https:// address; write"),
         ("ftp://x/v1", "--base-url is ftp://x/v1; it must be an http:// or https:// address; write"),
-        ("http://x:port/v1", "--base-url is no address; write"),
+        ("http://x:port/v1", "--base-url is not an address; write"),
         (
             "https://me:secret@x/v1",
             "--base-url holds more than an address (a user, a password or a query); keys come from the"

@@ -250,7 +250,7 @@ def test_ctrl_c_keeps_what_is_done(server, files, key, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.endswith("stopped; the replies so far are kept, run the same command again to go on\n")
+    assert err.endswith("stopped; the replies so far are kept, run the same command again to resume\n")
     assert not (tmp_path / "out" / "judge.json").exists()
     before = len(server.asked)
     server.delay = 0.0

@@ -68,10 +68,10 @@ def test_defaults(tmp_path, monkeypatch):
     [
         (
             ["--rad.profile", "medical", "--rad.lose", "ppo"],
-            "--rad.lose is no flag of RAD; did you mean --rad.loss?",
+            "--rad.lose is not a flag of RAD; did you mean --rad.loss?",
         ),
-        (["--rad.profil", "medical"], "--rad.profil is no flag of RAD; did you mean --rad.profile?"),
-        (["--rad.lossy=1"], "--rad.lossy=1 is no flag of RAD; did you mean --rad.loss?"),
+        (["--rad.profil", "medical"], "--rad.profil is not a flag of RAD; did you mean --rad.profile?"),
+        (["--rad.lossy=1"], "--rad.lossy=1 is not a flag of RAD; did you mean --rad.loss?"),
         (["--rad.out", "runs/a"], "--rad.out needs --rad.profile FILE|NAME"),
         (["--rad.set=dual.step=1"], "--rad.set=dual.step=1 needs --rad.profile FILE|NAME"),
         (["--rad.profile"], "argument --rad.profile: expected one argument; see"),

@@ -123,7 +123,7 @@ def test_a_flag_that_is_gone_is_noticed(tmp_path):
         (tmp_path / name).parent.mkdir()
         text = (folder / name).read_text().replace('"--train.seed"', '"--train.random_seed"')
         (tmp_path / name).write_text(text)
-    told = "--train.seed is no flag of openrlhf.cli.train_ppo_ray; the plugin reads it"
+    told = "--train.seed is not a flag of openrlhf.cli.train_ppo_ray; the plugin reads it"
     assert [line for line in contract.broken("openrlhf", tmp_path) if line.startswith("--")] == [told]
 
 

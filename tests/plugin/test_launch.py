@@ -64,7 +64,7 @@ def test_a_mistyped_flag_ends_with_2(run_main):
     code, shown = run_main("--rad.profile", "medical", "--rad.loses", "ppo")
     assert (code, shown) == (
         2,
-        "\nConfigError: --rad.loses is no flag of RAD; did you mean --rad.loss?\n",
+        "\nConfigError: --rad.loses is not a flag of RAD; did you mean --rad.loss?\n",
     )
 
 
@@ -175,7 +175,7 @@ def test_the_last_whole_checkpoint_is_named(run_main, tmp_path, monkeypatch):
     assert shown.startswith("\nEnvironmentProblem: a process of the run has died: ")
     assert shown.endswith(
         f"\nthe last whole checkpoint is of step 40 in {tmp_path / 'saved'}: the same command with"
-        " --ckpt.load_enable goes on from it\n"
+        " --ckpt.load_enable resumes from it\n"
     )
 
 

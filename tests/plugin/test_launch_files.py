@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 from openrlhf_rad.cli import plan as planning
-from openrlhf_rad.cli.plan import Options
+from openrlhf_rad.cli.plan import TrainOptions
 from openrlhf_rad.cli.train import app
 from ray.scripts.scripts import cli as ray_cli
 from safetensors.torch import save_file
@@ -97,7 +97,7 @@ def options_of(words):
     own, flags = words[: words.index("--")], words[words.index("--") + 1 :]
     named = dict(zip(own[::2], own[1::2], strict=True))
     assert set(named) == {"--profile", "--out", "--set"}
-    return Options(
+    return TrainOptions(
         profile=named["--profile"], out=Path(named["--out"]), overrides=[named["--set"]], words=flags
     )
 

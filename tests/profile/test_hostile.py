@@ -94,22 +94,22 @@ def test_a_huge_file_is_not_read(tmp_path):
 def test_a_device_is_not_read(tmp_path, device):
     path = tmp_path / "device.yaml"
     path.symlink_to(device)
-    assert "it is no regular file" in refusal(path) or "cannot be read" in refusal(path)
+    assert "it is not a regular file" in refusal(path) or "cannot be read" in refusal(path)
 
 
 def test_a_pipe_without_a_writer_is_not_waited_for(tmp_path):
     path = tmp_path / "pipe.yaml"
     os.mkfifo(path)
-    assert refusal(path) == f"{path}: it is no regular file; a profile is one; check the path"
+    assert refusal(path) == f"{path}: it is not a regular file; a profile is one; check the path"
     path.unlink()
     path.mkdir()
-    assert "it is no regular file" in refusal(path)
+    assert "it is not a regular file" in refusal(path)
 
 
 def test_a_base_is_read_in_bounds_too(tmp_path):
     os.mkfifo(tmp_path / "base.yaml")
     (tmp_path / "top.yaml").write_text("extends: base.yaml")
-    assert "it is no regular file" in refusal(tmp_path / "top.yaml")
+    assert "it is not a regular file" in refusal(tmp_path / "top.yaml")
 
 
 def test_a_profile_runs_no_code(tmp_path):

@@ -197,17 +197,17 @@ KEYS = "risk, form, level, margin, floor, gradient, tails, dual, values, cost, s
         ),
         (
             "risk: mean\nsegments: {' kids': mean}",
-            "h.yaml:2:12: segments. kids: ' kids' is no name; the name of a segment must be a label as the"
+            "h.yaml:2:12: segments. kids: ' kids' is not a name; the name of a segment must be a label as the"
             " data has it, without spaces around it; write the label, in quotes",
         ),
         (
             "risk: mean\nsegments: {'': mean}",
-            "h.yaml:2:12: segments.: '' is no name; the name of a segment must be a label as the data has it,"
-            " without spaces around it; write the label, in quotes",
+            "h.yaml:2:12: segments.: '' is not a name; the name of a segment must be a label as the data has"
+            " it, without spaces around it; write the label, in quotes",
         ),
         (
             "constraints: {my harm: mean}\nrisk: mean",
-            "h.yaml:1:15: constraints.my harm: 'my harm' is no name; the name of a constraint must be"
+            "h.yaml:1:15: constraints.my harm: 'my harm' is not a name; the name of a constraint must be"
             " letters, digits, dashes and underscores, for metrics carry it; rename it",
         ),
         (

@@ -79,7 +79,7 @@ def test_labels_are_one_text_however_they_are_typed():
                 " .parquet, .pq, text also in .gz or .xz; save it as one of them"
             ],
         ),
-        ("t.parquet", "cost", ["t.parquet: it is no whole Parquet file"]),
+        ("t.parquet", "cost", ["t.parquet: it is not a complete Parquet file"]),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path, name, text, expected):

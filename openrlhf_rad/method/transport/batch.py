@@ -170,12 +170,7 @@ class Divergence:
 
 
 def sinkhorn_divergence(
-    x: ArrayLike,
-    y: ArrayLike,
-    epsilon: float,
-    *,
-    tol: float = 1e-9,
-    max_iterations: int = 10_000,
+    x: ArrayLike, y: ArrayLike, epsilon: float, *, tol: float = 1e-9, max_iterations: int = 10_000
 ) -> Divergence:
     """S(X, Y) between x_n and y_m with uniform weights, without most of the entropy's bias.
 

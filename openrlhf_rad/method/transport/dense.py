@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from openrlhf_rad.errors import TransportError
-from openrlhf_rad.method.transport.problem import ROUNDING, Array, Problem, SinkhornResult, stopped
+from openrlhf_rad.method.transport.problem import ROUNDING, Array, SinkhornResult, TransportProblem, stopped
 
 # Above this max(M)/ε the scalings of the plain iteration could leave the range of float64.
 _PLAIN_LIMIT = 300.0
 
 
-def solve_pot(problem: Problem) -> SinkhornResult:
+def solve_pot(problem: TransportProblem) -> SinkhornResult:
     """One problem with POT, plain where float64 allows, else in the log domain."""
     x_n, y_m, epsilon, tol = problem.x_n, problem.y_m, problem.epsilon, problem.tol
     n, m = x_n.size, y_m.size

@@ -83,7 +83,7 @@ _WHOLE = 2**53
 
 
 @dataclass(frozen=True)
-class Problem:
+class TransportProblem:
     """One checked problem; the points of ``linear`` are checked for NaN as they are sorted.
 
     Attributes:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+Order = NDArray[np.int32]
 
 #: Rows of the workspace: ψ, α, β, w, B, D, and the right-hand side of a Newton step.
 ROWS = 7
@@ -68,7 +69,7 @@ def compiled(function: Function) -> Function:
 
 @compiled
 def merge(
-    sorted_x: Array, sorted_y: Array, ix: Index, iy: Index, epsilon: float, z: Array, order: NDArray[np.int32]
+    sorted_x: Array, sorted_y: Array, ix: Index, iy: Index, epsilon: float, z: Array, order: Order
 ) -> None:
     """z_p in units of ε from the lowest point on; order_p = i for x_i and n + j for y_j."""
     n, m = ix.size, iy.size
@@ -116,7 +117,7 @@ def _log_near_1(t: float) -> float:
 
 
 @compiled
-def start(z: Array, order: NDArray[np.int32], n: int, m: int, work: Array) -> None:
+def start(z: Array, order: Order, n: int, m: int, work: Array) -> None:
     """ψ, α and β from the local balance of flows, w = 1.
 
     Where both samples are dense on the scale of ε, mass ρs/(1−s) moves up across a level and ρ(1−s)/s
@@ -182,7 +183,7 @@ def _slope(h: float, sx: float, sy: float, above_x: float, above_y: float, step:
 
 
 @compiled
-def resume(order: NDArray[np.int32], n: int, f: Array, g: Array, epsilon: float, work: Array) -> None:
+def resume(order: Order, n: int, f: Array, g: Array, epsilon: float, work: Array) -> None:
     """w from potentials of an earlier run, in the units of the points. Only a start: it may be far off."""
     psi, w = work[0], work[3]
     shift = 0.0
@@ -197,7 +198,7 @@ def resume(order: NDArray[np.int32], n: int, f: Array, g: Array, epsilon: float,
 
 
 @compiled
-def from_above(order: NDArray[np.int32], n: int, work: Array) -> None:
+def from_above(order: Order, n: int, work: Array) -> None:
     """B and D."""
     alpha, beta, w, up, down = work[1], work[2], work[3], work[4], work[5]
     b, d = 0.0, 0.0
@@ -211,7 +212,7 @@ def from_above(order: NDArray[np.int32], n: int, work: Array) -> None:
 
 
 @compiled
-def fit_x(order: NDArray[np.int32], n: int, work: Array) -> None:
+def fit_x(order: Order, n: int, work: Array) -> None:
     """Sinkhorn's half-step for x: w = (1/n)/(A + B)."""
     alpha, w, up = work[1], work[3], work[4]
     a = 0.0
@@ -223,7 +224,7 @@ def fit_x(order: NDArray[np.int32], n: int, work: Array) -> None:
 
 
 @compiled
-def fit_y(order: NDArray[np.int32], n: int, m: int, work: Array) -> None:
+def fit_y(order: Order, n: int, m: int, work: Array) -> None:
     """Sinkhorn's half-step for y: w = (1/m)/(C + D)."""
     beta, w, down = work[2], work[3], work[5]
     c = 0.0
@@ -235,7 +236,7 @@ def fit_y(order: NDArray[np.int32], n: int, m: int, work: Array) -> None:
 
 
 @compiled
-def balance(z: Array, order: NDArray[np.int32], n: int, m: int, work: Array) -> None:
+def balance(z: Array, order: Order, n: int, m: int, work: Array) -> None:
     """Tilt ψ between near neighbours so that the flows CB up and AD down differ by F_X − F_Y.
 
     A slope s moves mass ∝ s/(1−s) up and ∝ (1−s)/s down, so the factor k on s/(1−s) solves
@@ -282,7 +283,7 @@ def _tilt(h: float, upward: float, downward: float) -> float:
 
 
 @compiled
-def eliminate(order: NDArray[np.int32], n: int, m: int, work: Array, pair: Array) -> float:
+def eliminate(order: Order, n: int, m: int, work: Array, pair: Array) -> float:
     """Forward pass of a Newton step; returns the marginal error of the present w.
 
     A point with pivot δ and right-hand side r couples to the points above through q = (q1, q2): q1 to
@@ -320,7 +321,7 @@ def eliminate(order: NDArray[np.int32], n: int, m: int, work: Array, pair: Array
 
 
 @compiled
-def substitute(order: NDArray[np.int32], n: int, work: Array, pair: Array) -> float:
+def substitute(order: Order, n: int, work: Array, pair: Array) -> float:
     """Backward pass: the step ζ (of log w at an x, of −log w at a y), the new w, B and D.
 
     Returns the largest |log| of a factor by which some w has changed.
@@ -358,7 +359,7 @@ def substitute(order: NDArray[np.int32], n: int, work: Array, pair: Array) -> fl
 
 
 @compiled
-def absorb(z: Array, order: NDArray[np.int32], n: int, work: Array) -> None:
+def absorb(z: Array, order: Order, n: int, work: Array) -> None:
     """Move the potentials into ψ, so that w is moderate again; then B and D anew.
 
     −f is a soft maximum, log(A + B) above ψ, with slopes in [0, 1] at any point, so it can serve as ψ.
@@ -387,13 +388,7 @@ def absorb(z: Array, order: NDArray[np.int32], n: int, work: Array) -> None:
 
 @compiled
 def finish(
-    z: Array,
-    order: NDArray[np.int32],
-    n: int,
-    m: int,
-    epsilon: float,
-    work: Array,
-    pair: Array,
+    z: Array, order: Order, n: int, m: int, epsilon: float, work: Array, pair: Array
 ) -> tuple[float, float, float]:
     """value, cost and marginal error; (potential, gradient) of each point in the order of x, then y."""
     psi, alpha, beta, w, up, down = work[0], work[1], work[2], work[3], work[4], work[5]
@@ -431,7 +426,7 @@ def finish(
 
 
 @compiled
-def sweep(z: Array, order: NDArray[np.int32], n: int, m: int, work: Array) -> None:
+def sweep(z: Array, order: Order, n: int, m: int, work: Array) -> None:
     """A cold start: the local balance of flows, by density and then by the flows themselves."""
     start(z, order, n, m, work)
     from_above(order, n, work)
@@ -443,7 +438,7 @@ def sweep(z: Array, order: NDArray[np.int32], n: int, m: int, work: Array) -> No
 
 
 @compiled
-def prepare(order: NDArray[np.int32], n: int, work: Array) -> None:
+def prepare(order: Order, n: int, work: Array) -> None:
     """What a Newton step builds on: right masses at the x's, and the sums B and D."""
     from_above(order, n, work)
     fit_x(order, n, work)
@@ -451,16 +446,7 @@ def prepare(order: NDArray[np.int32], n: int, work: Array) -> None:
 
 
 @compiled
-def recall(
-    z: Array,
-    order: NDArray[np.int32],
-    n: int,
-    m: int,
-    epsilon: float,
-    f: Array,
-    g: Array,
-    work: Array,
-) -> None:
+def recall(z: Array, order: Order, n: int, m: int, epsilon: float, f: Array, g: Array, work: Array) -> None:
     """A start from potentials of an earlier run."""
     start(z, order, n, m, work)
     resume(order, n, f, g, epsilon, work)
@@ -471,14 +457,7 @@ def recall(
 
 @compiled
 def newton(
-    z: Array,
-    order: NDArray[np.int32],
-    n: int,
-    m: int,
-    tol: float,
-    max_iterations: int,
-    work: Array,
-    pair: Array,
+    z: Array, order: Order, n: int, m: int, tol: float, max_iterations: int, work: Array, pair: Array
 ) -> int:
     """Newton steps until the marginal error is at most tol; returns their number.
 
@@ -510,7 +489,7 @@ def newton(
 @compiled
 def solve(
     z: Array,
-    order: NDArray[np.int32],
+    order: Order,
     n: int,
     m: int,
     epsilon: float,

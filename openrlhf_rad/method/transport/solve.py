@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from openrlhf_rad.errors import TransportError
 from openrlhf_rad.method.transport.problem import (
     ROUNDING,
-    Problem,
     SinkhornResult,
     Solver,
+    TransportProblem,
     as_points,
     check_limits,
     check_scale,
@@ -74,7 +74,7 @@ def sinkhorn(
     check_limits(tol, max_iterations)
     weight_n = None if weights is None else check_weights(weights, x_n.size)
     start = None if init is None else check_start(init, x_n.size, y_m.size)
-    problem = Problem(x_n, y_m, float(epsilon), tol, max_iterations, start, weight_n)
+    problem = TransportProblem(x_n, y_m, float(epsilon), tol, max_iterations, start, weight_n)
     if solver == "linear":
         return solve_linear(problem)
     finite(x_n, "x"), finite(y_m, "y")
@@ -91,7 +91,7 @@ def sinkhorn(
 _NONE = np.empty(0)
 
 
-def solve_linear(problem: Problem) -> SinkhornResult:
+def solve_linear(problem: TransportProblem) -> SinkhornResult:
     """One problem in O((n + m) log(n + m)) for sorting and O(n + m) for each of a few Newton steps."""
     from openrlhf_rad.method.transport import recurrences  # noqa: PLC0415 - numba takes part of a second
 
@@ -143,7 +143,7 @@ def dominance_gap(x: ArrayLike, y: ArrayLike, weight_n: ArrayLike | None = None)
     return float(weights @ np.maximum(y_n - x_n, 0.0) / x_n.size)
 
 
-def solve_exact(problem: Problem) -> SinkhornResult:
+def solve_exact(problem: TransportProblem) -> SinkhornResult:
     """The coupling of equal quantile levels, the limit ε → 0, in O((n + m) log(n + m))."""
     x_n, y_m = problem.x_n, problem.y_m
     n, m = x_n.size, y_m.size
