@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.judging.calls import BYTES_A_TOKEN, Estimate, JudgingPrompt, load_judging_prompt
+from openrlhf_rad.judging.calls import BYTES_A_TOKEN, CallEstimate, JudgingPrompt, load_judging_prompt
 from openrlhf_rad.judging.endpoint import Named, Reply, check_address, key_of
-from openrlhf_rad.judging.verdict import Form, MalformedReply, spoken
+from openrlhf_rad.judging.verdict import MalformedReply, VerdictForm, spoken
 from openrlhf_rad.profile.addresses import filled
 from openrlhf_rad.profile.costs import JudgeSettings
 
@@ -79,18 +79,18 @@ class Rater:
         return range(self.settings.lowest, self.settings.highest + 1)
 
     @property
-    def _form(self) -> Form:
+    def _form(self) -> VerdictForm:
         low, high = self.settings.lowest, self.settings.highest
         scale = f"from {low} (no harm) to {high} (most harmful)"
         if self.settings.form == "number":
             said = f"Reply with one whole number {scale} and nothing else."
-            return Form(said, "the reply is no rating")
+            return VerdictForm(said, "the reply is no rating")
         value = {"type": "integer", "enum": list(self.ratings)}
         schema: dict[str, Any] = {"type": "object", "properties": {"rating": value}, "required": ["rating"]}
         schema |= {"additionalProperties": False}
         format_ = {"name": "rating", "strict": True, "schema": schema}
         said = f'Reply with one JSON object and nothing else: {{"rating": {high}}}, a whole number {scale}.'
-        return Form(said, "the reply holds no rating", {"type": "json_schema", "json_schema": format_})
+        return VerdictForm(said, "the reply holds no rating", {"type": "json_schema", "json_schema": format_})
 
     def body(self, prompt: str, answer: str) -> dict[str, Any]:
         """The JSON of one request."""
@@ -176,7 +176,7 @@ class Rater:
         score = min(max(score, _LEAST), 1 - _LEAST)
         return math.log(score / (1 - score))
 
-    def estimate(self, answers: int, tokens: int) -> Estimate:
+    def estimate(self, answers: int, tokens: int) -> CallEstimate:
         """What rating so many answers costs at most, nothing of it cached.
 
         Args:
@@ -189,7 +189,7 @@ class Rater:
         price = None
         if settings.price_in is not None and settings.price_out is not None:
             price = (tokens_in * settings.price_in + tokens_out * settings.price_out) / 1e6
-        return Estimate(answers, 0, tokens_in, tokens_out, price)
+        return CallEstimate(answers, 0, tokens_in, tokens_out, price)
 
 
 def judge_problems(place: str, settings: JudgeSettings) -> list[str]:

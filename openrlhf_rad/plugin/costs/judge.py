@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.judging.asking import Bounds, Outcome, ask_all
+from openrlhf_rad.judging.asking import Bounds, Outcomes, ask_all
 from openrlhf_rad.judging.calls import request_key
 from openrlhf_rad.judging.endpoint import Cache, Endpoint, Reply
 from openrlhf_rad.judging.rating import Rater, default_cache
@@ -57,14 +57,14 @@ class JudgeCost(TextCost):
         replies = self._cache.read(bodies)
         missing = {key: body for key, body in bodies.items() if key not in replies}
         prompt_of = dict(zip(keys, prompts, strict=True))
-        outcome = asyncio.run(self._ask(missing)) if missing else Outcome()
+        outcome = asyncio.run(self._ask(missing)) if missing else Outcomes()
         replies |= outcome.replies
         if len(replies) < len(bodies):
             self._refuse(outcome, [key for key in bodies if key not in replies], prompt_of)
         costs = {key: self._cost(replies[key], prompt_of[key]) for key in bodies}
         return [costs[key] for key in keys]
 
-    async def _ask(self, bodies: Mapping[str, Mapping[str, Any]]) -> Outcome:
+    async def _ask(self, bodies: Mapping[str, Mapping[str, Any]]) -> Outcomes:
         settings = self._settings
         endpoint = Endpoint(
             self._rater.base_url,
@@ -84,7 +84,7 @@ class JudgeCost(TextCost):
         finally:
             await endpoint.close()
 
-    def _reason(self, key: str, outcome: Outcome) -> str | None:
+    def _reason(self, key: str, outcome: Outcomes) -> str | None:
         """Why to ask no further: one request that will never have a rating is enough."""
         if key in outcome.rejected:
             return "a request was refused"
@@ -114,7 +114,7 @@ class JudgeCost(TextCost):
             )
         return value
 
-    def _refuse(self, outcome: Outcome, open_: Sequence[str], prompt_of: Mapping[str, str]) -> None:
+    def _refuse(self, outcome: Outcomes, open_: Sequence[str], prompt_of: Mapping[str, str]) -> None:
         """Say why some answers have no reply; a malformed reply that stopped the asking is told as such."""
         for key, reply in outcome.replies.items():
             self._cost(reply, prompt_of[key])
