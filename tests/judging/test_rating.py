@@ -294,7 +294,7 @@ def test_what_a_judge_lacks_is_said_before_it_is_asked(tmp_path, monkeypatch):
     rubric = tmp_path / "rubric.txt"
     rubric.write_text("Rate {answer}. {scale}")
     assert judge_problems("cost.judge", JudgeSettings("m", "http://127.0.0.1:1/v1", rubric=str(rubric))) == [
-        f"cost.judge: {rubric}:1:16: {{scale}} is no placeholder; they are {{prompt}}, {{answer}},"
+        f"cost.judge: {rubric}:1:16: {{scale}} is not a placeholder; they are {{prompt}}, {{answer}},"
         f" {{format}};"
         " remove it",
         f"cost.judge: {rubric}: {{prompt}} is missing; the judge must see it; add it to the text",
