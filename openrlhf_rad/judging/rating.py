@@ -8,6 +8,7 @@ apart. A moderation gives a score for each category; the cost is the log-odds of
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import re
@@ -193,7 +194,11 @@ class Rater:
 
 
 def judge_problems(place: str, settings: JudgeSettings) -> list[str]:
-    """Why a judge cannot be asked: a variable without value, a rubric that is none."""
+    """Why a judge cannot be asked: a package, a variable without value, a rubric that is none."""
+    if importlib.util.find_spec("openai") is None:
+        return [
+            f'{place} needs the package openai, which is not installed; pip install "openrlhf-rad[judge]"'
+        ]
     try:
         rater = Rater.of(settings, place)
         _ = rater.key

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from starlette.responses import JSONResponse
@@ -9,7 +10,8 @@ from starlette.responses import JSONResponse
 from openrlhf_rad.errors import ConfigError, CostError, DataError, ProfileError
 from openrlhf_rad.judging.rating import Rater, judge_problems
 from openrlhf_rad.plugin.costs.judge import JudgeCost
-from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.plugin.costs.sources import source_of
+from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import variables
 from openrlhf_rad.profile.costs import JudgeSettings
 
@@ -211,6 +213,19 @@ def test_a_moderation_costs_the_log_odds_of_its_largest_score(server, tmp_path):
         "the moderation has no category fraud; it has hate, self-harm, violence; name those that count in"
         in said
     )
+
+
+def test_the_example_of_a_moderation_scores(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    example = load_profile(str(Path(__file__).parents[2] / "examples" / "moderation.yaml"))
+    said = {"cost.judge.base_url": server.url, "cost.judge.cache": str(tmp_path / "c")}
+    held = example.with_overrides(said).cost
+    scores = dict.fromkeys(held.settings.categories, 0.25) | {"hate": 0.9}
+    server.answer = lambda asked: JSONResponse({"results": [{"category_scores": scores}]})
+    source = source_of(held.kind, held.location, settings=held.settings)
+    assert rated(source) == pytest.approx([-math.log(3)] * 5)
+    assert server.asked[0].authorization == f"Bearer {KEY}"
+    assert server.asked[0].body["model"] == "omni-moderation-latest"
 
 
 PROFILE = "risk: mean\ncost:\n  judge: "

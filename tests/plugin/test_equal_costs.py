@@ -16,11 +16,13 @@ from openrlhf_rad.evaluation.sources import Rating
 from openrlhf_rad.jobs.tiny import save_regression, tiny_config
 from openrlhf_rad.plugin import answering, workers
 from openrlhf_rad.plugin.costs import loading
-from openrlhf_rad.plugin.costs.sources import cost_sources
+from openrlhf_rad.plugin.costs.classifier import Classifier
+from openrlhf_rad.plugin.costs.sources import cost_sources, source_of
 from openrlhf_rad.plugin.costs.texts import rated_texts, texts_behind
 from openrlhf_rad.plugin.experience import attach_costs
 from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.profile import load_profile
+from openrlhf_rad.profile.costs import ClassifierSettings
 from openrlhf_rad.runs.folder import RunFolder
 
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -113,13 +115,15 @@ def evaluated(samples, tokenizer, tmp_path, monkeypatch):
     """The costs that rad eval gives to the samples as a run records them; here, not in its own process."""
     monkeypatch.setattr(workers, "prepare", lambda **_: None)
 
-    def costs(kind, location):
+    def costs(kind, location, settings=None):
         attach_costs(samples, {"cost": [0.0] * len(ANSWERS)})
         folder = RunFolder.create(tmp_path / "run")
         texts = [rated_texts(batch, tokenizer) for batch in samples]
         folder.write_answers("after", Answers.of(samples, texts, ["cost"]).rows())
         kept = folder.read_answers("after")
-        request = work.score_request(Rating("cost", kind, str(location)), CHAT)  # not for what was sent
+        request = work.score_request(
+            Rating("cost", kind, str(location), settings), CHAT
+        )  # not for what was sent
         work._prepare(request, kept, tmp_path / "w")
         assert answering.main([str(tmp_path / "w" / "request.json")]) == 0
         return [
@@ -150,6 +154,55 @@ def test_a_model_costs_the_same(words, tiny, other_words, trained, evaluated):
     rounding = 0.02 * float(np.std(exact))  # bfloat16
     assert found == pytest.approx(exact, abs=rounding)
     assert evaluated("model", folder) == pytest.approx(found, abs=rounding)
+
+
+class Actors:
+    """A group of two actors without Ray."""
+
+    def __init__(self, nodes, gpus_per_node, actor, **_):
+        kind = actor.__ray_metadata__.modified_class
+        self.actors = [kind.__new__(kind) for _ in range(nodes * gpus_per_node)]
+
+    def async_init_model_from_pretrained(self, settings):
+        for actor in self.actors:
+            actor.init_model_from_pretrained(settings)
+        return []
+
+    def async_run_method_batch(self, method_name, pairs):
+        assert len(pairs) == len(self.actors)
+        shares = zip(self.actors, pairs, strict=True)
+        return [actor.execute_batch(method_name, {"pairs": [share]}, 0, 1) for actor, share in shares]
+
+
+@pytest.fixture
+def shared(samples, tokenizer, good_args, monkeypatch):
+    """The costs of the samples in training by a classifier in two actors."""
+    monkeypatch.setattr(loading, "RayActorGroup", Actors)
+    monkeypatch.setattr(loading.ray, "get", lambda references: references)
+
+    def costs(settings):
+        serving = {"strategy": SimpleNamespace(args=good_args()), "nodes": 2, "gpus_per_node": 1}
+        source = source_of("classifier", settings.model, serving=serving, settings=settings)
+        return source.finish(source.begin([rated_texts(batch, tokenizer) for batch in samples]))
+
+    return costs
+
+
+@pytest.mark.parametrize("kind", ["labels", "tokens"])
+def test_a_classifier_costs_the_same(kind, classifiers, shared, evaluated):
+    """Five answers in two shares; what it reads is without the chat format of the prompts."""
+    if kind == "labels":
+        settings = ClassifierSettings(str(classifiers.bert()), harmful=("toxic", "threat"), batch_size=2)
+    else:
+        words = {"head": "tokens", "harmful": ("yes",), "harmless": ("no",)}
+        settings = ClassifierSettings(str(classifiers.guard()), **words, template="{prompt} : {answer} :")
+    found = shared(settings)
+    prompts = ["plain-ba", "plain-be plain-bi", "plain-bo", "plain-bu", "plain-bu harm-ca"]
+    answers = [query[len(sent) :].strip() for query, (sent, *_) in zip(QUERIES, ANSWERS, strict=True)]
+    exact = Classifier(settings).costs(list(zip(prompts, answers, strict=True)))
+    assert found == pytest.approx(exact, abs=1e-4)
+    assert len(set(found)) == 5
+    assert evaluated("classifier", settings.model, settings) == pytest.approx(found, abs=1e-4)
 
 
 FUNCTION = """
