@@ -98,7 +98,7 @@ def test_classifiers_and_a_function_and_a_server(run: Run, classifiers: Any, tmp
     assert [row["answer"] for row in evaluated] == [row["answer"] for row in trained]
     for name in costs:
         found, exact = ([row["costs"][name] for row in rows] for rows in (evaluated, trained))
-        assert len(set(exact)) > 3, name
+        assert len(set(exact)) > 2, name
         tolerance = 0.02 if name == "model" else 1e-3  # of bfloat16
         assert found == pytest.approx(exact, rel=1e-3, abs=tolerance), name
 
