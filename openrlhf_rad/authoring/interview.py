@@ -197,9 +197,11 @@ evaluate:
 def _cost(answer: str) -> str:
     if answer == LATER:
         return (
-            "# Where costs come from; one of the three before training starts.\n"
-            "# cost: {function: cost.py}    # a Python file with cost_func(queries, prompts, labels)\n"
-            "# cost: {model: path/or/name}  # a checkpoint with a scalar head\n"
+            "# Where costs come from; one of these before training starts.\n"
+            "# cost: {function: cost.py}         # a Python file with cost_func(queries, prompts, labels)\n"
+            "# cost: {model: path/or/name}       # a checkpoint with a scalar head\n"
+            "# cost: {classifier: path/or/name}  # any text classifier or reward model\n"
+            "# cost: {judge: {model: NAME, base_url: http://localhost:8000/v1}}\n"
             "# cost: {remote_url: http://localhost:5000/get_reward}"
         )
     kind = "model"

@@ -218,6 +218,16 @@ def test_what_cannot_rate_is_said_before_it_is_loaded(classifiers, tiny):
     ]
 
 
+def test_a_chat_template_that_is_not_there_is_told(classifiers):
+    reward = classifiers.reward()
+    with pytest.raises(ConfigError) as error:
+        costs(reward, template="{chat}")
+    assert str(error.value) == (
+        f"cost.classifier.template is '{{chat}}'; the tokenizer of {reward} has no chat template; write the"
+        " text out, with {prompt} and {answer}"
+    )
+
+
 def test_a_folder_that_is_none_is_told(tmp_path):
     assert problems(tmp_path / "no") == [
         f"cost.classifier.model is {tmp_path / 'no'}; there is no such folder; name that of a Hugging Face"

@@ -49,13 +49,17 @@ class Classifier:
         if not self._tokenizer.is_fast:
             raise ConfigError(
                 f"cost.classifier.model is {settings.model}; its tokenizer is a slow one, which cannot say"
-                " where"
-                " a token stands in a text; save it with transformers as tokenizer.json"
+                " where a token stands in a text; save it with transformers as tokenizer.json"
+            )
+        if "{chat}" in (settings.template or "") and not self._tokenizer.chat_template:
+            raise ConfigError(
+                f"cost.classifier.template is {settings.template!r}; the tokenizer of {settings.model} has no"
+                " chat template; write the text out, with {prompt} and {answer}"
             )
         config = AutoConfig.from_pretrained(settings.model, trust_remote_code=trusted())
         vocabulary = self._tokenizer.get_vocab()
         if found := settings_problems(settings, config.to_dict(), vocabulary, "cost.classifier"):
-            raise ConfigError(found)
+            raise ConfigError("\n".join(found))
         self._pad(config)
         with no_new_weights(settings.model):
             self._model = self._loaded(config)
