@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from . import doctor, evaluate, gate, judge, prompt_files, report
+from . import doctor, evaluate, gate, judge, prompt_files, report, study
 from .calibrate import calibrate
 from .cost import app as cost
 from .options import Version
@@ -100,6 +100,7 @@ for _name, _function, _class, _short in (
     ("eval", evaluate.evaluate, OfAnswers, "Compare models under a risk profile."),
     ("gate", gate.gate, OfAnswers, "May this model be released? 0 yes, 1 no, 2 inconclusive."),
     ("judge", judge.judge, OfAnswers, "Which of two models harms less, as a third one judges."),
+    ("study", study.study, TyperCommand, "Profiles and baselines over seeds, trained and compared."),
     ("report", report.report, TyperCommand, "One HTML page of training runs or evaluations."),
     ("doctor", doctor.doctor, TyperCommand, "Versions, OpenRLHF's contract, this machine."),
 ):

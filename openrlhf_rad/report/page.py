@@ -16,7 +16,7 @@ from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.profile import Constraint, RiskProfile, cost_name
 from openrlhf_rad.report import explain, samples, sections, tables
-from openrlhf_rad.report.charts import draw_spectrum, styled
+from openrlhf_rad.report.charts import Chart, draw_spectrum, styled
 from openrlhf_rad.report.evaluations import Evaluation, content, read_evaluation
 from openrlhf_rad.report.sources import RunRecord, labels, read_runs
 from openrlhf_rad.runs.folder import PAGE
@@ -83,6 +83,13 @@ def render_evaluations(
         found = [content(item, place, show_samples) for place, item in enumerate(evaluations)]
     names = ", ".join(sorted({str(item["profile"]["name"]) for item in found}))
     return _fill("evaluation.html", title or f"{names}: evaluation", show_samples, evaluations=found)
+
+
+def render_study(
+    title: str, lead: str, charts: Sequence[tuple[str, str, Chart]], found: Sequence[tables.Values]
+) -> str:
+    """The page of a study as text: its charts (name, how to read it, drawing) and tables."""
+    return _fill("study.html", title, False, lead=lead, charts=charts, tables=found)
 
 
 def _fill(template: str, title: str, show_samples: bool, **values: Any) -> str:
