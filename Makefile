@@ -12,7 +12,7 @@ PINS := requirements/cpu.txt requirements/no-deps.txt requirements/dev.txt pypro
 STAMP := $(VENV)/.installed-$(shell cat $(PINS) | sha256sum | cut -c1-16)
 SOURCES := openrlhf_rad cli tests docs $(wildcard benchmarks)
 
-.PHONY: install train test test-all faults soak modes docs check format lint types bench
+.PHONY: install train test test-all faults soak modes docs evidence check format lint types bench
 
 install: $(STAMP)
 
@@ -45,6 +45,9 @@ modes: $(STAMP)  ## trains in every mode of OpenRLHF, a minute or two each, and 
 
 docs: $(STAMP)  ## the documentation as a site, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+evidence: $(STAMP)  ## tables and figures of docs/evidence.md from the data in studies/data
+	$(BIN)/python benchmarks/evidence.py $(ARGS)
 
 check: lint types  ## what must hold before a commit
 

@@ -95,7 +95,7 @@ def perform(plan: Plan, told: Sequence[str] = ()) -> int:
     for line in machine.expectation(plan):
         print(line, file=sys.stderr, flush=True)
     with stoppable():
-        _prepare(plan)
+        prepare(plan)
         code = train(plan, told)
         if code == 0:
             finish(plan)
@@ -159,7 +159,7 @@ def _explain(plan: Plan, log: Path, code: int) -> None:
     print(f"log: {log}", file=sys.stderr)
 
 
-def _prepare(plan: Plan) -> None:
+def prepare(plan: Plan) -> None:
     """Build the preset's assets in a process of their own, for it needs torch.
 
     Raises:

@@ -151,6 +151,7 @@ COMMANDS = {
     ),
     "report": (RAD, "report", "run"),
     "cost fit": (RAD, "cost", "fit", "labels.jsonl", "--model", "org/model", "--out", "cost"),
+    "study": (RAD, "study", "study.yaml", "--dry-run"),
     "doctor": (RAD, "doctor"),
     "table of the keys": ("openrlhf_rad.profile.reference",),
     "contract of a release": ("openrlhf_rad.plugin.contract", "release"),
@@ -187,6 +188,8 @@ def given(light):
         "def cost_func(queries, prompts, labels):\n    return [float(len(query)) for query in queries]\n"
     )
     (light.work / "prompts.jsonl").write_text('{"prompt": "how?", "label": "harmful"}\n')
+    kinds = "{a: {count: 1, share: 1, reward: 0, cost: 1}, b: {count: 1, share: 1, reward: 1, cost: 2}}"
+    (light.work / "study.yaml").write_text(f"profiles: [cvar]\nworld: {{kinds: {kinds}}}\n")
     (light.work / "release").mkdir()
     run = RunFolder.create(light.work / "run")
     run.write_profile(load_profile("medical"))

@@ -44,6 +44,11 @@ def score_request(rating: Rating, template: str | None) -> Row:
     return {"task": "score", **rating.plain, "template": template}
 
 
+def likelihood_request(model: str, template: str | None) -> Row:
+    """A request for −log π of answers under a model, without its paths."""
+    return {"task": "likelihood", "model": model, "template": template}
+
+
 def perform(
     what: str, request: Row, rows: Sequence[Mapping[str, Any]], folder: Path, show: Show
 ) -> list[Row]:

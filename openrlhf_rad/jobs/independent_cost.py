@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from openrlhf_rad.checking.order import as_report, by_kind, compare
 from openrlhf_rad.data.labels import Labels
 from openrlhf_rad.errors import CostError
+from openrlhf_rad.files import cache_root
 from openrlhf_rad.fitting.bradley_terry import calibrated, cross_validated, fit
 from openrlhf_rad.jobs import policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step
+from openrlhf_rad.jobs.chat import split_query
 from openrlhf_rad.jobs.cost_data import objective_examples
 from openrlhf_rad.jobs.cost_model import sides
 from openrlhf_rad.jobs.relevance import Encoder
@@ -122,3 +124,11 @@ def _report(cost: IndependentCost, seen: Labels, unseen: Labels) -> dict[str, An
         "unseen_prompts": as_report(compare(costs[human], {"length": length}, said)),
         "cost_on_unseen_prompts": by_kind(costs, unseen),
     }
+
+
+def cost_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> list[float]:
+    """As a cost file, for studies: the prepared cost of answers, one float each; the labels are not used."""
+    del labels
+    pairs = [split_query(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
+    cost = IndependentCost.load(cache_root() / "independent_cost")
+    return [float(value) for value in cost.score(*map(list, zip(*pairs, strict=True)))]

@@ -34,19 +34,17 @@ class SoftRisk:
         done = (step - begin) / max(end - begin, 1.0)
         return 1.0 - (1.0 - self.share) * min(max(done, 0.0), 1.0)
 
-    def restrict(self, advantage_b: Array, return_b: Array, share: float) -> Array:
-        """Advantages of which only the answers of lowest return have any, centred among themselves.
+    def restriction(self, advantage_b: Array, return_b: Array, share: float) -> tuple[Array, float]:
+        """By what each answer's advantage counts, and what is taken off it before: the mean of what counts.
 
-        They are so much larger as they are fewer, so that a mean over the batch is one over those that are
-        kept; the centring is what the whitening of RA-RLHF's PPO does.
+        Those of lowest return count, the more the fewer they are, so that a mean over the batch is one over
+        them; the others do not. Centring is what the whitening of RA-RLHF's PPO does.
 
         Args:
             return_b: by which answers are ordered, shape (B,).
         """
         count = max(1, math.ceil(share * return_b.size - 1e-9))
-        if count == return_b.size:
-            return advantage_b
-        kept = np.argsort(return_b, kind="stable")[:count]
-        found = np.zeros_like(advantage_b)
-        found[kept] = (advantage_b[kept] - advantage_b[kept].mean()) * return_b.size / count
-        return found
+        factor_b = np.zeros(return_b.size)
+        factor_b[np.argsort(return_b, kind="stable")[:count]] = return_b.size / count
+        middle = float(factor_b @ advantage_b) / return_b.size if count < return_b.size else 0.0
+        return factor_b, middle

@@ -1,7 +1,8 @@
 """The processes of ``rad eval`` that need models: ``python -m openrlhf_rad.plugin.answering REQUEST.json``.
 
-A request is made by :mod:`openrlhf_rad.evaluation.work`; its ``task`` is ``generate`` (vLLM answers prompts)
-or ``score`` (a cost or reward source rates answers). Results are shards of JSON
+A request is made by :mod:`openrlhf_rad.evaluation.work`; its ``task`` is ``generate`` (vLLM answers prompts),
+``score`` (a cost or reward source rates answers) or ``likelihood`` (how likely answers are to a language
+model). Results are shards of JSON
 lines, each written whole, so that a process that was killed goes on after its last shard. Prompts are put
 into the chat format, and answers scored, as in training: an answer costs the same in both.
 """
@@ -34,7 +35,7 @@ def main(words: list[str]) -> int:
     request = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     out = Path(request["out"])
     try:
-        (generate if request["task"] == "generate" else score)(request, out)
+        {"generate": generate, "score": score, "likelihood": likelihood}[request["task"]](request, out)
     except RadError as error:
         print(error, file=sys.stderr)
         (out / "error.txt").write_text(f"{error}\n", encoding="utf-8")
@@ -133,6 +134,43 @@ def score(request: Row, out: Path) -> None:
     for path, first, rows in waiting:
         values = source.finish(source.begin([[_rated(row, request["template"], tokenizer) for row in rows]]))
         write_shard(path, [{"index": first + i, "value": value} for i, value in enumerate(values)])
+
+
+def likelihood(request: Row, out: Path) -> None:
+    """−log π of answers to a language model. Input rows: prompt, answer, sent. Output: index, value, tokens.
+
+    ``value`` is the sum over the answer's tokens, in nats; the answer is cut into tokens by itself.
+    """
+    waiting = list(shards(request, out))
+    if not waiting:
+        return
+    _need("transformers")
+    import torch  # noqa: PLC0415 - takes seconds
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
+    trust = workers.trusted()
+    tokenizer = AutoTokenizer.from_pretrained(request["model"], trust_remote_code=trust)
+    device = "cuda" if has_gpu() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(
+        request["model"], dtype=torch.float32, trust_remote_code=trust
+    ).to(device)
+    model.eval()
+    for path, first, rows in waiting:
+        found = []
+        for place, row in enumerate(rows):
+            sent = sent_prompt(row, request["template"], tokenizer)
+            before, answer = (
+                tokenizer(text, add_special_tokens=False)["input_ids"] for text in (sent, row["answer"])
+            )
+            value = 0.0
+            if answer:
+                ids = torch.tensor([before + answer], device=device)
+                with torch.no_grad():
+                    logits = model(ids).logits[0, len(before) - 1 : -1].float()
+                chosen = logits.log_softmax(-1).gather(1, ids[0, len(before) :, None])
+                value = -float(chosen.double().sum())
+            found.append({"index": first + place, "value": value, "tokens": len(answer)})
+        write_shard(path, found)
 
 
 def _rated(row: Row, template: str | None, tokenizer: Any) -> RatedText:

@@ -53,6 +53,7 @@ class RadOptions:
         log_answers: answers a step whose texts are kept, the most costly among them; None keeps all.
         loss: ``reinforce`` (the paper's) or ``ppo`` (OpenRLHF's clipped loss); None: by the updates.
         fixed_dual: hold λ at this value; 0 is the control run without a constraint.
+        soft_risk: α of RA-RLHF's soft risk, a baseline of studies; None: all answers are learned from.
         cost_nodes, cost_gpus_per_node: placement of a cost model.
         patience: with servers that give costs or rewards.
         server_batch: answers in one request to a cost server.
@@ -70,6 +71,7 @@ class RadOptions:
     log_answers: int | None = LOGGED
     loss: str | None = None
     fixed_dual: float | None = None
+    soft_risk: float | None = None
     cost_nodes: int = 1
     cost_gpus_per_node: int = 1
     patience: Patience = field(default_factory=Patience)
@@ -107,6 +109,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add("loss", "by default ppo, OpenRLHF's, where a rollout has several updates", choices=LOSSES)
     add("fixed_dual", "hold λ; 0: no constraint", type=float, metavar="λ")
+    add(
+        "soft_risk",
+        "RA-RLHF's soft risk: after a warm-up only this share, of lowest return, is learned from",
+        type=_share,
+        metavar="α",
+    )
     add("cost_num_nodes", type=_count, default=1, dest="cost_nodes", metavar="RAD.COST_NUM_NODES")
     add(
         "cost_num_gpus_per_node",
@@ -194,6 +202,16 @@ def _seconds(text: str) -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"it is {text}; it must be a number of seconds above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"it is {text}; it must be a share in (0, 1]; 0.4 is RA-RLHF's")
     return value
 
 

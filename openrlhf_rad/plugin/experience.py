@@ -14,6 +14,7 @@ from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult, columns
+from openrlhf_rad.method.soft_risk import SoftRisk
 from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
 from openrlhf_rad.plugin.costs.texts import RatedText, rated_texts
 from openrlhf_rad.plugin.record import cost_columns
@@ -34,6 +35,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         cost_sources: where costs come from, by name.
         rewards: whether rewards differ.
         constraints: of the profile; None until the reference costs are known.
+        soft_risk: of the baseline RA-RLHF; None elsewhere. step, steps: for its schedule.
         seconds_cost: how long the last batch waited for its costs.
         weight_syncs: how often the engines have been handed the policy's weights.
         staleness: how many of those the oldest answer of the last batch had not seen when it was begun.
@@ -42,6 +44,8 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
 
     cost_sources: Mapping[str, VaryingCosts]
     constraints: ConstraintSet | None = None
+    soft_risk: SoftRisk | None = None
+    step = steps = 0
     seconds_cost: float
     weight_syncs = 0
     staleness: int | None = None
@@ -182,7 +186,24 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             experience.advantages = experience.advantages + token_bonus
             experience.returns = experience.returns + token_bonus
             experience.info["return"] = experience.info["return"] + bonus
+        if self.soft_risk is not None:
+            self._restrict(experiences, self.soft_risk)
         return experiences
+
+    def _restrict(self, experiences: list[Any], soft_risk: SoftRisk) -> None:
+        """Let only the answers of lowest return be learned from."""
+        return_b = torch.cat([experience.info["return"] for experience in experiences]).double().numpy()
+        # That of an answer as a whole stands at its first token; later ones lack the KL of those before.
+        firsts = [experience.action_mask.long().argmax(dim=1, keepdim=True) for experience in experiences]
+        held = zip(experiences, firsts, strict=True)
+        first_b = torch.cat([experience.advantages.gather(1, first)[:, 0] for experience, first in held])
+        advantage_b = first_b.double().numpy()
+        share = soft_risk.share_at(self.step, self.steps)
+        factor_b, middle = soft_risk.restriction(advantage_b, return_b, share)
+        sizes = [len(experience.rewards) for experience in experiences]
+        for experience, factor in zip(experiences, _split(factor_b, sizes), strict=True):
+            centred = (experience.advantages - middle) * experience.action_mask
+            experience.advantages = factor[:, None] * centred
 
     def _within_prompts(self, experiences: list[Any], bonus_b: Array) -> Array:
         """λs − mean over the prompt's answers, to add to advantages that were made of the reward alone.

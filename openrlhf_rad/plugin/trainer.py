@@ -21,6 +21,7 @@ from openrlhf.utils.logging_utils import init_logger
 from openrlhf_rad.errors import ConfigError, WatchStop
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.method.reference import read_costs
+from openrlhf_rad.method.soft_risk import SoftRisk
 from openrlhf_rad.plugin import patches
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.plugin.attach import plain_class
@@ -131,6 +132,10 @@ class RadTraining(_Trainer):  # type: ignore[misc]
             logger.warning(doubt)
         check_clip(self.args.reward.clip_range, self.constraints.score_bound())
         self.experience_maker.constraints = self.constraints
+        if self.options.soft_risk is not None:
+            self.experience_maker.soft_risk = SoftRisk(self.options.soft_risk)
+            batches = -(-len(self.prompts_dataloader.dataset) // self.args.rollout.batch_size)
+            self.experience_maker.steps = batches * self.args.train.num_episodes
         self.watches = Watches.of(self.options.profile, fixed_dual=self.options.fixed_dual is not None)
         if state is not None:
             restore(self, state)
@@ -213,8 +218,9 @@ class RadTraining(_Trainer):  # type: ignore[misc]
 
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """One rollout: OpenRLHF's step, and what the constraint saw, under ``rad/``, for its loggers."""
-        status, next_step = super().train_step(rollout_samples, global_step)
         maker = self.experience_maker
+        maker.step = global_step
+        status, next_step = super().train_step(rollout_samples, global_step)
         started = time.perf_counter()
         status.update({f"rad/{name}": value for name, value in maker.last_metrics.items()})
         answers = Answers.of(maker.last_experiences, maker.last_texts, list(maker.cost_sources))

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.files import write_atomically
-from openrlhf_rad.method.spectrum import MEAN
-from openrlhf_rad.statistics.answers import arranged
-from openrlhf_rad.statistics.inference import fall
 from openrlhf_rad.study import answers as table
 from openrlhf_rad.study.comparison import TAIL
+from openrlhf_rad.study.estimates import passes_safety_test
 from openrlhf_rad.study.exact import HELD_OUT, OTHER, Training, World, WorldSettings, train
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.spec import Model, Study
@@ -118,7 +116,7 @@ def read(run: Run) -> Training:
 
 def steps_to_feasibility(violation_t: Array) -> int:
     """The step from which on the violation is at most 0 on average over ten; all of them if never."""
-    calm_t = np.convolve(violation_t, np.ones(STAYS) / STAYS, "valid") <= 0
+    calm_t = np.convolve(violation_t, np.ones(STAYS), "valid") <= 0
     return int(np.argmax(calm_t)) if calm_t.any() else violation_t.size
 
 
@@ -210,6 +208,5 @@ def _released(study: Study, world: World, weight_da: Array) -> bool:
         edge_ba = np.cumsum(policy_pa, axis=1)[prompt_b]
         answer_b = (rng.random((_TESTED, 1)) * edge_ba[:, -1:] > edge_ba).sum(axis=1)
         costs.append(part.cost_pa[prompt_b, answer_b])
-    panel, _ = arranged([str(place) for place in range(_TESTED)])
-    bound = fall(panel, MEAN, *costs).cautious(0.95)
-    return bound is not None and bound >= study.ask.resolve(costs[0], float(costs[0].mean()))
+    start_b, model_b = costs
+    return passes_safety_test(study.ask, start_b[:, None], model_b[:, None])

@@ -192,7 +192,8 @@ def train(
         advantage_b = leave_one_out(return_b, settings.answers) + result.advantage_b
         if soft_risk is not None:
             share = soft_risk.share_at(step, settings.steps)
-            advantage_b = soft_risk.restrict(advantage_b, return_b + result.advantage_b, share)
+            factor_b, middle = soft_risk.restriction(advantage_b, return_b + result.advantage_b, share)
+            advantage_b = factor_b * (advantage_b - middle)
         chosen_pa = np.zeros_like(policy_pa)
         np.add.at(chosen_pa, (prompt_b, answer_b), advantage_b)
         change_pa = chosen_pa - chosen_pa.sum(axis=1, keepdims=True) * policy_pa

@@ -1,4 +1,4 @@
-"""One study from its file to its tables, pictures and page; it goes on where it was broken off."""
+"""The stages of one study, each of which goes on where it was broken off."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openrlhf_rad.files import write_atomically
 from openrlhf_rad.study import enumerated, tables
@@ -14,27 +15,30 @@ from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.page import write_page
 from openrlhf_rad.study.spec import Study
 
+if TYPE_CHECKING:
+    from openrlhf_rad.study.scoring import Job
+
 Show = Callable[[str, int, int], None]
-TABLES, FRONTIER = "tables.json", "frontier"
+TABLES, FRONTIER, PAGE = "tables.json", "frontier", "report.html"
 
 
-def run(study: Study, show: Show, *, processes: int = 1, keep: Path | None = None) -> Evidence:
-    """Train what is missing, evaluate what is missing, write tables, picture and page.
-
-    Args:
-        processes: trainings of the exact world at once. keep: where the data are copied to.
-
-    Raises:
-        RadError: bad input, a run or an evaluation that failed.
-    """
-    folder = StudyFolder(study)
-    folder.open(study)
+def train_enumerated(study: Study, folder: StudyFolder, processes: int, show: Show) -> None:
+    """Train what is missing of the exact world and gather its data."""
     enumerated.perform(study, folder, processes, show)
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.data.glob("*.parquet")):
-            shutil.copyfile(path, keep / path.name)
-    return report(study, folder.data, folder.path)
+
+
+def evaluate(study: Study, folder: StudyFolder, job: Job, show: Show) -> None:
+    """Answer and rate what is missing of a job's models and gather the data."""
+    from openrlhf_rad.study import scoring  # noqa: PLC0415 - reads data sets
+
+    scoring.perform_all(study, folder, job, show)
+
+
+def keep_data(folder: StudyFolder, target: Path) -> None:
+    """Copy the data of tables and figures."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.data.glob("*.parquet")):
+        shutil.copyfile(path, target / path.name)
 
 
 def report(study: Study, data: Path, out: Path) -> Evidence:
@@ -45,5 +49,5 @@ def report(study: Study, data: Path, out: Path) -> Evidence:
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / TABLES, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     tables.draw_frontier(evidence, out / FRONTIER)
-    write_page(evidence, found, out / "report.html")
+    write_page(evidence, found, out / PAGE)
     return evidence

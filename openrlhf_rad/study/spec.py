@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from openrlhf_rad.errors import Problem, ProfileError, did_you_mean
+from openrlhf_rad.errors import Problem, ProfileError, did_you_mean, shown
+from openrlhf_rad.jobs.presets import place
 from openrlhf_rad.method.settings import Level
 from openrlhf_rad.method.soft_risk import SoftRisk
 from openrlhf_rad.profile import RiskProfile, load_profile
@@ -164,7 +165,10 @@ class _Reader:
             fix = f"it holds some of {', '.join(_KEYS)}"
             self._problems.note(Problem(self._root.place, "the file", "no mapping", "a study is one", fix))
             self._problems.refuse()
-        self._problems.unknown_keys(self._root, _KEYS)
+        for key in [key for key in self._root.keys if key not in _KEYS]:
+            said, rule = "not a key of a study", f"the keys are {', '.join(_KEYS)}"
+            place = self._root.keys[key].key_place
+            self._problems.note(Problem(place, shown(key), said, rule, did_you_mean(key, _KEYS)))
         name = self._text(self._root, "name", self._path.stem)
         ask = self._ask()
         overrides = self._mapping(self._root, "set")
@@ -397,7 +401,7 @@ class _Reader:
                 node, "it must be a mapping of dotted keys", f"write {key}: {{dual.step: 0.2}}"
             )
             return {}
-        return dict(_flat(held))
+        return {name: _placed(value) for name, value in _flat(held)}
 
     def _text(self, owner: Node, key: str, default: str) -> str:
         node = owner.keys.get(key)
@@ -418,6 +422,12 @@ class _Reader:
 def is_file_name(text: str) -> bool:
     """Whether it names a file rather than a data set or an address."""
     return Path(text).suffix in (".jsonl", ".json", ".csv", ".parquet", ".py")
+
+
+def _placed(value: Any) -> Any:
+    """The path that an ``@`` value stands for, but for those in a run's folder."""
+    prepared = isinstance(value, str) and value.startswith("@") and not value.startswith("@out/")
+    return place(value, Path()) if prepared else value
 
 
 def _flat(held: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

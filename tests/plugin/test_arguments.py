@@ -107,6 +107,7 @@ def test_help_names_every_flag(capsys):
         "heldout_samples",
         "loss",
         "fixed_dual",
+        "soft_risk",
         "cost_num_nodes",
         "any_version",
     ):

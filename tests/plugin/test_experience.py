@@ -12,6 +12,7 @@ from openrlhf.trainer.ppo_utils.kl_controller import FixedKLController
 
 from openrlhf_rad.errors import RewardError
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
+from openrlhf_rad.method.soft_risk import SoftRisk
 from openrlhf_rad.method.step import RadStep
 from openrlhf_rad.plugin.compatibility import adapt
 from openrlhf_rad.plugin.costs.sources import FunctionCost
@@ -328,3 +329,29 @@ def test_a_failed_batch_leaves_the_arguments_as_they_were(make, good_args, exper
     with pytest.raises(TypeError):
         maker.compute_advantages_and_returns(broken)
     assert args.reward.overlong_buffer_len == 3.0
+
+
+@pytest.mark.parametrize("sizes", [(1, 3, 4), (8,)], ids=str)
+def test_soft_risk_learns_from_the_answers_of_lowest_return_alone(sizes, make, good_args, experiences):
+    plain = make(RadExperienceMaker, good_args(), new_step()).compute_advantages_and_returns(
+        experiences(sizes)
+    )
+    risky = make(RadExperienceMaker, good_args(), new_step())
+    risky.soft_risk, risky.step, risky.steps = SoftRisk(0.25), 9, 10
+    found = risky.compute_advantages_and_returns(experiences(sizes))
+    returns = np.array(by_sample(plain, lambda experience: experience.info["return"]))
+    kept = np.argsort(returns)[:2]
+    whole = by_sample(plain, "advantages")
+    middle = np.mean([whole[place][0] for place in kept])
+    for place, (before, after) in enumerate(zip(whole, by_sample(found, "advantages"), strict=True)):
+        expected = 4 * (before - middle) if place in kept else np.zeros_like(before)
+        np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_soft_risk_learns_from_all_while_it_warms_up(make, good_args, experiences):
+    plain = make(RadExperienceMaker, good_args(), new_step()).compute_advantages_and_returns(experiences())
+    risky = make(RadExperienceMaker, good_args(), new_step())
+    risky.soft_risk, risky.step, risky.steps = SoftRisk(0.25), 0, 10
+    found = risky.compute_advantages_and_returns(experiences())
+    for one, other in zip(by_sample(plain, "advantages"), by_sample(found, "advantages"), strict=True):
+        np.testing.assert_array_equal(other, one)

@@ -1,0 +1,34 @@
+"""−log π of answers as transformers' own loss has it, and a process that goes on after its last shard."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from openrlhf_rad.evaluation.work import likelihood_request, perform
+from openrlhf_rad.jobs.chat import TEMPLATE
+
+ROWS = [("plain-ba help-be", "help-ba harm-be"), ("plain-bi", "plain-ba"), ("plain-bi", "")]
+
+
+def test_it_is_the_loss_of_the_model_on_the_answers_tokens(tiny, tmp_path):
+    asked = [
+        {"prompt": prompt, "answer": answer, "label": None, "sent": None, "finished": None}
+        for prompt, answer in ROWS
+    ]
+    request = likelihood_request(str(tiny.policy), TEMPLATE)
+    found = perform("likelihood", request, asked, tmp_path, lambda *_: None)
+    assert json.loads((tmp_path / "00000.jsonl").read_text().splitlines()[0]) == found[0]
+    tokenizer = AutoTokenizer.from_pretrained(tiny.policy)
+    model = AutoModelForCausalLM.from_pretrained(tiny.policy, dtype=torch.float32)
+    for (prompt, answer), row in zip(ROWS, found, strict=True):
+        before = tokenizer(TEMPLATE.replace("{}", prompt), add_special_tokens=False)["input_ids"]
+        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        assert row["tokens"] == len(ids)
+        if ids:
+            labels = torch.tensor([[-100] * len(before) + ids])
+            loss = model(torch.tensor([before + ids]), labels=labels).loss
+            assert row["value"] == pytest.approx(loss.item() * len(ids), rel=1e-5)
+        else:
+            assert row["value"] == 0

@@ -1,0 +1,165 @@
+"""``rad study`` from the file to the page: it goes on where it was killed, and refuses what does not fit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.study import training
+from openrlhf_rad.study.folder import StudyFolder
+from openrlhf_rad.study.scoring import Job, refuse_overlap
+from openrlhf_rad.study.spec import Evaluation, load_study
+
+WORDS = [sys.executable, "-m", "openrlhf_rad.cli.rad", "study"]
+
+
+def study(*words):
+    return subprocess.run([*WORDS, *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def test_a_killed_study_ends_with_the_tables_of_one_left_alone(study_file, tmp_path):
+    whole = study(study_file("alone", steps=60))
+    assert whole.returncode == 0, whole.stderr
+    assert "lowers its own risk against" in whole.stdout
+    path = study_file("killed", steps=60)
+    process = subprocess.Popen([*WORDS, path], start_new_session=True, stderr=subprocess.DEVNULL)
+    while len(list((tmp_path / "killed").rglob("*.npz"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "killed").rglob("*.npz")}
+    again = study(path)
+    assert again.returncode == 0, again.stderr
+    assert all(file.stat().st_mtime_ns == time for file, time in kept.items())
+    for name in ("tables.json", "data/policies.parquet", "data/steps.parquet", "frontier.svg"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    page = (tmp_path / "killed" / "report.html").read_text()
+    assert "<script" not in page
+    assert "Table 3, held-out" in page
+
+
+def test_a_dry_run_starts_nothing(study_file, tmp_path):
+    done = study(study_file(), "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "study small: 5 models, 2 seeds, 8 runs",
+        "baseline sft: mean, not trained",
+        "baseline safe-rlhf: mean, expected, level 0.2 of reference spread, margin 0",
+        "variant uniform: mean, no_worse, level 0.1 of reference spread, margin 0.3 of reference spread",
+        "variant cvar: cvar α=0.75, no_worse, level 0.1 of reference spread, margin 0.3 of reference spread",
+        "frontier safe-rlhf×0.5: mean, expected, level 0.1 of reference spread, margin 0",
+        f"write {tmp_path / 'out'}",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_seeds_and_models_may_be_added_and_nothing_else(study_file, tmp_path):
+    first = load_study(study_file())
+    StudyFolder(first).open(first)
+    more = load_study(study_file(seeds=3, change=lambda text: text.replace("cvar]\nset", "cvar, wang]\nset")))
+    assert StudyFolder(more).problem(more) == ""
+    out = tmp_path / "out"
+    other = load_study(study_file(change=lambda text: text.replace("20% of", "30% of")))
+    assert (
+        StudyFolder(other)
+        .problem(other)
+        .startswith(f"{out}: the study there began with other settings (sft: profile ")
+    )
+    assert (
+        StudyFolder(other)
+        .problem(other)
+        .endswith(
+            "ask 0.2 of reference spread → 0.3 of reference spread); only seeds and models may be added"
+            " to it; name"
+            " another folder by out:, or set them back"
+        )
+    )
+    longer = load_study(study_file(steps=21))
+    assert StudyFolder(longer).problem(longer) == (
+        f"{out}: it holds runs of another world (steps 20 → 21); all runs of a study are of one world; name"
+        " another folder by out:, or set the world back"
+    )
+
+
+def test_runs_of_another_job_are_refused(tmp_path):
+    text = "out: {out}\nprofiles: [cvar]\njob: {{preset: {preset}}}\nevaluation: {{held-out: a.jsonl}}\n"
+    path = tmp_path / "study.yaml"
+    path.write_text(text.format(out=tmp_path / "out", preset="tiny"))
+    first = load_study(path)
+    StudyFolder(first).open(first)
+    path.write_text(text.format(out=tmp_path / "out", preset="default"))
+    done = study(path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: {tmp_path / 'out'}: it holds runs of another job (preset tiny → default); all runs of a"
+        " study are"
+        " of one job; name another folder by out:, or set the job back\n",
+    )
+
+
+def test_a_folder_with_other_things_is_left_alone(study_file, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    done = study(study_file())
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: {tmp_path / 'out'}: it holds other things than a study; a study writes only to an empty"
+        " folder or"
+        " its own; name another by out:\n",
+    )
+
+
+def test_a_run_whose_model_is_gone_is_told(tmp_path):
+    run = tmp_path / "cvar" / "1"
+    (run / "plots").mkdir(parents=True)
+    with pytest.raises(ConfigError) as caught:
+        training.done(run)
+    assert str(caught.value) == (
+        f"{run / 'model'}: the run has come to its end and its model is missing; every model of a study is"
+        f" evaluated; put it back, or remove {run} to train it again"
+    )
+    (run / "model").mkdir()
+    (run / "model" / "config.json").touch()
+    assert training.done(run)
+    assert not training.done(tmp_path / "cvar" / "2")
+
+
+@pytest.mark.parametrize("launcher", [["tee", "-a", "{log}"], ["sh", "-c", "{}"]], ids=["words", "one word"])
+def test_a_run_is_handed_over_once(launcher, tmp_path):
+    log = tmp_path / "log"
+    words = [word.replace("{log}", str(log)) for word in launcher]
+    command = ["echo", "a b"] if "{}" in words else [str(tmp_path / "a b")]
+    for _ in range(2):
+        training.launch(words, command, tmp_path / "cvar" / "1")
+    note = tmp_path / "cvar" / "1.handed over.txt"
+    assert note.read_text().splitlines()[-1] == ("a b" if "{}" in words else note.read_text().splitlines()[0])
+    note.unlink()
+    with pytest.raises(EnvironmentProblem) as caught:
+        training.launch(["false"], command, tmp_path / "cvar" / "1")
+    assert str(caught.value) == (
+        f"launcher: false ended with exit code 1 for {tmp_path / 'cvar' / '1'}: ; mend launcher: in the"
+        " study,"
+        " the same command goes on"
+    )
+    assert not note.exists()
+
+
+def test_prompts_that_are_trained_on_are_refused(study_file, tmp_path):
+    held = tmp_path / "heldout.jsonl"
+    held.write_text("".join(json.dumps({"input": text}) + "\n" for text in ("a new one", "an old one")))
+    plain = load_study(study_file())
+    asked = type(plain)(**{**vars(plain), "evaluation": Evaluation({"held-out": str(held)})})
+    job = Job("model", None, None, None, None, {"train.jsonl": ["an old one", "another"]})
+    with pytest.raises(ConfigError) as caught:
+        refuse_overlap(asked, job)
+    assert str(caught.value) == (
+        f"evaluation.held-out is {held}; 1 of its 2 prompts are trained on, in train.jsonl, first 'an old"
+        " one'; a"
+        " model is judged on prompts that it has not seen; name others"
+    )
