@@ -24,8 +24,8 @@ from openrlhf_rad.study.spec import Model, Study, load_study
 from openrlhf_rad.study.tables import verdict_table
 from openrlhf_rad.tables import rows
 
-from . import config, prompts
 from . import flags as flag
+from . import prompts
 from .evaluate_run import progress
 from .plan import MODEL, Plan
 from .terminal import INTERRUPTED, console, say
@@ -175,7 +175,7 @@ def _plans(study: Study, folder: StudyFolder, files: StudyFolder) -> list[tuple[
 def _flags(study: Study) -> dict[str, Any]:
     """The flags of a study's job: those of its file, then its own."""
     assert study.job is not None
-    held = config.load(Path(study.job.config)).flags if study.job.config else {}
+    held = flag.load(Path(study.job.config)).flags if study.job.config else {}
     plain = {name: None if words is None else words or True for name, words in held.items()}
     return {**plain, **study.job.flags}
 
@@ -205,5 +205,5 @@ def _job(plan: Plan) -> Job:
         max_len=int(value("data.max_len", "2048")),
     )
     template = value("data.input_template", "") or None
-    rating = Rating("cost", cost.kind, cost.location)
+    rating = Rating("cost", cost.kind, cost.location, cost.settings)
     return Job(value(MODEL, ""), template, sampling, rating, parse_rating("reward", reward), trained)

@@ -98,7 +98,7 @@ def passes_safety_test(ask: Level, start_pk: Array, model_pk: Array) -> bool:
     prompts, each = start_pk.shape
     panel, _ = arranged([str(prompt) for prompt in range(prompts) for _ in range(each)])
     bound = fall(panel, MEAN, start_pk.reshape(-1), model_pk.reshape(-1)).cautious(0.95)
-    return bound is not None and bound >= ask.resolve(start_pk, float(start_pk.mean()))
+    return bound is not None and bound[0] >= ask.resolve(start_pk, float(start_pk.mean()))
 
 
 def spread(scores: Scores, value_pk: Array) -> float:
