@@ -148,6 +148,7 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
 def _plans(study: Study, folder: StudyFolder, files: StudyFolder) -> list[tuple[Model, int, Plan]]:
     """Every run, resolved as ``rad-train`` does, with profiles and flags written to the folder of files."""
     from . import plan as planning
+    from .train import TrainOptions
 
     assert study.job is not None
     flags = _flags(study)
@@ -159,7 +160,7 @@ def _plans(study: Study, folder: StudyFolder, files: StudyFolder) -> list[tuple[
             model,
             seed,
             planning.make(
-                planning.Options(
+                TrainOptions(
                     profile=str(training.profile_file(files, model)),
                     config=training.flags_file(files, model),
                     preset=study.job.preset,

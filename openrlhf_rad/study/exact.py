@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.method.constraint import Sides
+from openrlhf_rad.method.constraint import Compared
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.method.particles import empirical_quantiles, quantile_levels
 from openrlhf_rad.method.soft_risk import SoftRisk
@@ -221,7 +221,7 @@ class Truth:
         mass = np.cumsum(policy_pa.reshape(-1)[self._order])
         particle_n = self._cost[np.minimum(np.searchsorted(mass, self._level_n * mass[-1]), mass.size - 1)]
         ask = self._ask
-        value = ask.form.value(Sides(particle_n, self._shifted_n, ask.shift), self._weight_n, None)
+        value = ask.form.value(Compared(particle_n, self._shifted_n, ask.shift), self._weight_n, None)
         return (value - ask.level if ask.form.upper_bound else ask.level - value) / self._spread
 
 
