@@ -7,7 +7,7 @@ import json
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,11 @@ def _evidence(
 
 def _refuse_other_costs(profile: RiskProfile, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise DataError where the profile names another source of costs than scored the answers."""
-    wanted = {family(one): str(Rating("cost", *astuple(one.cost))) for one in profile.constraints if one.cost}
+    wanted = {
+        family(one): str(Rating("cost", one.cost.kind, one.cost.location, one.cost.settings))
+        for one in profile.constraints
+        if one.cost
+    }
     for row in rows:
         alone = len(wanted) == len(row["scored_by"]) == 1
         held = dict.fromkeys(wanted, *row["scored_by"].values()) if alone else row["scored_by"]

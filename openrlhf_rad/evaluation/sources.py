@@ -14,7 +14,7 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.columns import Columns, cost_role
 from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
 from openrlhf_rad.jobs.presets import place as resolved
-from openrlhf_rad.profile.costs import ClassifierSettings, JudgeSettings
+from openrlhf_rad.profile.costs import ClassifierSettings, JudgeSettings, digest_of
 from openrlhf_rad.profile.language import plain
 from openrlhf_rad.secrets import redact_url
 from openrlhf_rad.tables import FORMATS, column_names, is_table, place
@@ -51,7 +51,8 @@ class Rating:
 
     def __str__(self) -> str:
         """The kind and the place, without what an address may hold of secrets."""
-        return f"{self.kind} {redact_url(self.location) if self.kind == 'remote_url' else self.location}"
+        place = redact_url(self.location) if self.kind == "remote_url" else self.location
+        return f"{self.kind} {place}" + (f", settings {digest_of(self.settings)}" if self.settings else "")
 
     @property
     def plain(self) -> dict[str, Any]:

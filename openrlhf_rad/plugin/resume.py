@@ -20,6 +20,7 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.arguments import RadOptions
 from openrlhf_rad.profile import RiskProfile, cost_names
 from openrlhf_rad.profile.addresses import sealed
+from openrlhf_rad.profile.costs import digest_of
 from openrlhf_rad.runs.checkpoints import Checkpoint, settle
 from openrlhf_rad.runs.folder import Reference
 
@@ -131,7 +132,7 @@ def _sources(profile: RiskProfile) -> list[str]:
     """Where costs come from, a line a source, and how reference answers are made."""
     profile, _ = sealed(profile)  # for a checkpoint keeps the lines
     named = [
-        f"{name}: {one.kind} {one.location}{f' {one.settings}' if one.settings else ''}"
+        f"{name}: {one.kind} {one.location}{f' {digest_of(one.settings)}' if one.settings else ''}"
         for one, name in cost_names(profile).items()
         if one
     ]

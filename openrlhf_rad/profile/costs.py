@@ -5,6 +5,7 @@ A format (`formats.toml`) is a set of keys that a public model wants; what the p
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 import json
 import re
@@ -31,6 +32,11 @@ PLACES = ("prompt", "answer", "chat")
 PLACE = re.compile(r"\{([A-Za-z_]+)\}")
 #: The largest rating that every tokenizer writes as one token.
 _DIGIT = 9
+#: Keys that say how ratings are had, not what they are.
+_HOW = frozenset(
+    {"format", "batch_size", "device", "api_key", "at_once", "timeout", "retries", "deadline", "cache"}
+    | {"price_in", "price_out"}
+)
 #: Keys of a request that the judge itself sets.
 _OURS = ("model", "messages", "input", "n", "stream", "logprobs", "top_logprobs")
 
@@ -238,6 +244,12 @@ def plain_cost(cost: CostSource | None) -> dict[str, Any] | None:
     if cost is None:
         return None
     return {cost.kind: cost.location if cost.settings is None else plain(cost.settings)}
+
+
+def digest_of(settings: Any) -> str:
+    """A short name of what a source rates by: the same for settings that give the same costs."""
+    kept = {name: held for name, held in plain(settings).items() if name not in _HOW}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def values_of(cost: CostSource | None) -> tuple[float, ...]:

@@ -17,11 +17,12 @@ from transformers import (
 )
 
 from openrlhf_rad.errors import ConfigError, ProfileError
+from openrlhf_rad.evaluation.sources import Rating
 from openrlhf_rad.plugin.costs.classifier import Classifier, LoadedClassifier
 from openrlhf_rad.plugin.costs.labels import classifier_problems
 from openrlhf_rad.plugin.costs.texts import RatedText, plain_prompt
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.profile.costs import ClassifierSettings, formats
+from openrlhf_rad.profile.costs import ClassifierSettings, digest_of, formats
 
 PAIRS = [
     ("plain-ba plain-be", "help-ba harm-bi"),
@@ -335,6 +336,15 @@ def test_formats_are_filled_in_and_what_the_profile_says_comes_first():
     changed = profile.with_overrides({"cost.classifier.score": "probability"}).cost.settings
     assert (changed.score, changed.harmful) == ("probability", ("threat",))
     assert profile.with_overrides({"cost.function": "c.py"}).cost.kind == "function"
+
+
+def test_settings_that_give_other_costs_have_another_name():
+    usual = ClassifierSettings("m", harmful=("toxic",))
+    assert digest_of(usual) == digest_of(
+        ClassifierSettings("m", harmful=("toxic",), batch_size=3, device="cpu")
+    )
+    assert digest_of(usual) != digest_of(ClassifierSettings("m", harmful=("threat",)))
+    assert str(Rating("cost", "classifier", "m", usual)) == f"classifier m, settings {digest_of(usual)}"
 
 
 @pytest.mark.parametrize(
