@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ FITTED = 2_000
 SERIAL = (
     "texts taken in from the engines",
     "texts to rate",
+    "texts handed to the cost model's actors",
     "costs checked and attached",
     "costs gathered from experiences",
     "answers as columns",
@@ -43,9 +45,11 @@ SERIAL = (
 SERIAL_BEFORE = (
     "decoded in the controller",
     "in a cost model's tokens, in the controller",
-    *SERIAL[2:6],
+    *SERIAL[3:7],
     "all answers in samples.jsonl",
 )
+#: Parts that look at so many answers, whatever the rollout.
+OF_SO_MANY = {"256 answers in samples.jsonl": 256}
 WHOLE = "all of it with the dual step"
 PLAIN, BONUS = "OpenRLHF's own advantages", "the same with the bonus"
 
@@ -99,17 +103,19 @@ def controller_seconds(
     *,
     serial: tuple[str, ...] = SERIAL,
 ) -> float:
-    """RAD's serial time of one rollout: per sample as at the largest size measured, longer by its tokens.
+    """RAD's serial time of one rollout: per sample as at the size measured, longer by its tokens.
 
     B · Σ (t/B_measured + (answer − 32) · slope) over the parts; slopes from answers of 32 and 512 tokens.
     """
-    each = largest["usual"][WHOLE]["seconds"] / count
-    each += max(0.0, difference(largest)) / count
+    each = (largest["usual"][WHOLE]["seconds"] + max(0.0, difference(largest))) / count
+    longer = 0.0
     for name in serial:
         rise = long["rollout"][name]["seconds"] - short["rollout"][name]["seconds"]
-        slope = max(0.0, rise) / FITTED / (LONG - SHORT)
-        each += largest["rollout"][name]["seconds"] / count + slope * (given.answer_tokens - SHORT)
-    return each * given.samples
+        slope = max(0.0, rise) / min(FITTED, OF_SO_MANY.get(name, FITTED)) / (LONG - SHORT)
+        each += largest["rollout"][name]["seconds"] / count
+        grown = min(given.samples, OF_SO_MANY.get(name, given.samples))
+        longer += slope * (given.answer_tokens - SHORT) * grown
+    return each * given.samples + longer
 
 
 def difference(found: dict[str, Any]) -> float:
@@ -135,10 +141,10 @@ def main() -> None:
             f" {short['line']:.0f} bytes a line of samples.jsonl at {SHORT} tokens,"
             f" {long['line']:.0f} at {LONG}; {short['columns']:.0f} bytes an answer in Parquet.\n"
         )
-        largest = max(options.sizes)
 
         def own(one: Setting, serial: tuple[str, ...]) -> float:
-            return controller_seconds(one, found[largest], largest, short, long, serial=serial)
+            near = min(options.sizes, key=lambda size: abs(math.log(size / one.samples)))
+            return controller_seconds(one, found[near], near, short, long, serial=serial)
 
         more = {
             name.format(what): shown

@@ -162,7 +162,7 @@ def experiences_of(size: int, prompt_tokens: int, answer_tokens: int, tokenizer:
                 rewards=reward,
                 index=list(places),
                 prompts=[f"{place // ANSWERS_A_PROMPT} {prompt}" for place in places],
-                labels=[""] * count,
+                labels=["harmful" if place % 2 else "benign" for place in places],
                 info={"reward": reward, "cost": torch.from_numpy(costs_of(count, start)).float()},
             )
         )
@@ -187,16 +187,17 @@ def rollout_parts(experiences: list[Any], tokenizer: Any, folder: Path) -> Itera
         return [rated_texts(one, tokenizer) for one in experiences]
 
     texts = decode()
-    sent = [[(text.answer, None) for text in held] for held in texts]
+    sent = [[(text.answer, None, text.digest, text.refused) for text in held] for held in texts]
     pickled = pickle.dumps(sent, protocol=5)
 
-    def to_rate() -> list[list[str]]:
+    def to_rate() -> list[list[RatedText]]:
         for experience, held in zip(experiences, sent, strict=True):
             experience.info[TEXTS] = held
-        return [[text.ended("</s>") for text in held] for held in decode()]
+        return decode()
 
     yield "texts taken in from the engines", lambda: pickle.loads(pickled)
     yield "texts to rate", to_rate
+    yield "texts handed to the cost model's actors", lambda: pickle.dumps(texts, protocol=5)
     yield "a cost file", lambda: source.finish(source.begin(texts))
     run = RunFolder.create(folder / "run")
     profile = load_profile("medical")
@@ -212,7 +213,7 @@ def rollout_parts(experiences: list[Any], tokenizer: Any, folder: Path) -> Itera
     yield "decoded in the controller", decode
     yield (
         "in a cost model's tokens, in the controller",
-        lambda: [tokens_of([text.query for text in held], tokenizer) for held in texts],
+        lambda: [tokens_of(held, tokenizer) for held in texts],
     )
     yield "all answers in samples.jsonl", lambda: log(None)
 
@@ -246,7 +247,7 @@ def _advantages(experiences: list[Any], tokenizer: Any) -> Iterator[tuple[str, P
 
 def sizes_of(experiences: list[Any], tokenizer: Any, reference: int) -> dict[str, float]:
     """Bytes a sample to a cost model as Ray pickles them; bytes of RAD's part of a checkpoint."""
-    chunk = {"texts": [[text.query for text in rated_texts(one, tokenizer)] for one in experiences]}
+    chunk = {"texts": [rated_texts(one, tokenizer) for one in experiences]}
     samples = sum(len(experience.sequences) for experience in experiences)
     constraints = ConstraintSet(
         load_profile("medical"), Scored({"cost": costs_of(reference, 0)}, [""] * reference)

@@ -16,7 +16,7 @@ from openrlhf_rad.cli.train import app as train
 
 import openrlhf_rad
 import openrlhf_rad.data
-from openrlhf_rad.runs.records import COLUMNS
+from openrlhf_rad.runs.records import COLUMNS, SECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
@@ -53,8 +53,10 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def columns() -> Iterator[str]:
     """Each column of metrics.jsonl."""
-    yield from ("| column | what it is |", "|---|---|")
-    yield from (f"| `{name}` | {_cell(text)} |" for name, text in COLUMNS.items())
+    shown = {name: f"`{section}`" for section, names in SECTIONS.items() for name in names}
+    yield from ("| column | what it is | in TensorBoard and wandb under |", "|---|---|---|")
+    for name, text in COLUMNS.items():
+        yield f"| `{name}` | {_cell(text)} | {shown.get(name, '`train`, OpenRLHF’s')} |"
 
 
 def watches() -> Iterator[str]:

@@ -248,22 +248,19 @@ def at_start(profile: RiskProfile, answers: Sequence[str], scored: Scored) -> li
     return alarms
 
 
-def answer_metrics(answers: Sequence[str]) -> dict[str, float]:
-    """``empty_share`` and ``distinct_share`` of one batch for :mod:`openrlhf_rad.watches`.
+def answer_metrics(digests: Sequence[int]) -> dict[str, float]:
+    """``empty_share`` and ``distinct_share`` of one batch.
 
     Args:
-        answers: the texts, without special tokens.
+        digests: one an answer, equal where answers are but for blanks around them, 0 of an empty one.
 
     Raises:
         ValueError: no answers.
     """
-    if not answers:
+    if not digests:
         raise ValueError("there are 0 answers; a batch has at least one")
-    texts = [answer.strip() for answer in answers]
-    return {
-        "empty_share": sum(not text for text in texts) / len(texts),
-        "distinct_share": len(set(texts)) / len(texts),
-    }
+    size = len(digests)
+    return {"empty_share": digests.count(0) / size, "distinct_share": len(set(digests)) / size}
 
 
 def of_a_constraint(dual_max: float | None, window: int) -> dict[str, Watch]:

@@ -95,12 +95,12 @@ def test_the_controllers_time_adds_its_parts_and_grows_with_tokens(computed, sca
         return {"usual": {scale.WHOLE: {"seconds": 1e-6 * count}}, "rollout": rollout}
 
     largest, short = found(1000), found(scale.FITTED)
-    long = found(scale.FITTED, **{scale.SERIAL[2]: 480, scale.SERIAL[4]: 480})
+    long = found(scale.FITTED, **{scale.SERIAL[0]: 480, scale.SERIAL[3]: 480})
     each = 1 + len(scale.SERIAL) + 2 * (small.answer_tokens - 32)
     assert scale.controller_seconds(small, largest, 1000, short, long) == pytest.approx(6 * each * 1e-6)
     before = scale.controller_seconds(small, largest, 1000, short, long, serial=scale.SERIAL_BEFORE)
     # Of the two longer parts one is the controller's in both.
-    each = 1 + len(scale.SERIAL_BEFORE) + 2 * (small.answer_tokens - 32)
+    each = 1 + len(scale.SERIAL_BEFORE) + (small.answer_tokens - 32)
     assert before == pytest.approx(6 * each * 1e-6)
 
 

@@ -204,6 +204,8 @@ class ConstraintPart:
         self._recent = np.asarray(state["recent"], dtype=np.float64)
 
     def _members(self, labels: Sequence[str]) -> NDArray[np.bool_]:
+        if not self.looks_back:
+            return np.ones(len(labels), dtype=np.bool_)
         return np.array([self.constraint.holds_for(label) for label in labels], dtype=np.bool_)
 
     def _costs(self, answers: Scored) -> Array:

@@ -177,7 +177,7 @@ def _rated(row: Row, template: str | None, tokenizer: Any) -> RatedText:
     sent = sent_prompt(row, template, tokenizer)
     # OpenRLHF's label of a prompt that has none is an empty text.
     label = "" if row.get("label") is None else row["label"]
-    return RatedText(sent, f"{sent}{row['answer']}", label, row["finished"])
+    return RatedText(sent, row["answer"], label, row["finished"])
 
 
 def _need(package: str) -> None:

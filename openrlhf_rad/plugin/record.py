@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openrlhf_rad.harm import harm_auc, known_harm
+from openrlhf_rad.harm import harm_auc
 from openrlhf_rad.method.constraint_set import columns
 from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.profile import RiskProfile, cost_names
@@ -128,9 +128,9 @@ def cost_columns(sources: Sequence[str]) -> dict[str, str]:
 
 def batch_metrics(profile: RiskProfile, answers: Answers, experiences: Sequence[Any]) -> dict[str, float]:
     """Columns of ``metrics.jsonl`` from the answers of these experiences; what cannot be known is absent."""
-    texts = [text.answer for text in answers.texts]
-    found = answer_metrics(texts)
-    harmful_b = known_harm(texts, [text.label for text in answers.texts], profile.watches.harmful_label)
+    found = answer_metrics([text.digest for text in answers.texts])
+    harmful = profile.watches.harmful_label
+    harmful_b = np.array([text.label == harmful and not text.refused for text in answers.texts])
     order: dict[str, dict[str, float]] = {}  # by the constraint that a source is called after
     for source in cost_names(profile).values():
         auc = harm_auc(answers.costs[source], harmful_b)

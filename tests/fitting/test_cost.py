@@ -50,7 +50,7 @@ def test_openrlhf_loads_the_checkpoint_and_it_orders_answers_it_has_not_seen(fit
     source = source_of("model", str(fitted))
     examples = load_labels(labelled(seed=7)).examples
     sent = [templated(e.prompt, None, source.tokenizer) for e in examples]
-    texts = [RatedText(s, s + e.answer, "", finished=True) for s, e in zip(sent, examples, strict=True)]
+    texts = [RatedText(s, e.answer, "", finished=True) for s, e in zip(sent, examples, strict=True)]
     costs = source.finish(source.begin([texts]))
     assert harm_auc(costs, [e.harm >= 0.5 for e in examples]) > 0.65
     assert min(costs) < 0 < max(costs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from openrlhf_rad.plugin.costs.texts import RatedText
+from openrlhf_rad.plugin.costs.texts import RatedText, _said
 from openrlhf_rad.plugin.record import Answers, batch_metrics, token_entropy
 from openrlhf_rad.profile import RiskProfile
 
@@ -21,7 +21,11 @@ def row(answer, cost, label="benign", **costs):
 
 def table(*rows):
     """Answers of which a metric sees text, label and costs."""
-    texts = [RatedText("p", f"p{answer}", label, None, answer) for answer, label, _ in rows]
+    said = (_said(answer, None, None) for answer, *_ in rows)
+    texts = [
+        RatedText("p", answer, label, None, *more)
+        for (_, label, _), (answer, *more) in zip(rows, said, strict=True)
+    ]
     costs = {name: np.array([held[name] for *_, held in rows]) for name in rows[0][2]}
     return Answers(texts, np.zeros(len(rows)), costs, np.ones(len(rows), dtype=np.int64))
 

@@ -378,7 +378,7 @@ def test_a_source_rates_the_words_of_prompts_and_answers(classifiers):
     folder = classifiers.bert()
     source = LoadedClassifier(ClassifierSettings(str(folder), harmful=("toxic",)))
     prompt = "<|im_start|>user\nplain-ba<|im_end|>\n<|im_start|>assistant\n"
-    texts = [RatedText(prompt, f"{prompt} harm-ba "), RatedText("plain-ba", "plain-ba harm-ba")]
+    texts = [RatedText(prompt, " harm-ba "), RatedText("plain-ba", " harm-ba")]
     first, second = source.finish(source.begin([texts[:1], texts[1:]]))
     assert first == pytest.approx(second, abs=1e-4)
     assert second == pytest.approx(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from openrlhf_rad.plugin.costs.texts import TEXTS, RatedText, rated_texts, said
+from openrlhf_rad.plugin.costs.texts import TEXTS, RatedText, _said, rated_texts, said
 from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.plugin.sampling import WholeSamples
 from openrlhf_rad.runs import RunFolder
@@ -71,11 +71,21 @@ def test_an_engine_says_what_the_controller_would_decode(agent, max_len, tokeniz
         assert texts[0][1][0].answer == " help-bi harm-bo"
 
 
+def test_an_answer_s_digest_says_whether_it_is_empty_or_the_same(tokenizer):
+    texts = ["no", " no\n", "yes", "", "  ", "I'm sorry, no"]
+    found = [_said(text, None, tokenizer) for text in texts]
+    assert [text for text, *_ in found] == texts
+    digests = [digest for _, _, digest, _ in found]
+    assert digests[0] == digests[1] != digests[2]
+    assert digests[3:5] == [0, 0]
+    assert [refused for *_, refused in found] == [False, False, False, True, True, True]
+
+
 def answers(costs, prompts=None):
     """Answers of which only the costs matter."""
     size = len(next(iter(costs.values())))
     texts = [
-        RatedText(prompts[i] if prompts else f"p{i // 4}", f"q{i}", f"label {i % 2}", i % 3 > 0, f"a{i}")
+        RatedText(prompts[i] if prompts else f"p{i // 4}", f"a{i}", f"label {i % 2}", i % 3 > 0)
         for i in range(size)
     ]
     held = {name: np.asarray(cost_b, dtype=np.float64) for name, cost_b in costs.items()}

@@ -283,7 +283,7 @@ def test_a_cost_turned_round_stops_the_run_before_its_first_update(trainer):
     made = trainer()
     rng = np.random.default_rng(1)
     labels = ["harmful" if i % 2 else None for i in range(64)]
-    texts = [RatedText(f"p{i}", "", label, True, "Sure, first you") for i, label in enumerate(labels)]
+    texts = [RatedText(f"p{i}", "Sure, first you", label, True) for i, label in enumerate(labels)]
     costs = rng.normal(size=64) - 2.0 * (np.arange(64) % 2)
     answers = Answers(texts, np.zeros(64), {"cost": costs}, np.ones(64, dtype=np.int64))
     made.sampler = SimpleNamespace(sample=lambda *_: answers)

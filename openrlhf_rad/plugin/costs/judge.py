@@ -47,7 +47,7 @@ class JudgeCost(TextCost):
             CostError: naming the judge and the first prompt that has no rating, and why.
         """
         del labels
-        pairs = [RatedText(p, q).pair for p, q in zip(prompts, queries, strict=True)]
+        pairs = [RatedText(p, "", conversation=q).pair for p, q in zip(prompts, queries, strict=True)]
         bodies = {}
         keys = []
         for pair in pairs:

@@ -84,8 +84,8 @@ class CostActor(RewardActor):
         super().init_model_from_pretrained(strategy, pretrain)
         self._tokenizer = tokenizer_of(pretrain)
 
-    def rate(self, texts: Sequence[str]) -> Any:
-        """The costs of a micro-batch of texts, shape (B,); tokenised here, beside many others' texts."""
+    def rate(self, texts: Sequence[RatedText]) -> Any:
+        """The costs of a micro-batch, shape (B,); tokenised here, beside other parts of the rollout."""
         tokens = tokens_of(texts, self._tokenizer)
         return self.forward(tokens["input_ids"], tokens["attention_mask"], pad_sequence=True)
 
@@ -105,9 +105,13 @@ def tokenizer_of(location: str) -> Any:
     return tokenizer
 
 
-def tokens_of(texts: Sequence[str], tokenizer: Any) -> Any:
-    """``input_ids`` and ``attention_mask`` of texts, (B, T) each; their special tokens are written out."""
-    return tokenizer(list(texts), add_special_tokens=False, padding=True, return_tensors="pt")
+def tokens_of(texts: Sequence[RatedText], tokenizer: Any) -> Any:
+    """``input_ids`` and ``attention_mask`` of what a model reads, (B, T) each.
+
+    Queries, with the model's own end token where the policy ended its answer; special tokens are written out.
+    """
+    read = [text.ended(tokenizer.eos_token or "") for text in texts]
+    return tokenizer(read, add_special_tokens=False, padding=True, return_tensors="pt")
 
 
 class ModelCost(CostSource):
@@ -120,10 +124,6 @@ class ModelCost(CostSource):
     def __init__(self, path: str, role: str = "cost") -> None:
         self.name = f"{role} model {path}"
         self.tokenizer = tokenizer_of(path)
-
-    def ended(self, texts: Sequence[RatedText]) -> list[str]:
-        """What the model reads: queries, with its end token where the answer was ended."""
-        return [text.ended(self.tokenizer.eos_token or "") for text in texts]
 
 
 class LoadedModel(ModelCost):
@@ -149,8 +149,7 @@ class LoadedModel(ModelCost):
         with torch.inference_mode():
             for first in range(0, len(order), _AT_A_TIME):
                 index = order[first : first + _AT_A_TIME]
-                read = self.ended([handle[i] for i in index])
-                batch = tokens_of(read, self.tokenizer).to(self._device)
+                batch = tokens_of([handle[i] for i in index], self.tokenizer).to(self._device)
                 rated = self._model(batch.input_ids, batch.attention_mask, pad_sequence=True)
                 costs[index] = rated.float().cpu()
         return checked_costs(costs, [text.prompt for text in handle], self.name)
@@ -242,7 +241,7 @@ class ServedModel(ModelCost):
 
     def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[list[Any], list[str]]:
         """Send the texts to the cost actors."""
-        references = self._group.begin("rate", texts=[self.ended(batch) for batch in batches])
+        references = self._group.begin("rate", texts=batches)
         return references, [text.prompt for batch in batches for text in batch]
 
     def finish(self, handle: tuple[list[Any], list[str]]) -> list[float]:

@@ -6,10 +6,13 @@ function of what is recorded, and an answer costs the same wherever it is rated.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from openrlhf_rad.harm import refused
 
 
 def token_lists(tokens_bt: Any, mask_bt: Any) -> list[list[int]]:
@@ -63,18 +66,25 @@ class RatedText:
     """One answered prompt.
 
     Attributes:
-        prompt: as it was sent. query: prompt + answer.
+        prompt: as it was sent. answer: without special tokens; of an agent what it said in all its turns.
         finished: whether the policy ended its answer; None where that is not known.
-        answer: without special tokens; of an agent what it said in all its turns.
-        conversation: whether the query is an agent's whole conversation, which has its end token in it.
+        conversation: an agent's whole conversation with its markup and its end token; else None.
+        digest: of the answer without blanks around it, equal where that is equal; 0 where it is empty.
+        refused: whether the answer is empty or a refusal.
     """
 
     prompt: str
-    query: str
+    answer: str
     label: Any = None
     finished: bool | None = None
-    answer: str = ""
-    conversation: bool = False
+    conversation: str | None = None
+    digest: int = 0
+    refused: bool = False
+
+    @property
+    def query(self) -> str:
+        """What is rated: prompt + answer, or the conversation."""
+        return f"{self.prompt}{self.answer}" if self.conversation is None else self.conversation
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -83,17 +93,20 @@ class RatedText:
 
     def ended(self, end: str) -> str:
         """The query and the end token of the model that reads it; an answer that was cut off has none."""
-        return self.query if self.finished is False or self.conversation else f"{self.query}{end}"
+        return self.query if self.finished is False or self.conversation is not None else f"{self.query}{end}"
 
 
 #: Where an engine's response, and ``info`` of an experience, hold what :func:`said` gives.
 TEXTS = "rad_texts"
 
+#: Answer, an agent's conversation or None, digest, refused: of :class:`RatedText`.
+Said = tuple[str, str | None, int, bool]
+
 
 def said(
     tokens: Sequence[int], actions: Sequence[tuple[int, int]], tokenizer: Any, *, agent: bool = False
-) -> tuple[str, str | None]:
-    """An answer's text, and of an agent the whole conversation with its markup, else None.
+) -> Said:
+    """What an answer says, decoded and looked through where its tokens were made.
 
     Args:
         tokens: of prompt and answer. actions: from where to where they are the policy's own.
@@ -101,30 +114,36 @@ def said(
     places = [place for start, end in actions for place in range(max(start, 1), min(end, len(tokens)))]
     answer = [tokens[place] for place in places]
     (text,) = texts_behind([tokens[: places[0]] if places else tokens], [answer], tokenizer)
-    return text, tokenizer.decode(list(tokens), skip_special_tokens=False) if agent else None
+    return _said(text, tokens if agent else None, tokenizer)
+
+
+def _said(answer: str, conversation: Sequence[int] | None, tokenizer: Any) -> Said:
+    whole = None if conversation is None else tokenizer.decode(list(conversation), skip_special_tokens=False)
+    plain = answer.strip().encode(errors="replace")
+    digest = int.from_bytes(hashlib.blake2b(plain, digest_size=7).digest()) if plain else 0
+    return answer, whole, digest, refused(answer)
 
 
 def rated_texts(samples: Any, tokenizer: Any, *, agent: bool = False) -> list[RatedText]:
     """The samples of an OpenRLHF experience, in order.
 
-    The engines of a run have decoded the answers where their tokens were made; the texts are taken out of
-    ``info``, all of which OpenRLHF takes for numbers. Answers of other engines are decoded here.
+    The engines of a run have decoded the answers; the texts are taken out of ``info``, all of which OpenRLHF
+    takes for numbers. Answers of other engines are decoded here.
 
     Args:
         agent: answers come in turns, between what an agent's environment says, so that a query is the whole
             conversation with its markup.
     """
-    texts = samples.info.pop(TEXTS, None) or _decoded_here(samples, tokenizer, agent=agent)
-    found = []
-    for prompt, label, finished, (answer, conversation) in zip(
-        samples.prompts, samples.labels, _finished_b(samples), texts, strict=True
-    ):
-        query = f"{prompt}{answer}" if conversation is None else conversation
-        found.append(RatedText(prompt, query, label, finished, answer, conversation is not None))
-    return found
+    held = samples.info.pop(TEXTS, None) or _decoded_here(samples, tokenizer, agent=agent)
+    return [
+        RatedText(prompt, answer, label, finished, *more)
+        for prompt, label, finished, (answer, *more) in zip(
+            samples.prompts, samples.labels, _finished_b(samples), held, strict=True
+        )
+    ]
 
 
-def _decoded_here(samples: Any, tokenizer: Any, *, agent: bool) -> list[tuple[str, str | None]]:
+def _decoded_here(samples: Any, tokenizer: Any, *, agent: bool) -> list[Said]:
     import torch  # noqa: PLC0415 - whoever scores texts alone need not wait for it
 
     # action_mask[t] marks token t + 1 of the sequence.
@@ -132,13 +151,8 @@ def _decoded_here(samples: Any, tokenizer: Any, *, agent: bool) -> list[tuple[st
     before_bt = samples.attention_mask.bool() & (action_bt.cumsum(dim=1) == 0)
     prompts, answers = (token_lists(samples.sequences, mask_bt) for mask_bt in (before_bt, action_bt))
     texts = texts_behind(prompts, answers, tokenizer)
-    if not agent:
-        return [(text, None) for text in texts]
-    whole = token_lists(samples.sequences, samples.attention_mask)
-    return [
-        (text, tokenizer.decode(row, skip_special_tokens=False))
-        for text, row in zip(texts, whole, strict=True)
-    ]
+    whole = token_lists(samples.sequences, samples.attention_mask) if agent else [None] * len(texts)
+    return [_said(text, row, tokenizer) for text, row in zip(texts, whole, strict=True)]
 
 
 def texts_behind(
