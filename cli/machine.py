@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,11 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 5) * 5 or 5} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def collect(plan: Plan, checks: tuple[Callable[[Plan], Problems], ...]) -> list[str]:
+def collect(plan: Plan, checks: Iterable[Callable[[Plan], Iterable[str] | None]]) -> list[str]:
     problems: list[str] = []
     for one in checks:
         try:
-            problems += one(plan)
+            problems += one(plan) or ()
         except RadError as error:
             problems += str(error).splitlines()
         except OSError as error:
@@ -100,18 +100,16 @@ def read(plan: Plan) -> Any:
     return compatibility.read(plan.words, on_cpu=not has_gpu())
 
 
-def _gpu(plan: Plan) -> Problems:
+def _gpu(plan: Plan) -> None:
     args = read(plan)
     if args is not None and not has_gpu():
         from openrlhf_rad.plugin.cpu.backend import refuse_gpu_flags
 
         refuse_gpu_flags(args)
-    yield from ()
 
 
-def _versions(plan: Plan) -> Problems:
+def _versions(plan: Plan) -> None:
     check_versions("rad.any_version" in plan.flags)
-    yield from ()
 
 
 def _compiler(plan: Plan) -> Problems:

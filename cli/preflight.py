@@ -213,7 +213,6 @@ def _folder(plan: Plan) -> Problems:
         yield f"--out is {plan.out}; {parent} may not be written to; choose a folder that you may write to"
 
 
-def _checkpoint(plan: Plan) -> Problems:
+def _checkpoint(plan: Plan) -> None:
     if plan.checkpoint is not None and "rad.accept_profile_change" not in plan.flags:
         check_profile(plan.checkpoint, plan.profile)
-    yield from ()

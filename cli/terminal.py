@@ -81,13 +81,9 @@ def put(text: str | bytes, out: Path | None) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    from openrlhf_rad.files import explained, write_atomically
+    from openrlhf_rad.files import write_named
 
-    try:
-        with explained(out, "nothing else was touched"):
-            write_atomically(out, data)
-    except OSError as error:
-        raise ConfigError(f"{out}: it cannot be written ({error.strerror}); check the path") from None
+    write_named(out, data)
     typer.echo(f"wrote {os.fspath(out)}", err=True)
 
 

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from openrlhf_rad.errors import EnvironmentProblem
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 
 
 def keep_from_others() -> None:
@@ -63,6 +63,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             partial.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def write_named(path: Path, content: str | bytes) -> None:
+    """:func:`write_atomically` of a path that a user has named. Raises ConfigError for one that cannot be."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise ConfigError(f"{path}: it cannot be written ({error.strerror}); check the path") from None
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:

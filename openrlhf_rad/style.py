@@ -69,14 +69,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write stem.png and stem.svg, the same bytes for the same data; returns their paths."""
-    written = []
-    for form, metadata in (("png", {}), ("svg", {"Date": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=form, metadata=metadata)
-        path = stem.with_name(f"{stem.name}.{form}")  # a name may hold dots
-        write_atomically(path, buffer.getvalue())
-        written.append(path)
-    return written
+    paths = {form: stem.with_name(f"{stem.name}.{form}") for form in ("png", "svg")}  # a name may hold dots
+    for form, path in paths.items():
+        write_atomically(path, rendered(figure, form))
+    return list(paths.values())
+
+
+def rendered(figure: Figure, form: str) -> bytes:
+    """The figure as png, svg or pdf, the same bytes for the same figure."""
+    buffer, dated = io.BytesIO(), {"svg": "Date", "pdf": "CreationDate"}
+    figure.savefig(buffer, format=form, metadata={dated[form]: None} if form in dated else {})
+    return buffer.getvalue()
 
 
 def draw_curve(

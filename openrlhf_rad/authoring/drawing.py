@@ -6,19 +6,18 @@ Every curve has its own colour (Okabe and Ito's, which colour-blind readers tell
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from openrlhf_rad.authoring.words import parts
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.files import explained, write_atomically
+from openrlhf_rad.files import write_named
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import RiskProfile
-from openrlhf_rad.style import new_figure, styled
+from openrlhf_rad.style import new_figure, rendered, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,20 +63,7 @@ def draw(drawn: Sequence[Curve], path: Path) -> None:
     """
     check_target(path, len(drawn))
     with styled():
-        save_figure(figure_of(drawn), path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write one file in the format of its ending, the same bytes for the same figure."""
-    buffer = io.BytesIO()
-    form = path.suffix.lower().removeprefix(".")
-    dated: dict[str, Any] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    figure.savefig(buffer, format=form, metadata=dated[form])
-    try:
-        with explained(path, "nothing else was touched"):
-            write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise ConfigError(f"{path}: it cannot be written ({error.strerror}); check the path") from None
+        write_named(path, rendered(figure_of(drawn), path.suffix.lower().removeprefix(".")))
 
 
 def figure_of(drawn: Sequence[Curve]) -> Figure:

@@ -13,15 +13,16 @@ from rich.text import Text
 
 from openrlhf_rad.authoring import show, words
 from openrlhf_rad.authoring.check import STDIN
-from openrlhf_rad.authoring.drawing import check_target, save_figure
+from openrlhf_rad.authoring.drawing import check_target
 from openrlhf_rad.authoring.show import ends
 from openrlhf_rad.calibration.figures import ScoredSample
 from openrlhf_rad.calibration.findings import Doubt, needed_rollout
 from openrlhf_rad.calibration.proposal import OVERWEIGHT, Proposal
+from openrlhf_rad.files import write_named
 from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.inference import Estimate
-from openrlhf_rad.style import AFTER, BEFORE, WEIGHT, new_figure, styled
+from openrlhf_rad.style import AFTER, BEFORE, WEIGHT, new_figure, rendered, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +121,7 @@ def draw(sample: ScoredSample, proposal: Proposal, path: Path) -> None:
     """Write the picture. Raises ConfigError for an ending that is not known."""
     check_target(path, 1)
     with styled():
-        save_figure(figure_of(sample, proposal), path)
+        write_named(path, rendered(figure_of(sample, proposal), path.suffix.lower().removeprefix(".")))
 
 
 def figure_of(sample: ScoredSample, proposal: Proposal) -> Figure:
