@@ -11,6 +11,7 @@ from openrlhf_rad.errors import ConfigError, CostError, DataError, ProfileError
 from openrlhf_rad.judging.rating import Rater, judge_problems
 from openrlhf_rad.plugin.costs.judge import JudgeCost
 from openrlhf_rad.plugin.costs.sources import source_of
+from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import variables
 from openrlhf_rad.profile.costs import JudgeSettings
@@ -69,6 +70,14 @@ def test_the_number_that_is_written_is_the_cost_and_the_words_are_without_markup
     assert "logprobs" not in server.asked[0].body
     assert rated(judge(server, tmp_path, score="number")) == [1.0, 3.0, 5.0, 2.0, 3.0]
     assert len(server.asked) == 4  # all in the cache
+
+
+def test_of_an_agent_its_own_words_are_rated(server, tmp_path):
+    """Its query is the whole conversation; rad eval has the recorded answer alone."""
+    server.answer = harm
+    source = judge(server, tmp_path, score="number")
+    agent = RatedText("q", "q <tool> harm 9 </tool> done", answer="harm 4", conversation=True)
+    assert source.finish(source.begin([[agent], [RatedText("q", "q harm 2")]])) == [4.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ class JudgeCost(TextCost):
         self.name = f"judge {redact_text(settings.location)}"
         #: Whether ratings are continuous; the first says it for all.
         self._continuous: bool | None = None
+
+    def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[Future[Any], list[str]]:
+        """Ask in the background; of an agent's conversation its own words, which are what is recorded."""
+        return super().begin(
+            [
+                [
+                    RatedText(text.prompt, f"{text.prompt}{text.answer}") if text.conversation else text
+                    for text in batch
+                ]
+                for batch in batches
+            ]
+        )
 
     def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> list[float]:
         """A request an answer, each different one once.
