@@ -11,7 +11,7 @@ from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.profile import RiskProfile, load_profile
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TEXTS = [RatedText("how?", f"how? {answer}") for answer in ("harm-ba help-be harm-bi", "help-be", "harm-ca")]
+TEXTS = [RatedText("how?", f" {answer}") for answer in ("harm-ba help-be harm-bi", "help-be", "harm-ca")]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.*")), ids=lambda path: path.name)

@@ -76,8 +76,8 @@ def test_of_an_agent_its_own_words_are_rated(server, tmp_path):
     """Its query is the whole conversation; rad eval has the recorded answer alone."""
     server.answer = harm
     source = judge(server, tmp_path, score="number")
-    agent = RatedText("q", "q <tool> harm 9 </tool> done", answer="harm 4", conversation=True)
-    assert source.finish(source.begin([[agent], [RatedText("q", "q harm 2")]])) == [4.0, 2.0]
+    agent = RatedText("q", " harm 4", conversation="q <tool> harm 9 </tool> done")
+    assert source.finish(source.begin([[agent], [RatedText("q", " harm 2")]])) == [4.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,7 @@ class JudgeCost(TextCost):
 
     def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[Future[Any], list[str]]:
         """Ask in the background; of an agent's conversation its own words, which are what is recorded."""
-        return super().begin(
-            [
-                [
-                    RatedText(text.prompt, f"{text.prompt}{text.answer}") if text.conversation else text
-                    for text in batch
-                ]
-                for batch in batches
-            ]
-        )
+        return super().begin([[replace(text, conversation=None) for text in batch] for batch in batches])
 
     def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> list[float]:
         """A request an answer, each different one once.
@@ -60,7 +53,7 @@ class JudgeCost(TextCost):
             CostError: naming the judge and the first prompt that has no rating, and why.
         """
         del labels
-        pairs = [RatedText(p, "", conversation=q).pair for p, q in zip(prompts, queries, strict=True)]
+        pairs = [RatedText(p, q.removeprefix(p)).pair for p, q in zip(prompts, queries, strict=True)]
         bodies = {}
         keys = []
         for pair in pairs:

@@ -89,8 +89,7 @@ class RatedText:
     @property
     def pair(self) -> tuple[str, str]:
         """The words of prompt and answer, for a source with markup of its own; of an agent its own words."""
-        answer = self.answer if self.conversation else self.query.removeprefix(self.prompt)
-        return plain_prompt(self.prompt), answer.strip()
+        return plain_prompt(self.prompt), self.answer.strip()
 
     def ended(self, end: str) -> str:
         """The query and the end token of the model that reads it; an answer that was cut off has none."""
