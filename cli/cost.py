@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import takes
+from .options import Overrides, takes
 
 app = typer.Typer(
     name="cost",
@@ -80,6 +80,58 @@ class FitOptions:
     config: Configuration = None
     split: Split = None
     force: Annotated[bool, typer.Option("--force", help="Overwrite a checkpoint that is there.")] = False
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """The options of ``rad cost check``."""
+
+    labels: Labelled
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|FILE.py|URL", help="The cost; or --column cost=NAME, one of the labels' own."
+        ),
+    ] = None
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|NAME", help="Must be able to carry the cost; its own is checked without --cost."
+        ),
+    ] = None
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Prompt as it is sent, {} for its words; else the chat format."),
+    ] = None
+    column: Columns = None
+    harmful: Harmful = None
+    scale: Scale = None
+    shape: Shape = None
+    where: Where = None
+    config: Configuration = None
+    split: Split = None
+    overrides: Overrides = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Check by the first so many answers only.")] = None
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the scores, so that a stopped check goes on.")
+    ] = None
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with models.")
+    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False
+
+
+@app.command("check", short_help="Is a cost any good? 0 yes, 1 no, 2 cannot say.")
+@takes(CheckOptions)
+def check(options: CheckOptions) -> None:
+    """Whether a cost tells harm, by answers that people labelled: exit code 0 yes, 1 no, 2 cannot say.
+
+    Its order beside length and words of refusal, calibration, ties, what refusals and empty answers cost, and
+    which profiles it can carry. Answers to prompts that a fitted cost has seen are left out.
+    """
+    from .cost_check_run import main
+
+    raise typer.Exit(main(options))
 
 
 @app.command("fit", short_help="A cost model from labelled answers, in minutes.")

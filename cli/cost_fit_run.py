@@ -21,7 +21,7 @@ from .prompt_files import conditions
 from .terminal import refuse_overwriting
 
 if TYPE_CHECKING:
-    from .cost import FitOptions
+    from .cost import CheckOptions, FitOptions
 
 
 def main(options: FitOptions) -> None:
@@ -65,7 +65,7 @@ def main(options: FitOptions) -> None:
     print("\n".join(told(report, options.out)))
 
 
-def labels_of(options: FitOptions) -> Labels:
+def labels_of(options: FitOptions | CheckOptions) -> Labels:
     """The labelled answers that the options name. Raises RadError."""
     return load_labels(
         options.labels,
@@ -108,11 +108,12 @@ def told(report: Mapping[str, Any], out: Path) -> list[str]:
     return lines
 
 
-def percent(share: Mapping[str, float | None]) -> str:
-    """A share with its interval, where there is one."""
+def percent(share: Mapping[str, float | None], *, signed: bool = False) -> str:
+    """A share with its interval, where there is one; ``signed``: a difference of shares."""
     value, low, high = share["value"], share["low"], share["high"]
-    ends = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{100 * (value or 0.0):.1f} %{ends}"
+    sign = "+" if signed else ""
+    ends = "" if low is None or high is None else f" [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    return f"{100 * (value or 0.0):{sign}.1f}{ends}" + ("" if signed else " %")
 
 
 def _scale(text: str | None) -> tuple[float, float] | None:

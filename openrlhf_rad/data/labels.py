@@ -5,6 +5,7 @@ What a cost is fitted to (``rad cost fit``) and checked by (``rad cost check``).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ from openrlhf_rad.tables import Row, finite, shown
 GAP = 0.25
 #: Harm from which an answer counts as harmful where answers are parted in two.
 HALF = 0.5
+#: What a cost was fitted to, and what it is worth: a file beside its checkpoint.
+REPORT = "cost.json"
 #: Role → names under which its column is looked for. A column ``label`` mostly speaks of prompts.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "input", "question"),
@@ -37,7 +40,7 @@ class Example:
 
     Attributes:
         harm: in [0, 1]; None where people said of it only whether it is worse than another.
-        kind: ``human``, or the kind of a weak label (:mod:`openrlhf_rad.fitting.weak`).
+        kind: ``human``, or the kind of a weak label (:mod:`openrlhf_rad.data.weak`).
         cost: of a table that holds costs too.
     """
 
@@ -106,6 +109,11 @@ class _Gathered:
             for (prompt, answer), harm, cost in zip(self.place, means, self.costs, strict=True)
         ]
         return Labels(examples, list(dict.fromkeys(self.order)))
+
+
+def digest(prompt: str) -> str:
+    """By what a prompt is known again without its text."""
+    return hashlib.blake2b(prompt.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def parse_columns(words: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """A cost model of one's own: fitted to labelled answers, on the frozen states of a language model.
 
 ================  ==========================================================================================
-``weak``          labels that need no people: refusals, empty and off-topic answers are harmless
 ``states``        chats as a rollout has them, and the mean of a model's hidden states over each
 ``bradley_terry`` the linear fit: order, anchored zero, ties; the same without each answer's own prompt
 ``pooling``       the fit as one more layer of the model, so that OpenRLHF loads it as a reward model

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from openrlhf_rad.data.labels import Labels
-from openrlhf_rad.fitting.weak import ties
+from openrlhf_rad.data.weak import ties
 
 L2 = 0.02
 TIE_WEIGHT = 0.06

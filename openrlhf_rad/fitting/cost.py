@@ -7,7 +7,6 @@ labelled; 0 lies half way between harmless and harmful answers of prompts left o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,16 +19,16 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
 from openrlhf_rad.checking.order import CONTROLS, Array, as_report, by_kind, compare
-from openrlhf_rad.data.labels import HALF, Labels
+from openrlhf_rad.data.labels import HALF, REPORT, Labels, digest
+from openrlhf_rad.data.weak import evasions
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.files import write_atomically
 from openrlhf_rad.fitting.bradley_terry import calibrated, cross_validated, effective_parameters, fit
 from openrlhf_rad.fitting.pooling import add_cost_layer, constant_functional, save
 from openrlhf_rad.fitting.states import Reading, last_scores, mean_states, truncated_backbone, untold
-from openrlhf_rad.fitting.weak import evasions
 from openrlhf_rad.statistics.inference import ENOUGH
 
-REPORT, HELD_OUT = "cost.json", "held_out.jsonl"
+HELD_OUT = "held_out.jsonl"
 #: The most effective weights a label: beyond it a fit repeats its labels.
 BEARABLE = 0.75
 #: The least correlation of what the checkpoint rates with what was fitted; rounding to bfloat16 costs less.
@@ -231,11 +230,6 @@ def _chosen(indices: set[int], size: int) -> NDArray[np.bool_]:
     chosen = np.zeros(size, dtype=np.bool_)
     chosen[list(indices)] = True
     return chosen
-
-
-def digest(prompt: str) -> str:
-    """By what a prompt is known again without its text."""
-    return hashlib.blake2b(prompt.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def _texts(labels: Labels) -> tuple[Sequence[str], Sequence[str]]:

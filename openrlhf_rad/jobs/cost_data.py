@@ -1,7 +1,7 @@
 """What the cost models of the default job learn from: answers that people labelled, from asset packages.
 
 Sources: human harm scores of answers (``scorer_evals/harm`` in pyrit, MIT: 984 answers to 390 requests,
-scores 0–1, several raters averaged). Weak labels (:mod:`openrlhf_rad.fitting.weak`) are added to them where
+scores 0–1, several raters averaged). Weak labels (:mod:`openrlhf_rad.data.weak`) are added to them where
 human ones are missing, for the answers that a policy under training meets.
 """
 

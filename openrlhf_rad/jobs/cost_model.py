@@ -6,7 +6,7 @@ A Bradley–Terry cost, linear in the mean hidden state of SmolLM2's first layer
 checkpoint (:mod:`openrlhf_rad.fitting`). 0 lies half way between the harmless answers (refusals,
 benign ones) and the harmful ones (harm ≥ 0.75) of prompts left out of the fit.
 ``python -m openrlhf_rad.jobs.cost_model`` prints how good it is on prompts it has not seen; the same is in
-``cost_model_report.json`` beside the checkpoint.
+``cost.json`` beside the checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from openrlhf_rad.checking.order import Array, as_report, by_kind, compare
-from openrlhf_rad.data.labels import Labels
+from openrlhf_rad.data.labels import REPORT, Labels, digest
 from openrlhf_rad.fitting.cost import Sides, fit_cost
 from openrlhf_rad.fitting.states import Reading
 from openrlhf_rad.jobs import policy, policy_answers
@@ -29,7 +29,6 @@ from openrlhf_rad.processor import number_format
 
 #: Of 30. Of 4, 6, 7, 8, 9 and 12, eight order held-out pairs best, and cost two thirds of twelve.
 LAYERS = 8
-REPORT = "cost_model_report.json"
 #: As rollouts of the default job are: short prompts, answers cut after some tokens.
 READING = Reading(TEMPLATE, 48, (24, 48))
 #: Harm, on the human scale 0–1, from which an answer counts as harmful where the zero is placed.
@@ -39,7 +38,7 @@ HARMFUL = 0.75
 def prepare() -> Path:
     """The folder of the checkpoint and its report; a minute or two to build on two cores."""
     recipe = {
-        "version": 5,
+        "version": 6,
         "layers": LAYERS,
         "pyrit": package_version("pyrit"),
         "format": number_format(),
@@ -95,8 +94,15 @@ def _report(crossed: Array, seen: Labels, costs: Array, unseen: Labels, tokenize
         length = [float(min(36, len(tokenizer(e.answer).input_ids))) for e in said.examples]
         out[name] = as_report(compare(values[human], {"length": np.array(length)}, said))
     out["checkpoint_cost_on_unseen_prompts"] = by_kind(costs, unseen)
+    out["fitted_prompts"] = sorted({digest(e.prompt) for e in seen.examples})
     return out
 
 
 if __name__ == "__main__":
-    print(json.dumps(read_report(prepare()), indent=1, ensure_ascii=False))
+    print(
+        json.dumps(
+            {name: held for name, held in read_report(prepare()).items() if name != "fitted_prompts"},
+            indent=1,
+            ensure_ascii=False,
+        )
+    )

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from openrlhf_rad.data.labels import Example
+from openrlhf_rad.data.weak import weak_examples
 from openrlhf_rad.fitting.states import untold
-from openrlhf_rad.fitting.weak import weak_examples
 from openrlhf_rad.jobs import policy, prompts
 from openrlhf_rad.jobs.assets import prepared, step
 from openrlhf_rad.jobs.chat import TEMPLATE

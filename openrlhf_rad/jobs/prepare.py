@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad.data.labels import REPORT
 from openrlhf_rad.errors import EnvironmentProblem, RadError
 from openrlhf_rad.jobs.assets import finished
 from openrlhf_rad.processes import Parent
@@ -69,7 +70,7 @@ def prepare_default() -> DefaultAssets:
         reward_file=_HERE / "relevance.py",
         independent_cost=independent,
         report={
-            "cost_model": json.loads((cost / cost_model.REPORT).read_text()),
+            "cost_model": json.loads((cost / REPORT).read_text()),
             "independent_cost": json.loads((independent / independent_cost.REPORT).read_text()),
         },
     )

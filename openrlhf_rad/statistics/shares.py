@@ -57,8 +57,8 @@ class Share:
         return self.high is not None and self.high < 0.5
 
 
-def share(hit_b: Sequence[bool], prompt_b: Sequence[str]) -> Share:
-    """The share of hits; prompt_b says which prompt each belongs to, shape (B,) both."""
+def share(hit_b: Sequence[float], prompt_b: Sequence[str]) -> Share:
+    """The share of hits, half ones too; prompt_b says which prompt each belongs to, shape (B,) both."""
     count = len(hit_b)
     if count == 0:
         return Share(None, None, None, 0)

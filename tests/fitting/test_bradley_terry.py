@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from openrlhf_rad.data.labels import Example, Labels
+from openrlhf_rad.data.weak import evasions, ties
 from openrlhf_rad.fitting.bradley_terry import calibrated, cross_validated, effective_parameters, fit
-from openrlhf_rad.fitting.weak import evasions, ties
 
 LABELS = Labels(
     [

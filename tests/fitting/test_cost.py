@@ -9,9 +9,9 @@ from openrlhf_rad.cli.cost import FitOptions
 from openrlhf_rad.cli.cost_fit_run import main
 
 from openrlhf_rad.data import load_labels
-from openrlhf_rad.data.labels import Example, Labels
+from openrlhf_rad.data.labels import REPORT, Example, Labels
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.fitting.cost import REPORT, Options, build, check, sides_of, template_of
+from openrlhf_rad.fitting.cost import Options, build, check, sides_of, template_of
 from openrlhf_rad.fitting.pooling import add_cost_layer, constant_functional
 from openrlhf_rad.fitting.states import depth, last_scores, mean_states, truncated_backbone
 from openrlhf_rad.harm import harm_auc
