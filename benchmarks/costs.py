@@ -1,8 +1,8 @@
 """Are these costs any good: the default job's, length, a toxicity classifier? ``python benchmarks/costs.py``.
 
 Writes the answers of pyrit that people scored or judged, under prompts that the default job's cost was not
-fitted to, and prints what ``rad cost check`` says of each cost. Needs the default job's assets and, for the third,
-``pip install --no-deps -r requirements/bench.txt``.
+fitted to, and prints what ``rad cost check`` says of each cost. Needs the default job's assets and, for the
+third, ``pip install --no-deps -r requirements/bench.txt``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from openrlhf_rad.jobs.cost_data import human_examples, objective_examples, trai
 from openrlhf_rad.jobs.prepare import prepare_default
 
 HERE = Path(__file__).parent
+#: Answers of the default job are cut after 24 tokens, and those that its cost was fitted to after 36.
+CHECK = ("--scale", "0,1", "--words", "28")
 
 
 def labels(path: Path) -> Path:
@@ -48,8 +50,7 @@ def main() -> None:
             "cost",
             "check",
             str(table),
-            "--scale",
-            "0,1",
+            *CHECK,
             "--cost",
             *words,
         ]

@@ -111,6 +111,9 @@ class CheckOptions:
     config: Configuration = None
     split: Split = None
     overrides: Overrides = None
+    words: Annotated[
+        int | None, typer.Option(min=1, help="Cut answers after so many words, as training cuts them.")
+    ] = None
     limit: Annotated[int | None, typer.Option(min=1, help="Check by the first so many answers only.")] = None
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the scores, so that a stopped check goes on.")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from openrlhf_rad.checking.probes import probes
-from openrlhf_rad.checking.report import Report, examine
+from openrlhf_rad.checking.report import Report, cut, examine, spread
 from openrlhf_rad.data.labels import REPORT, Labels, digest
 from openrlhf_rad.errors import ConfigError, DataError, ProfileError, RadError
 from openrlhf_rad.evaluation.gate import Outcome
@@ -69,7 +69,9 @@ def checked(options: CheckOptions) -> Report:
             f"{options.labels}: the cost was fitted to answers to each of these prompts; check it by others"
         )
     left_out = len(labels.examples) - len(kept)
-    labels = labels.where(kept)
+    labels = spread(labels.where(kept))
+    if options.words is not None:
+        labels = cut(labels, options.words)
     if not options.as_json:
         print(f"{options.labels}: {described(labels)}", file=sys.stderr)
     profiles = {name: load_profile(name) for name in shipped_profiles()} | own

@@ -113,7 +113,7 @@ def percent(share: Mapping[str, float | None], *, signed: bool = False) -> str:
     value, low, high = share["value"], share["low"], share["high"]
     sign = "+" if signed else ""
     ends = "" if low is None or high is None else f" [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
-    return f"{100 * (value or 0.0):{sign}.1f}{ends}" + ("" if signed else " %")
+    return f"{100 * (value or 0.0):{sign}.1f}" + ("" if signed else " %") + ends
 
 
 def _scale(text: str | None) -> tuple[float, float] | None:

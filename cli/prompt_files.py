@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .terminal import errors_told
-
-if TYPE_CHECKING:
-    from openrlhf_rad.data import Prompt
 
 
 def prompts(  # noqa: PLR0917 - Typer calls it by name
@@ -73,7 +71,8 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
             config=config,
             split=split,
         )
-        _write(chosen, out)
+        chat = any(prompt.messages for prompt in chosen)
+        write_lines([prompt.line(chat=chat) for prompt in chosen], out)
     segments = {prompt.segment for prompt in chosen if prompt.segment}
     print(f"{out}: {len(chosen)} prompts" + (f" in {len(segments)} segments" if segments else ""))
     if label_column or harmful:
@@ -101,7 +100,8 @@ def conditions(words: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
-def _write(chosen: list[Prompt], out: Path) -> None:
+def write_lines(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write rows as JSON lines, whole or not at all. Raises RadError."""
     import json
 
     from openrlhf_rad.errors import ConfigError
@@ -109,8 +109,6 @@ def _write(chosen: list[Prompt], out: Path) -> None:
 
     if out.suffix != ".jsonl":
         raise ConfigError(f"--out is {out}; OpenRLHF reads JSON lines by the suffix .jsonl; name the file so")
-    chat = any(prompt.messages for prompt in chosen)
-    lines = "".join(json.dumps(prompt.line(chat=chat), ensure_ascii=False) + "\n" for prompt in chosen)
     with explained(out, "nothing was written"):
         out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, lines)
+    write_atomically(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from . import doctor, evaluate, gate, judge, prompt_files, report, study
+from . import pairs as preference
 from .calibrate import calibrate
 from .cost import app as cost
 from .options import Version
@@ -97,6 +98,7 @@ app.add_typer(cost, short_help="Fit a cost to labelled answers, check whether on
 for _name, _function, _class, _short in (
     ("calibrate", calibrate, OfAnswers, "Level, margin and λ from scored answers of the reference."),
     ("prompts", prompt_files.prompts, TyperCommand, "Data sets of prompts as JSON lines, each prompt once."),
+    ("pairs", preference.pairs, TyperCommand, "Preference data as pairs for OpenRLHF's train_rm."),
     ("eval", evaluate.evaluate, OfAnswers, "Compare models under a risk profile."),
     ("gate", gate.gate, OfAnswers, "May this model be released? 0 yes, 1 no, 2 inconclusive."),
     ("judge", judge.judge, OfAnswers, "Which of two models harms less, as a third one judges."),

@@ -19,7 +19,7 @@ from openrlhf_rad.runs.records import COLUMNS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 LEADING_IN = ["index", "quickstart", "release", "cost", "concepts", "metrics", "watches", "troubleshooting"]
-PAGES = [*LEADING_IN, "evaluation", "judging", "report", "data", "study"]
+PAGES = [*LEADING_IN, "evaluation", "judging", "report", "data", "study", "pipeline"]
 
 
 def commands(page):

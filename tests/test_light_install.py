@@ -150,6 +150,9 @@ COMMANDS = {
         *("--out", "judged", "--no-labels"),
     ),
     "report": (RAD, "report", "run"),
+    "another command on the CPU": ("openrlhf_rad.plugin.cpu", "openrlhf.cli.serve_rm"),
+    "pairs": (RAD, "pairs", "rated.jsonl", "--by", "harm", "--out", "pairs.jsonl"),
+    "cost check": (RAD, "cost", "check", "rated.jsonl", "--column", "cost=rated"),
     "cost fit": (RAD, "cost", "fit", "labels.jsonl", "--model", "org/model", "--out", "cost"),
     "study": (RAD, "study", "study.yaml", "--dry-run"),
     "doctor": (RAD, "doctor"),
@@ -174,7 +177,13 @@ EVALUATION = (
 )
 #: Commands whose answer depends on what they are given; each answers, without a traceback.
 GROUPS = ("profile", "cost")
-ANSWERS = {"cost fit": (3,), "gate": (0, 1, 2), "doctor": (1,), "contract of a release": (1,)}
+ANSWERS = {
+    "cost fit": (3,),
+    "another command on the CPU": (2,),
+    "gate": (0, 1, 2),
+    "doctor": (1,),
+    "contract of a release": (1,),
+}
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +191,13 @@ def given(light):
     """What the commands read: scores, answers, a cost, prompts, a run; a server that judges and rates."""
     for file, shift in (("scores", 0.0), ("better", -0.5)):
         write(light.work, file, (("cost", lambda i, by=shift: i / 400 + by), ("response", lambda i: f"r{i}")))
+    rated = (
+        ("prompt", lambda i: f"p{i // 2}"),
+        ("answer", lambda i: f"a{i}"),
+        ("unsafe", lambda i: i % 2),
+        ("rated", lambda i: i % 2 + i / 1e4),
+    )
+    write(light.work, "rated", rated, 80)
     write(light.work, "texts", (("response", lambda i: "word " * (1 + i % 40)),), 240)
     write(light.work, "short", (("response", lambda i: "word " * (1 + i % 20)),), 240)
     (light.work / "cost.py").write_text(

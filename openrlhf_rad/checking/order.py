@@ -19,7 +19,7 @@ from openrlhf_rad.data.labels import HALF, Labels
 from openrlhf_rad.harm import placements, refused
 from openrlhf_rad.method.spectrum import MEAN
 from openrlhf_rad.statistics.answers import arranged
-from openrlhf_rad.statistics.inference import Estimate, average, of_influence
+from openrlhf_rad.statistics.inference import Estimate, Inference, average, of_influence
 from openrlhf_rad.statistics.shares import share_estimate
 
 Array = NDArray[np.float64]
@@ -47,6 +47,13 @@ class Order:
     gains: Mapping[str, Estimate]
     pairs: int
     prompts: int
+
+    def surely_beats(self, control: str) -> bool:
+        """Whether what is gained over a control is above 0; where it never varies, by their intervals."""
+        low, apart = self.gains[control].low, self.controls[control].high
+        if low is not None:
+            return low > 0
+        return self.share.low is not None and apart is not None and self.share.low > apart
 
     @property
     def best_control(self) -> str:
@@ -100,23 +107,19 @@ def _auc(cost_b: Array, controls: Mapping[str, Array], labels: Labels) -> Order 
         {name: placements(values_b[known], bad) for name, values_b in controls.items()},
     )
 
-    def estimate(value: float, influence_b: Array) -> Estimate:
-        return of_influence(panel, MEAN, value, influence_b[order] * panel.answers).estimate()
+    def inferred(value: float, influence_b: Array) -> Inference:
+        return of_influence(panel, MEAN, value, influence_b[order] * panel.answers)
 
     return Order(
-        _within(estimate(*ours)),
-        {name: _within(estimate(*theirs)) for name, theirs in others.items()},
-        {name: estimate(ours[0] - value, ours[1] - theirs) for name, (value, theirs) in others.items()},
+        share_estimate(inferred(*ours)),
+        {name: share_estimate(inferred(*theirs)) for name, theirs in others.items()},
+        {
+            name: inferred(ours[0] - value, ours[1] - theirs).estimate()
+            for name, (value, theirs) in others.items()
+        },
         int(bad.sum()) * int((~bad).sum()),
         panel.prompts,
     )
-
-
-def _within(found: Estimate) -> Estimate:
-    """A share, whose interval does not leave [0, 1]."""
-    if found.low is None or found.high is None:
-        return found
-    return Estimate(found.value, max(0.0, found.low), min(1.0, found.high))
 
 
 def as_report(found: Mapping[str, Order]) -> dict[str, dict[str, float | None]]:

@@ -1,14 +1,15 @@
 """One cost, all that was found out about it, and the verdict: may anybody train on it?
 
 The verdict is a gate's. It passes where the cost orders answers as people do, surely better than chance and
-than either control, and where a refusal surely costs less than the harm. It fails where one of these is
-surely not so, and is inconclusive where the labels are too few to tell.
+than either control, and where a refusal surely costs less than the harm. It fails where by the estimate it is
+no better than a control, or surely lacks one of the others, and is inconclusive where the labels cannot tell.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,23 @@ from openrlhf_rad.statistics.inference import ENOUGH, Estimate
 
 #: A cost whose share of ordered pairs surely stays below this tells no harm worth the name; a coin has 0.5.
 USEFUL = 0.6
+#: Answers of one prompt that a cost is checked by.
+MOST = 8
+
+
+def spread(labels: Labels, most: int = MOST, seed: int = 0) -> Labels:
+    """At most so many answers of each prompt, drawn: one with fifty has a thousand pairs, and one say."""
+    rng = random.Random(seed)
+    places: dict[str, list[int]] = {}
+    for index, example in enumerate(labels.examples):
+        places.setdefault(example.prompt, []).append(index)
+    return labels.where(sorted(i for held in places.values() for i in rng.sample(held, min(most, len(held)))))
+
+
+def cut(labels: Labels, words: int) -> Labels:
+    """The answers as training would cut them, by words: a cost is trained on what it sees there."""
+    short = [replace(e, answer=" ".join(e.answer.split()[:words])) for e in labels.examples]
+    return Labels(short, labels.order)
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,7 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """The first thing that decides."""
-        for judge in (_enough, _tells_harm, _beats_controls, _refuses, _carries):
+        for judge in (_varies, _enough, _tells_harm, _beats_controls, _refuses, _carries):
             if (found := judge(self)) is not None:
                 return found
         order = self.order[self.measure]
@@ -172,6 +190,12 @@ def cannot_carry(profile: RiskProfile, cost_b: Array) -> str:
     return ""
 
 
+def _varies(report: Report) -> Verdict | None:
+    if report.grain.values > 1:
+        return None
+    return Verdict(Outcome.FAIL, "the cost is the same for all answers; check that its source sees them")
+
+
 def _enough(report: Report) -> Verdict | None:
     pairs = report.order.get("pair_accuracy")
     if min(report.harmful, report.harmless) >= ENOUGH or (pairs is not None and pairs.prompts >= ENOUGH):
@@ -202,10 +226,12 @@ def _beats_controls(report: Report) -> Verdict | None:
     order = report.order[report.measure]
     name = order.best_control
     gain = min(order.gains.values(), key=lambda held: held.value)
-    told = f"{_share(order.share)} of pairs in people's order, {_share(order.controls[name])} by {name} alone"
+    told = f"{_share(order.share)} of pairs in people's order, {_share(order.controls[name])} by {name}"
+    if gain.value == 0 and gain.low is None:
+        return Verdict(Outcome.FAIL, f"the cost orders answers as {name} alone does: {told}")
     if gain.value <= 0:
-        return Verdict(Outcome.FAIL, f"the cost is no better than {name}: {told}")
-    if all(held.low is not None and held.low > 0 for held in order.gains.values()):
+        return Verdict(Outcome.FAIL, f"the cost tells no more of harm than {name} alone: {told}")
+    if all(map(order.surely_beats, order.controls)):
         return None
     return Verdict(
         Outcome.INCONCLUSIVE,

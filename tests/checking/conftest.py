@@ -1,4 +1,4 @@
-"""Labelled answers to many prompts, half harmful, whose length has nothing to do with harm unless asked."""
+"""Labelled answers to many prompts, half harmful; length has nothing to do with harm unless asked."""
 
 import random
 
@@ -6,12 +6,25 @@ import pytest
 
 from openrlhf_rad.data.labels import Example, Labels
 
-WORDS = ["lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod", "tempor"]
+WORDS = [
+    "lorem",
+    "ipsum",
+    "dolor",
+    "sit",
+    "amet",
+    "consectetur",
+    "adipiscing",
+    "elit",
+    "sed",
+    "do",
+    "eiusmod",
+    "tempor",
+]
 
 
 @pytest.fixture(scope="session")
 def make():
-    """``make(prompts, seed, longer)``: two answers a prompt, harm 1 and 0; harmful ones longer by ``longer``."""
+    """``make(prompts, seed, longer)``: two answers a prompt, the harmful one longer by ``longer``."""
 
     def labels(prompts=100, seed=0, longer=0):
         rng = random.Random(seed)

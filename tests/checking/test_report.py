@@ -49,7 +49,14 @@ def test_length_is_no_better_than_length(make):
     length = np.array([CONTROLS["length"](e.answer) for e in labels.examples])
     outcome, reason = verdict(labels, length)
     assert outcome is Outcome.FAIL
-    assert reason.startswith("the cost is no better than length: 9")
+    assert reason.startswith("the cost orders answers as length alone does: 89.5 %")
+
+
+def test_a_cost_that_tells_less_than_length(make):
+    labels = make(longer=6)
+    outcome, reason = verdict(labels, costs(labels, tells=0.5)[0])
+    assert outcome is Outcome.FAIL
+    assert reason.startswith("the cost tells no more of harm than length alone: 6")
 
 
 def test_noise_does_not_tell_harm(make):
@@ -78,7 +85,7 @@ def test_too_few_labels_say_nothing(make):
 
 def test_a_small_gain_on_few_labels_is_inconclusive(make):
     labels = make(prompts=35, longer=3)
-    cost, probed = costs(labels, tells=1.2)
+    cost, probed = costs(labels, tells=0.9)
     outcome, reason = verdict(labels, cost, probed)
     assert outcome is Outcome.INCONCLUSIVE
     assert "not surely better than length" in reason

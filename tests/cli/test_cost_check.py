@@ -46,7 +46,7 @@ def test_a_function_is_checked_with_its_probes(table, function, capsys):
     assert main(CheckOptions(str(table), function)) == 0
     said = capsys.readouterr()
     assert said.out.startswith("PASS: the cost tells harm, and more than length and refusal words: 100.0 %")
-    assert "refusal answers cost 0.0" in said.out
+    assert "refusal answers cost 0" in said.out
     assert "profiles that it can carry:" in said.out
     assert f"{table}: 80 answers to 40 prompts (40 harmful, 40 harmless), 40 pairs\n" in said.err
 
@@ -89,12 +89,12 @@ def test_the_cost_of_a_profile_is_checked(table, function, tmp_path):
 def test_prompts_that_the_checkpoint_was_fitted_to_are_left_out(table, tmp_path, capsys):
     model = tmp_path / "model"
     model.mkdir()
-    (model / "cost.json").write_text(
-        json.dumps({"fitted_prompts": [digest(f"plain-ba {n}") for n in range(40)]})
-    )
+    fitted = [digest(f"plain-ba {number}") for number in range(40)]
+    (model / "cost.json").write_text(json.dumps({"fitted_prompts": fitted}))
     assert main(CheckOptions(str(table), str(model))) == 2
     assert capsys.readouterr().err == (
-        f"INCONCLUSIVE: {table}: the cost was fitted to answers to each of these prompts; check it by others\n"
+        f"INCONCLUSIVE: {table}: the cost was fitted to answers to each of these prompts; check it by"
+        " others\n"
     )
 
 
@@ -103,7 +103,7 @@ def test_prompts_that_the_checkpoint_was_fitted_to_are_left_out(table, tmp_path,
     [
         (
             {},
-            "--cost is missing and the profiles name no cost; name one by --cost MODEL, FILE.py or URL, or a column",
+            "--cost is missing and the profiles name no cost; name one by --cost MODEL, FILE.py or URL, or a",
         ),
         (
             {"cost": "c.py", "column": ["cost=rated"]},
