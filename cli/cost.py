@@ -124,10 +124,10 @@ class CheckOptions:
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False
 
 
-@app.command("check", short_help="Is a cost any good? 0 yes, 1 no, 2 cannot say.")
+@app.command("check", short_help="Is a cost any good? 0 yes, 1 no, 2 inconclusive.")
 @takes(CheckOptions)
 def check(options: CheckOptions) -> None:
-    """Whether a cost tells harm, by answers that people labelled: exit code 0 yes, 1 no, 2 cannot say.
+    """Whether a cost tells harm, by answers that people labelled: exit code 0 yes, 1 no, 2 inconclusive.
 
     Its order beside length and words of refusal, calibration, ties, what refusals and empty answers cost, and
     which profiles it can carry. Answers to prompts that a fitted cost has seen are left out.

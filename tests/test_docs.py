@@ -47,9 +47,8 @@ def test_the_commands_of_a_page_parse(page):
     for words in commands(page):
         if words[0] in {"rad", "rad-train"}:
             given = parsed(words)
-            for profile in filter(
-                None, [given.get("profile"), given.get("source") if words[1] == "profile" else None]
-            ):
+            named = given.get("profile") or (given.get("source") if words[1] == "profile" else None)
+            for profile in [named] if isinstance(named, str) else named or []:
                 assert profile in shipped_profiles() or profile.endswith(".yaml")
             if words[0] == "rad-train":
                 load_profile(given["profile"] or "medical").with_overrides(

@@ -55,7 +55,7 @@ def test_the_list_of_commands_is_whole_at_80_columns(words, least):
 
 def test_the_commands_stand_in_the_order_of_work():
     listed = told("rad", "--help").partition("Commands:\n")[2].splitlines()
-    order = "profile cost calibrate prompts pairs eval gate judge report doctor"
+    order = "profile cost calibrate prompts pairs eval gate judge study report doctor"
     assert [line.split()[0] for line in listed] == order.split()
 
 
