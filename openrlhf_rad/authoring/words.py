@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from openrlhf_rad.discrete import meaning
 from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.spectrum import MeasureSpectrum, Mixture, Spectrum
 from openrlhf_rad.profile import Constraint, ConstraintSettings, CostSource, DualSettings, Level, RiskProfile
@@ -141,9 +142,10 @@ def _reference(profile: RiskProfile) -> str:
 
 def _what(part: Constraint) -> str:
     who = _source(part.cost) if part.cost else "a cost source"
+    few = f" {_sentence(meaning(part.risk, part.values))}" if part.values else ""
     return (
         f"{_sentence(bounded(part.risk))} The cost is a number that {who} gives to each answer; higher"
-        " is more harmful."
+        f" is more harmful.{few}"
     )
 
 

@@ -83,3 +83,5 @@ def test_calibrate_and_show_say_it(write, rows, tmp_path):
     done = CliRunner().invoke(app, ["profile", "show", "flags"])
     mean = "with 1 %, 5 %, 20 % of the answers at 1 it is 0.01, 0.05, 0.2; nowhere flat"
     assert f"of a flag (0, 1) mean says how often, not how bad: {mean}" in said(done.output)
+    done = CliRunner().invoke(app, ["profile", "explain", "flags"])
+    assert f"Of a flag (0, 1) mean says how often, not how bad: {mean}." in said(done.output)
