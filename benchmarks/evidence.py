@@ -14,7 +14,7 @@ from pathlib import Path
 
 from openrlhf_rad.report.tables import Values
 from openrlhf_rad.study import tables
-from openrlhf_rad.study.comparison import Evidence
+from openrlhf_rad.study.comparison import StudyEvidence
 from openrlhf_rad.study.exact import HELD_OUT, OTHER
 from openrlhf_rad.study.spec import SAFE, START, load_study
 
@@ -26,7 +26,9 @@ BRIEF = {"together"}
 
 def section(name: str, images: Path | None) -> str:
     """The tables of one study, and its picture where there is a folder for it."""
-    evidence = Evidence.read(load_study(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / "data" / name)
+    evidence = StudyEvidence.read(
+        load_study(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / "data" / name
+    )
     found: list[Values] = [
         tables.verdict_table(evidence),
         *tables.finding_tables(evidence),

@@ -19,7 +19,7 @@ from openrlhf_rad.report.tables import Values
 from openrlhf_rad.study import training
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.run import FRONTIER, TABLES, evaluate, keep_data, report, train_enumerated
-from openrlhf_rad.study.scoring import Job, refuse_overlap
+from openrlhf_rad.study.scoring import EvaluatedJob, refuse_overlap
 from openrlhf_rad.study.spec import Model, Study, load_study
 from openrlhf_rad.study.tables import verdict_table
 from openrlhf_rad.tables import rows
@@ -181,7 +181,7 @@ def _flags(study: Study) -> dict[str, Any]:
     return {**plain, **study.job.flags}
 
 
-def _job(plan: Plan) -> Job:
+def _job(plan: Plan) -> EvaluatedJob:
     """What the evaluation takes from a run's flags. Raises ConfigError where it lacks something."""
 
     def value(name: str, default: str) -> str:
@@ -207,4 +207,4 @@ def _job(plan: Plan) -> Job:
     )
     template = value("data.input_template", "") or None
     rating = Rating("cost", cost.kind, cost.location, cost.settings)
-    return Job(value(MODEL, ""), template, sampling, rating, parse_rating("reward", reward), trained)
+    return EvaluatedJob(value(MODEL, ""), template, sampling, rating, parse_rating("reward", reward), trained)

@@ -40,7 +40,7 @@ CELLS: dict[str, tuple[bool | None, bool | None]] = {
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """A variant beside a baseline on one set of prompts, over seeds.
 
     Attributes:
@@ -59,7 +59,7 @@ class Pair:
 
 
 @dataclass
-class Evidence:
+class StudyEvidence:
     """The data of a study, and what is computed from them."""
 
     study: Study
@@ -70,7 +70,7 @@ class Evidence:
     _risks: dict[tuple[str, str, Spectrum], Array] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, study: Study, folder: Path) -> Evidence:
+    def read(cls, study: Study, folder: Path) -> StudyEvidence:
         """From the tables of a folder. Raises DataError where a model or seed is missing."""
         found = read_scores(folder)
         missing = [
@@ -149,14 +149,14 @@ class Evidence:
         """The mean over seeds with its interval."""
         return self.draws(name).estimate(value_rs)
 
-    def pairs(self, name: str) -> Iterator[Pair]:
+    def pairs(self, name: str) -> Iterator[ModelPair]:
         """Every variant and every other baseline beside every baseline before it."""
         models = [*self.study.of("baseline"), *self.study.of("variant")]
         for place, baseline in enumerate(self.study.of("baseline")):
             for variant in models[place + 1 :]:
                 yield self.pair(baseline, variant, name)
 
-    def pair(self, baseline: Model, variant: Model, name: str) -> Pair:
+    def pair(self, baseline: Model, variant: Model, name: str) -> ModelPair:
         """One pair."""
         counted = [
             _counts(
@@ -185,7 +185,7 @@ class Evidence:
             "weighted": self.risk(baseline.name, risk, name) - self.risk(variant.name, risk, name),
             "unweighted": self.risk(baseline.name, MEAN, name) - self.risk(variant.name, MEAN, name),
         }
-        return Pair(
+        return ModelPair(
             baseline.name,
             variant.name,
             {

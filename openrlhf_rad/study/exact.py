@@ -188,7 +188,9 @@ def train(
                 weighted_risk(tail, held_out.cost_pa, held_pa),
             )
         )
-        gain_pa = prompts.reward_pa - settings.kl * (np.log(policy_pa) - start_pa)
+        # What has become impossible is never sampled, so that its logarithm does not matter.
+        log_pa = np.log(np.maximum(policy_pa, np.finfo(np.float64).tiny))
+        gain_pa = prompts.reward_pa - settings.kl * (log_pa - start_pa)
         return_b = gain_pa[prompt_b, answer_b] + result.bonus_b
         advantage_b = leave_one_out(return_b, settings.answers) + result.advantage_b
         if soft_risk is not None:

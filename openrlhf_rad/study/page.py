@@ -12,7 +12,7 @@ from openrlhf_rad.report.charts import AFTER, BEFORE, Chart, Heading, Panel, sty
 from openrlhf_rad.report.page import render_study
 from openrlhf_rad.report.svg import COLOURS
 from openrlhf_rad.report.tables import Values
-from openrlhf_rad.study.comparison import TAIL, Evidence
+from openrlhf_rad.study.comparison import TAIL, StudyEvidence
 from openrlhf_rad.study.spec import SAFE
 from openrlhf_rad.study.tables import in_view, text
 from openrlhf_rad.study.verdicts import frontier
@@ -21,7 +21,7 @@ from openrlhf_rad.words import number
 _NOTE = "Up and to the left is better. A line joins asks for more and for less; dashed: safe-rlhf."
 
 
-def write_page(evidence: Evidence, found: Sequence[Values], path: Path) -> None:
+def write_page(evidence: StudyEvidence, found: Sequence[Values], path: Path) -> None:
     """Write the page of a study's tables. Raises EnvironmentProblem: the disk is full."""
     study = evidence.study
     with styled():
@@ -41,7 +41,7 @@ def write_page(evidence: Evidence, found: Sequence[Values], path: Path) -> None:
     write_atomically(path, render_study(f"Study {study.name}", lead, charts, plain))
 
 
-def _chart(evidence: Evidence, risk: Spectrum, name: str) -> Chart:
+def _chart(evidence: StudyEvidence, risk: Spectrum, name: str) -> Chart:
     """Reward against a risk: a mark a model, a line through those of several asks."""
     panel = Panel("mean reward", f"{risk} of the cost ← safer", height=360)
     shown = [

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from openrlhf_rad.files import write_atomically
 from openrlhf_rad.study import enumerated, tables
-from openrlhf_rad.study.comparison import Evidence
+from openrlhf_rad.study.comparison import StudyEvidence
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.page import write_page
 from openrlhf_rad.study.spec import Study
 
 if TYPE_CHECKING:
-    from openrlhf_rad.study.scoring import Job
+    from openrlhf_rad.study.scoring import EvaluatedJob
 
 Show = Callable[[str, int, int], None]
 TABLES, FRONTIER, PAGE = "tables.json", "frontier", "report.html"
@@ -27,7 +27,7 @@ def train_enumerated(study: Study, folder: StudyFolder, processes: int, show: Sh
     enumerated.perform(study, folder, processes, show)
 
 
-def evaluate(study: Study, folder: StudyFolder, job: Job, show: Show) -> None:
+def evaluate(study: Study, folder: StudyFolder, job: EvaluatedJob, show: Show) -> None:
     """Answer and rate what is missing of a job's models and gather the data."""
     from openrlhf_rad.study import scoring  # noqa: PLC0415 - reads data sets
 
@@ -41,9 +41,9 @@ def keep_data(folder: StudyFolder, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def report(study: Study, data: Path, out: Path) -> Evidence:
+def report(study: Study, data: Path, out: Path) -> StudyEvidence:
     """Tables, picture and page of a study's data."""
-    evidence = Evidence.read(study, data)
+    evidence = StudyEvidence.read(study, data)
     found = tables.all_tables(evidence)
     rows = [{"title": one.title, "head": one.head, "rows": one.rows} for one in found]
     out.mkdir(parents=True, exist_ok=True)

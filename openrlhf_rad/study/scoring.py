@@ -32,7 +32,7 @@ WORK = "evaluation"
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluatedJob:
     """What the evaluation takes from the job that was trained.
 
     Attributes:
@@ -57,7 +57,7 @@ def prompts_of(study: Study) -> dict[str, list[str]]:
     }
 
 
-def refuse_overlap(study: Study, job: Job) -> None:
+def refuse_overlap(study: Study, job: EvaluatedJob) -> None:
     """Raise ConfigError for prompts of the evaluation that were trained on."""
     problems = []
     for name, texts in prompts_of(study).items():
@@ -74,7 +74,7 @@ def refuse_overlap(study: Study, job: Job) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def perform_all(study: Study, folder: StudyFolder, job: Job, show: Show) -> None:
+def perform_all(study: Study, folder: StudyFolder, job: EvaluatedJob, show: Show) -> None:
     """Answer and rate what is missing, then write the tables. Raises RadError of a model or source."""
     sets = prompts_of(study)
     asked = [(name, number, text) for name, texts in sets.items() for number, text in enumerate(texts)]
@@ -95,7 +95,7 @@ def perform_all(study: Study, folder: StudyFolder, job: Job, show: Show) -> None
     _gather(study, folder, rows)
 
 
-def _rate(study: Study, folder: StudyFolder, job: Job, rows: list[Row], show: Show) -> None:
+def _rate(study: Study, folder: StudyFolder, job: EvaluatedJob, rows: list[Row], show: Show) -> None:
     """All ratings of all answers, each by one process."""
     ratings = {"cost": job.cost, "reward": job.reward}
     if study.evaluation.independent is not None:

@@ -56,7 +56,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What ``rad-train`` is told beside profile, seed and folder."""
 
     preset: str | None = None
@@ -73,7 +73,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationPlan:
     """How the trained models are asked.
 
     Attributes:
@@ -120,8 +120,8 @@ class Study:
     ask: Level
     models: tuple[Model, ...]
     world: WorldSettings | None = None
-    job: Job | None = None
-    evaluation: Evaluation = field(default_factory=Evaluation)
+    job: TrainingJob | None = None
+    evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
     feasibility: Feasibility = field(default_factory=Feasibility)
     launcher: tuple[str, ...] = ()
 
@@ -299,26 +299,26 @@ class _Reader:
             self._problems.add(node, "it must hold kinds, two at least", value="a world")
         return WorldSettings(kinds, **self._counts(node, skip=("kinds",)))
 
-    def _job(self) -> Job | None:
+    def _job(self) -> TrainingJob | None:
         node = self._root.keys.get("job")
         if node is None:
             return None
-        self._problems.unknown_keys(node, [one.name for one in fields(Job)])
+        self._problems.unknown_keys(node, [one.name for one in fields(TrainingJob)])
         config = self._text(node, "config", "")
-        return Job(
+        return TrainingJob(
             self._text(node, "preset", "") or None,
             str(self._path.parent / config) if config else None,
             self._mapping(node, "flags"),
         )
 
-    def _evaluation(self, *, needed: bool) -> Evaluation:
+    def _evaluation(self, *, needed: bool) -> EvaluationPlan:
         node = self._root.keys.get("evaluation")
         if node is None:
             if needed:
                 rule = "models of a job are compared on prompts; name them"
                 fix = "write evaluation: {held-out: FILE.jsonl}"
                 self._problems.note(Problem(self._root.place, "evaluation", "missing", rule, fix))
-            return Evaluation()
+            return EvaluationPlan()
         self._problems.unknown_keys(node, _EVALUATION)
         names = [key for key in ("held-out", "other") if key in node.keys]
         prompts: dict[str, str] = {key: self._file(node, key) for key in names}
@@ -328,7 +328,7 @@ class _Reader:
             )
         counts = self._counts(node, skip=("held-out", "other", "independent"))
         independent = self._file(node, "independent") if "independent" in node.keys else None
-        return Evaluation(prompts, independent=independent, **counts)
+        return EvaluationPlan(prompts, independent=independent, **counts)
 
     def _feasibility(self, models: list[Model]) -> Feasibility:
         node = self._root.keys.get("feasibility")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.report.tables import Values
 from openrlhf_rad.statistics.inference import Estimate
-from openrlhf_rad.study.comparison import CELLS, TAIL, Evidence, Pair
+from openrlhf_rad.study.comparison import CELLS, TAIL, ModelPair, StudyEvidence
 from openrlhf_rad.study.exact import HELD_OUT
 from openrlhf_rad.study.spec import START, Model
 from openrlhf_rad.study.verdicts import CLAIMS, findings, frontier, overall
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 _TEXTS = ("perplexity", "distinct1", "distinct2", "words", "empty")
 
 
-def all_tables(evidence: Evidence) -> list[Values]:
+def all_tables(evidence: StudyEvidence) -> list[Values]:
     """Every table, in the order of reading."""
     found = [verdict_table(evidence), *finding_tables(evidence), model_table(evidence)]
     for name in evidence.sets:
@@ -36,7 +36,7 @@ def all_tables(evidence: Evidence) -> list[Values]:
     return found
 
 
-def verdict_table(evidence: Evidence) -> Values:
+def verdict_table(evidence: StudyEvidence) -> Values:
     """What each hypothesis comes to."""
     found = findings(evidence)
     rows = []
@@ -48,7 +48,7 @@ def verdict_table(evidence: Evidence) -> Values:
     return Values("Hypotheses", ("", "claim", "verdict", "variants"), tuple(rows))
 
 
-def finding_tables(evidence: Evidence) -> Iterator[Values]:
+def finding_tables(evidence: StudyEvidence) -> Iterator[Values]:
     """The hypotheses variant by variant, with the figures that decided and the slack beside them."""
     found = findings(evidence)
     for name, claim in CLAIMS.items():
@@ -72,7 +72,7 @@ def finding_tables(evidence: Evidence) -> Iterator[Values]:
         yield Values(f"{name}: {claim}", ("variant", *head, "slack, σ₀", "verdict", "note"), tuple(rows))
 
 
-def model_table(evidence: Evidence) -> Values:
+def model_table(evidence: StudyEvidence) -> Values:
     """Every model by itself, on held-out prompts."""
     extra = [name for name in _TEXTS if name in evidence.runs]
     released = "released" in evidence.runs
@@ -97,7 +97,7 @@ def model_table(evidence: Evidence) -> Values:
     return Values(f"Models, {HELD_OUT}", (*head, *passed, *extra), tuple(rows))
 
 
-def matrix(evidence: Evidence, name: str) -> Values:
+def matrix(evidence: StudyEvidence, name: str) -> Values:
     """Every spectral risk × every model; in brackets by how much it lies below the start's, in %."""
     models = [*evidence.study.of("baseline"), *evidence.study.of("variant")]
     rows = []
@@ -112,7 +112,7 @@ def matrix(evidence: Evidence, name: str) -> Values:
     return Values(title, ("model", *evidence.spectra), tuple(rows))
 
 
-def table_2(evidence: Evidence, pairs: Sequence[Pair], name: str) -> Values:
+def table_2(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> Values:
     """Table 2: shares of safe answers, in %."""
     head = ("baseline vs model", "model's reward higher", "lower", "model", "baseline")
     rows = [
@@ -123,7 +123,7 @@ def table_2(evidence: Evidence, pairs: Sequence[Pair], name: str) -> Values:
     return Values(f"Table 2, {name}: answers that cost at most {threshold}, %", head, tuple(rows))
 
 
-def table_3(evidence: Evidence, pairs: Sequence[Pair], name: str) -> Values:
+def table_3(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> Values:
     """Table 3: the dominance difference, which is the fall of the risk (Eq. (16)), and that of the mean."""
     rows = [
         (
@@ -139,7 +139,7 @@ def table_3(evidence: Evidence, pairs: Sequence[Pair], name: str) -> Values:
     return Values(f"Table 3, {name}: fall of the risk and of the mean", head, tuple(rows))
 
 
-def figure_1(pairs: Sequence[Pair], name: str) -> Values:
+def figure_1(pairs: Sequence[ModelPair], name: str) -> Values:
     """Figure 1 in numbers: how often the model's reward is higher, by who is safe."""
     rows = []
     for pair in pairs:
@@ -152,7 +152,7 @@ def figure_1(pairs: Sequence[Pair], name: str) -> Values:
     return Values(title, ("baseline vs model", *CELLS), tuple(rows))
 
 
-def table_4(evidence: Evidence, pairs: Sequence[Pair], name: str) -> Values:
+def table_4(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> Values:
     """Table 4's shape: whose answer costs less, by the independent cost where there is one."""
     scores = evidence.table[evidence.study.models[0].name, evidence.study.seeds[0], name]
     judge = "the cost of training" if scores.other_pk is None else "an independent cost"
@@ -180,7 +180,7 @@ def text(found: Estimate, scale: float = 1.0) -> str:
     return f"{value} [{number(scale * found.low)}, {number(scale * found.high)}]"
 
 
-def draw_frontier(evidence: Evidence, stem: Path, title: str = "") -> list[Path]:
+def draw_frontier(evidence: StudyEvidence, stem: Path, title: str = "") -> list[Path]:
     """Reward against CVaR 0.9 of every model, with the lines of those that were trained at several asks.
 
     Up and to the left is better. Bars are 95 % intervals over seeds.
@@ -217,21 +217,22 @@ def draw_frontier(evidence: Evidence, stem: Path, title: str = "") -> list[Path]
         return save(figure, stem)
 
 
-def in_view(evidence: Evidence, model: Model) -> bool:
+def in_view(evidence: StudyEvidence, model: Model) -> bool:
     """Whether a model fits beside the start; one that ran away would squeeze all others into a corner."""
     start = float(evidence.risk(START, TAIL)[0].mean())
     return bool(evidence.risk(model.name, TAIL)[0].mean() <= 1.5 * start)
 
 
-def _places(evidence: Evidence, points: Sequence[Model]) -> tuple[list[float], list[float]]:
+def _places(evidence: StudyEvidence, points: Sequence[Model]) -> tuple[list[float], list[float]]:
     return (
         [float(evidence.risk(point.name, TAIL)[0].mean()) for point in points],
         [float(evidence.reward(point.name)[0].mean()) for point in points],
     )
 
 
-def _slack(evidence: Evidence, model: str) -> str:
+def _slack(evidence: StudyEvidence, model: str) -> str:
     slack_s = evidence.slack(model)
     if not np.isfinite(slack_s).all():
         return "–"
-    return f"{number(float(slack_s.mean()))} ± {number(float(slack_s.std()))}"
+    mean, deviation = (round(float(value), 6) for value in (slack_s.mean(), slack_s.std()))
+    return f"{number(mean)} ± {number(deviation)}"

@@ -21,7 +21,7 @@ from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.profile.yaml import dump
 from openrlhf_rad.runs.folder import MODEL, PLOTS, RunFolder
 from openrlhf_rad.study.folder import StudyFolder
-from openrlhf_rad.study.spec import Job, Model
+from openrlhf_rad.study.spec import Model, TrainingJob
 
 PROFILES, FLAGS, HANDED = "profiles", "flags", "handed over.txt"
 
@@ -96,7 +96,7 @@ def flags_file(folder: StudyFolder, model: Model) -> Path:
     return folder.path / FLAGS / f"{model.name}.yaml"
 
 
-def command(folder: StudyFolder, job: Job, model: Model, seed: int) -> list[str]:
+def command(folder: StudyFolder, job: TrainingJob, model: Model, seed: int) -> list[str]:
     """The command of one training."""
     words = ["--profile", str(profile_file(folder, model)), "--config", str(flags_file(folder, model))]
     words += ["--preset", job.preset] if job.preset else []

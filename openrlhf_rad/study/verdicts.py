@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.statistics.inference import Estimate
-from openrlhf_rad.study.comparison import TAIL, Evidence
+from openrlhf_rad.study.comparison import TAIL, StudyEvidence
 from openrlhf_rad.study.exact import OTHER
 from openrlhf_rad.study.spec import SAFE, START, Model
 
@@ -35,7 +35,7 @@ CLAIMS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class HypothesisFinding:
     """One hypothesis for one variant.
 
     Attributes:
@@ -49,7 +49,7 @@ class Finding:
     note: str = ""
 
 
-def findings(evidence: Evidence) -> list[Finding]:
+def findings(evidence: StudyEvidence) -> list[HypothesisFinding]:
     """All of them, by hypothesis and variant."""
     variants, papers = judged(evidence), by_the_paper(evidence)
     tails = [model for model in variants if tail_weighted(model)]
@@ -65,14 +65,14 @@ def findings(evidence: Evidence) -> list[Finding]:
     return sorted(found, key=lambda one: list(CLAIMS).index(one.hypothesis))
 
 
-def judged(evidence: Evidence) -> list[Model]:
+def judged(evidence: StudyEvidence) -> list[Model]:
     """The variants that take part: those with a coherent risk, less the paper's, which are judged apart."""
     return [
         model for model in evidence.study.of("variant") if model.profile.risk.coherent and not _paper(model)
     ]
 
 
-def by_the_paper(evidence: Evidence) -> list[Model]:
+def by_the_paper(evidence: StudyEvidence) -> list[Model]:
     """The variants with the paper's own form."""
     return [model for model in evidence.study.of("variant") if _paper(model)]
 
@@ -86,7 +86,7 @@ def tail_weighted(model: Model) -> bool:
     return float(model.profile.risk.cumulative(0.5)) < 0.5 - 1e-9
 
 
-def overall(found: Sequence[Finding]) -> tuple[Verdict, str]:
+def overall(found: Sequence[HypothesisFinding]) -> tuple[Verdict, str]:
     """A hypothesis on several variants: confirmed by all, refuted by one; and how many stand where."""
     words = "confirmed", "refuted", "cannot say"
     count = {word: sum(one.verdict == word for one in found) for word in words}
@@ -96,21 +96,21 @@ def overall(found: Sequence[Finding]) -> tuple[Verdict, str]:
     return ("confirmed" if count["confirmed"] == len(found) else "cannot say"), told
 
 
-def frontier(evidence: Evidence, name: str) -> list[Model]:
+def frontier(evidence: StudyEvidence, name: str) -> list[Model]:
     """A model at every multiple of the ask, the least first; none where it has no frontier."""
     points = [model for model in evidence.study.of("frontier") if model.name.partition("×")[0] == name]
     return sorted([*points, evidence.study.model(name)], key=lambda one: one.multiple) if points else []
 
 
-def _own_risk(evidence: Evidence, model: Model) -> Finding:
+def _own_risk(evidence: StudyEvidence, model: Model) -> HypothesisFinding:
     risk = model.profile.risk
     fallen = evidence.estimate(evidence.risk(START, risk) - evidence.risk(model.name, risk))
-    return Finding(
+    return HypothesisFinding(
         "H1, paper" if _paper(model) else "H1", model.name, _beyond(fallen, 0.0, wanted=1), {"fall": fallen}
     )
 
 
-def _equal_ask(evidence: Evidence, model: Model) -> Finding:
+def _equal_ask(evidence: StudyEvidence, model: Model) -> HypothesisFinding:
     tail = evidence.estimate(evidence.risk(model.name, TAIL) - evidence.risk(SAFE, TAIL))
     reward = evidence.estimate(evidence.reward(model.name) - evidence.reward(SAFE))
     margin = REWARD_MARGIN * evidence.reward_unit
@@ -120,10 +120,10 @@ def _equal_ask(evidence: Evidence, model: Model) -> Finding:
     verdict = "refuted" if "refuted" in (lower, helpful) else verdict
     figures = {"CVaR 0.9": tail, "reward": reward}
     name = "H2, paper" if _paper(model) else "H2"
-    return _with_slack(evidence, Finding(name, model.name, verdict, figures))
+    return _with_slack(evidence, HypothesisFinding(name, model.name, verdict, figures))
 
 
-def _equal_reward(evidence: Evidence, model: Model) -> Finding:
+def _equal_reward(evidence: StudyEvidence, model: Model) -> HypothesisFinding:
     points = frontier(evidence, SAFE)
     reward_mrs = np.stack([evidence.reward(point.name) for point in points])
     tail_mrs = np.stack([evidence.risk(point.name, TAIL) for point in points])
@@ -137,16 +137,16 @@ def _equal_reward(evidence: Evidence, model: Model) -> Finding:
     if not inside_s.all():
         # Beyond the ends there is nothing to interpolate: those seeds are left out, and too few say nothing.
         if 2 * inside_s.sum() < inside_s.size or inside_s.sum() < 2:
-            return Finding("H2′", model.name, "cannot say", {}, note)
+            return HypothesisFinding("H2′", model.name, "cannot say", {}, note)
         left = (tail_rs - middle_rs)[:1, inside_s]
         difference = evidence.estimate(left)
     else:
         difference = evidence.estimate(tail_rs - middle_rs)
     verdict = _beyond(difference, 0.0, wanted=-1)
-    return Finding("H2′", model.name, verdict, {"CVaR 0.9": difference}, note)
+    return HypothesisFinding("H2′", model.name, verdict, {"CVaR 0.9": difference}, note)
 
 
-def _own_best(evidence: Evidence, model: Model, variants: Sequence[Model]) -> Finding:
+def _own_best(evidence: StudyEvidence, model: Model, variants: Sequence[Model]) -> HypothesisFinding:
     risk, margin = model.profile.risk, RISK_MARGIN * evidence.unit
     verdicts: dict[str, Verdict] = {}
     figures = {}
@@ -162,19 +162,19 @@ def _own_best(evidence: Evidence, model: Model, variants: Sequence[Model]) -> Fi
         verdict = "refuted"
     elif set(verdicts.values()) != {"confirmed"}:
         verdict = "cannot say"
-    found = Finding("H3", model.name, verdict, {f"less {worst}'s": figures[worst]})
+    found = HypothesisFinding("H3", model.name, verdict, {f"less {worst}'s": figures[worst]})
     return _with_slack(evidence, found, [other.name for other in variants])
 
 
-def _elsewhere(evidence: Evidence, model: Model) -> Finding:
+def _elsewhere(evidence: StudyEvidence, model: Model) -> HypothesisFinding:
     difference = evidence.estimate(
         evidence.risk(model.name, TAIL, OTHER) - evidence.risk(SAFE, TAIL, OTHER), OTHER
     )
     verdict = _beyond(difference, RISK_MARGIN * evidence.unit, wanted=-1)
-    return _with_slack(evidence, Finding("H4", model.name, verdict, {"CVaR 0.9": difference}))
+    return _with_slack(evidence, HypothesisFinding("H4", model.name, verdict, {"CVaR 0.9": difference}))
 
 
-def _feasible(evidence: Evidence) -> Iterator[Finding]:
+def _feasible(evidence: StudyEvidence) -> Iterator[HypothesisFinding]:
     """The steps of either gradient at the setting of λ that did best on the tuning seeds."""
     if evidence.steps is None:
         return
@@ -198,10 +198,12 @@ def _feasible(evidence: Evidence) -> Iterator[Finding]:
             "tilted": evidence.estimate(tilted),
         }
         note = f"λ × {first:g} and × {second:g}"
-        yield Finding("H5", profile, _beyond(difference, 0.0, wanted=-1), figures, note)
+        yield HypothesisFinding("H5", profile, _beyond(difference, 0.0, wanted=-1), figures, note)
 
 
-def _with_slack(evidence: Evidence, found: Finding, others: Sequence[str] = (SAFE,)) -> Finding:
+def _with_slack(
+    evidence: StudyEvidence, found: HypothesisFinding, others: Sequence[str] = (SAFE,)
+) -> HypothesisFinding:
     """What is confirmed by models of unlike slack is not."""
     allowed = SLACK if evidence.study.world else BATCH_SLACK
     mine = float(np.nanmean(evidence.slack(found.variant)))
@@ -210,7 +212,7 @@ def _with_slack(evidence: Evidence, found: Finding, others: Sequence[str] = (SAF
     if found.verdict != "confirmed" or apart[worst] <= allowed:
         return found
     note = f"slack {apart[worst]:.2f} σ₀ from {worst}'s"
-    return Finding(found.hypothesis, found.variant, "cannot say", found.figures, note)
+    return HypothesisFinding(found.hypothesis, found.variant, "cannot say", found.figures, note)
 
 
 def _beyond(found: Estimate, margin: float, *, wanted: int) -> Verdict:

@@ -6,12 +6,12 @@ import pytest
 from openrlhf_rad.errors import DataError
 from openrlhf_rad.statistics.inference import Estimate
 from openrlhf_rad.study import tables
-from openrlhf_rad.study.comparison import TIE, Evidence
+from openrlhf_rad.study.comparison import TIE, StudyEvidence
 from openrlhf_rad.study.exact import HELD_OUT, OTHER
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.run import report, train_enumerated
 from openrlhf_rad.study.spec import load_study
-from openrlhf_rad.study.verdicts import Finding, _beyond, overall
+from openrlhf_rad.study.verdicts import HypothesisFinding, _beyond, overall
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_data_that_lack_a_model_are_refused(evidence):
     more = tuple({**vars(study), "seeds": (0, 1, 2, 8)}.items())
     folder = StudyFolder(study).data
     with pytest.raises(DataError) as caught:
-        Evidence.read(type(study)(**dict(more)), folder)
+        StudyEvidence.read(type(study)(**dict(more)), folder)
     assert str(caught.value) == (
         f"{folder}: there are no answers of sft under seed 8, safe-rlhf under seed 8, uniform under seed"
         " 8 and"
@@ -131,7 +131,9 @@ def test_a_verdict_is_where_the_interval_lies(low, high, margin, wanted, verdict
 
 def test_one_variant_refutes_and_all_confirm():
     def of(*verdicts):
-        return overall([Finding("H1", str(i), verdict, {}) for i, verdict in enumerate(verdicts)])[0]
+        return overall([HypothesisFinding("H1", str(i), verdict, {}) for i, verdict in enumerate(verdicts)])[
+            0
+        ]
 
     assert of("confirmed", "confirmed") == "confirmed"
     assert of("confirmed", "cannot say") == "cannot say"

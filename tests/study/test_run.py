@@ -12,8 +12,8 @@ import pytest
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.study import training
 from openrlhf_rad.study.folder import StudyFolder
-from openrlhf_rad.study.scoring import Job, refuse_overlap
-from openrlhf_rad.study.spec import Evaluation, load_study
+from openrlhf_rad.study.scoring import EvaluatedJob, refuse_overlap
+from openrlhf_rad.study.spec import EvaluationPlan, load_study
 
 WORDS = [sys.executable, "-m", "openrlhf_rad.cli.rad", "study"]
 
@@ -154,8 +154,8 @@ def test_prompts_that_are_trained_on_are_refused(study_file, tmp_path):
     held = tmp_path / "heldout.jsonl"
     held.write_text("".join(json.dumps({"input": text}) + "\n" for text in ("a new one", "an old one")))
     plain = load_study(study_file())
-    asked = type(plain)(**{**vars(plain), "evaluation": Evaluation({"held-out": str(held)})})
-    job = Job("model", None, None, None, None, {"train.jsonl": ["an old one", "another"]})
+    asked = type(plain)(**{**vars(plain), "evaluation": EvaluationPlan({"held-out": str(held)})})
+    job = EvaluatedJob("model", None, None, None, None, {"train.jsonl": ["an old one", "another"]})
     with pytest.raises(ConfigError) as caught:
         refuse_overlap(asked, job)
     assert str(caught.value) == (
