@@ -1,4 +1,4 @@
-"""docs/evidence.md is what its data say: three figures by numpy alone on the Parquet, the rest by its builder."""
+"""docs/evidence.md is what its data say: three figures by numpy alone on the Parquet, all by its builder."""
 
 import re
 import subprocess
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as parquet
 import pytest
+from pyarrow import parquet
 from scipy import stats
 
 ROOT = Path(__file__).parents[2]
