@@ -160,7 +160,8 @@ def check_models(job: Job) -> None:
         if rating.kind == "model"
     ]
     found = problems(models)
-    for cost in {CostSource(one.kind, one.location, one.settings) for one in ratings if one.role == "cost"}:
+    asked = {CostSource(one.kind, one.location, one.settings) for one in ratings if one.role == "cost"}
+    for cost in sorted(asked, key=str):
         found += served_problems(cost, f"cost.{cost.kind}")
     if found:
         raise ConfigError("\n".join(found))
