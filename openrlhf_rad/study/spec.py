@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -183,7 +184,7 @@ class _Reader:
         evaluation = self._evaluation(needed=job is not None)
         feasibility = self._feasibility(models)
         seeds = self._seeds(self._root, "seeds", (1, 2, 3))
-        launcher = self._text(self._root, "launcher", "").split()
+        launcher = self._launcher()
         self._problems.refuse()
         out = Path(self._text(self._root, "out", f"runs/{name}"))
         return Study(
@@ -199,6 +200,14 @@ class _Reader:
             feasibility,
             tuple(launcher),
         )
+
+    def _launcher(self) -> list[str]:
+        try:
+            return shlex.split(self._text(self._root, "launcher", ""))
+        except ValueError as error:
+            rule = f"it is no command ({str(error).lower()})"
+            self._problems.add(self._root.keys["launcher"], rule, "write for instance sbatch --wrap {}")
+            return []
 
     def _ask(self) -> Level:
         node = self._root.keys.get("ask")

@@ -163,3 +163,57 @@ def test_prompts_that_are_trained_on_are_refused(study_file, tmp_path):
         " one'; a"
         " model is judged on prompts that it has not seen; name others"
     )
+
+
+@pytest.fixture
+def job_file(tmp_path, tiny):
+    """Writes the file of a study of the tiny preset."""
+
+    def write(heldout="@tiny/heldout.jsonl", launcher="echo"):
+        path = tmp_path / "job.yaml"
+        path.write_text(
+            f"out: {tmp_path / 'job'}\nseeds: 2\nbaselines: [safe-rlhf]\nprofiles: [cvar]\n"
+            f"job: {{preset: tiny}}\nevaluation: {{held-out: '{heldout}'}}\nlauncher: {launcher}\n"
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    from openrlhf_rad.jobs.prepare import prepare_tiny
+
+    return prepare_tiny()
+
+
+def test_with_a_launcher_the_study_says_what_it_waits_for(job_file, tmp_path):
+    for _ in range(2):  # the second hands nothing over
+        done = study(job_file())
+        first = tmp_path / "job" / "runs" / "safe-rlhf" / "0"
+        assert done.returncode == 75, done.stderr
+        assert done.stdout == (
+            f"4 of 4 runs are with the launcher, the first is {first}; run the same command again when"
+            " they are"
+            " done; to hand one over again, remove its file '0.handed over.txt'\n"
+        )
+    notes = sorted((tmp_path / "job" / "runs").rglob("*.txt"))
+    words = notes[0].read_text().split()
+    assert len(notes) == 4
+    assert words[0] == "echo"
+    assert words[words.index("--seed") + 1] == "0"
+    flags = (tmp_path / "job" / "flags" / "cvar.yaml").read_text()
+    assert flags == "rad.heldout: null\n"
+
+
+def test_a_dry_run_of_a_job_looks_at_its_prompts(job_file, tiny):
+    done = study(job_file("@tiny/train.jsonl"), "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: evaluation.held-out is @tiny/train.jsonl; 256 of its 256 prompts are trained on, in"
+        f" {tiny.train_prompts}, first "
+    )
+    fine = study(job_file(), "--dry-run")
+    assert (fine.returncode, fine.stderr) == (0, "")
+    commands = [line for line in fine.stdout.splitlines() if line.startswith("echo ")]
+    assert [line.split()[line.split().index("--seed") + 1] for line in commands] == ["0", "1", "0", "1"]
