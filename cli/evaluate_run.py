@@ -50,7 +50,7 @@ def main(options: Options) -> int:
         from openrlhf_rad.report.pictures import draw
         from openrlhf_rad.report.terminal import print_evaluation
 
-        draw(data, options.out)
+        draw(options.out)
         shown = options.worst if options.worst is not None else 3 * sys.stdout.isatty()
         print_evaluation(data, console(), samples=shown)
         print(f"\n{options.out}: eval.json, CSV files, plots/")

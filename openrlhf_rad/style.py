@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,36 +20,63 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette; each curve has its own line style as well. What is compared with, the model before
-# training or the red one, is orange everywhere; the trained, after or blue, is blue.
-BEFORE: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "linewidth": 1.8}
-AFTER: dict[str, Any] = {"color": "#0072B2", "linestyle": "-", "linewidth": 1.8}
+#: Okabe and Ito's palette, and the greys of texts and lines; in a page each is a variable of its style sheet.
+COLOURS = {
+    "ink": "#1c2128",
+    "muted": "#57606a",
+    "line": "#e4e4e4",
+    "before": "#d55e00",
+    "after": "#0072b2",
+    "other-1": "#009e73",
+    "other-2": "#cc79a7",
+    "other-3": "#e69f00",
+    "other-4": "#56b4e9",
+    "reference": "#555555",
+    "weight": "#f0e442",
+    "good": "#17692f",
+    "bad": "#a3201a",
+}
+# Each curve has its own line style as well. What is compared with, the model before training or the baseline,
+# is orange everywhere; the trained, after or the candidate, is blue.
+BEFORE: dict[str, Any] = {"color": COLOURS["before"], "linestyle": (0, (5, 2.2)), "linewidth": 1.9}
+AFTER: dict[str, Any] = {"color": COLOURS["after"], "linestyle": "-", "linewidth": 2.0}
 OTHERS: list[dict[str, Any]] = [
-    {"color": "#009E73", "linestyle": "-.", "linewidth": 1.8},
-    {"color": "#CC79A7", "linestyle": ":", "linewidth": 2.0},
-    {"color": "#E69F00", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.8},
-    {"color": "#56B4E9", "linestyle": (0, (1, 1)), "linewidth": 1.8},
+    {"color": COLOURS["other-1"], "linestyle": "-.", "linewidth": 1.8},
+    {"color": COLOURS["other-2"], "linestyle": ":", "linewidth": 2.0},
+    {"color": COLOURS["other-3"], "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.8},
+    {"color": COLOURS["other-4"], "linestyle": (0, (1, 1)), "linewidth": 1.8},
 ]
 #: A level, or the answers to the training prompts.
-REFERENCE: dict[str, Any] = {"color": "#555555", "linestyle": ":", "linewidth": 1.6}
-WEIGHT = "#F0E442"
+REFERENCE: dict[str, Any] = {"color": COLOURS["reference"], "linestyle": (0, (1.2, 2)), "linewidth": 1.7}
+WEIGHT = COLOURS["weight"]
 
 _RC: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.edgecolor": COLOURS["muted"],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
+    "grid.color": COLOURS["line"],
     "grid.linewidth": 0.7,
+    "text.color": COLOURS["ink"],
+    "xtick.color": COLOURS["muted"],
+    "ytick.color": COLOURS["muted"],
     "legend.frameon": False,
     "legend.fontsize": 9,
     "figure.dpi": 100,
     "savefig.dpi": 180,
     "svg.hashsalt": "openrlhf-rad",
 }
+
+
+def model_styles(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each model of an evaluation by name with its style, the same in every chart, file and legend."""
+    others, own = cycle(OTHERS), {"baseline": BEFORE, "candidate": AFTER}
+    return {model["name"]: own.get(model["role"]) or next(others) for model in models}
 
 
 @contextmanager
@@ -83,26 +111,52 @@ def rendered(figure: Figure, form: str) -> bytes:
 
 
 def draw_curve(
-    axes: Axes, curve: Curve, style: Mapping[str, Any], *, low: float = 0.0, label: str | None = None
+    axes: Axes,
+    curve: Curve,
+    style: Mapping[str, Any],
+    *,
+    low: float = 0.0,
+    label: str | None = None,
+    exceeding: bool = False,
 ) -> None:
-    """A curve over the levels from ``low`` on, with its band where that has both ends."""
+    """A curve over the levels from ``low`` on, with its band where that has both ends.
+
+    Args:
+        exceeding: costs lie on the horizontal axis, and over them the share of answers that cost more.
+    """
     shown = curve.level_k >= low
     bounded = shown & np.isfinite(curve.low_k) & np.isfinite(curve.high_k)
-    band = (part[bounded] for part in (curve.level_k, curve.low_k, curve.high_k))
-    axes.fill_between(*band, color=style["color"], alpha=0.16, linewidth=0)
-    axes.plot(curve.level_k[shown], curve.value_k[shown], label=label, **style)
+    level_k, *band = (part[bounded] for part in (curve.level_k, curve.low_k, curve.high_k))
+    if exceeding:
+        axes.fill_betweenx(1 - level_k, *band, color=style["color"], alpha=0.16, linewidth=0)
+        axes.plot(curve.value_k[shown], 1 - curve.level_k[shown], label=label, **style)
+    else:
+        axes.fill_between(level_k, *band, color=style["color"], alpha=0.16, linewidth=0)
+        axes.plot(curve.level_k[shown], curve.value_k[shown], label=label, **style)
 
 
-def shade(axes: Axes, spectrum: Spectrum, span: tuple[float, float], colour: str = WEIGHT) -> None:
-    """Shade levels by their weight, the heaviest of the span most; equal neighbours become one area."""
+def shade(axes: Axes, spectrum: Spectrum, span: tuple[float, float], *, exceeding: bool = False) -> None:
+    """Shade levels by their weight, the heaviest of the span most; equal neighbours become one area.
+
+    Args:
+        exceeding: the shares of answers that cost more are on the vertical axis, as in draw_curve.
+    """
     edges = np.linspace(*span, 41)
     weight_n = np.diff(spectrum.cumulative(edges))
     strength_n = np.round(weight_n / max(weight_n.max(), 1e-12), 2)
     start_k = np.flatnonzero(np.append(True, np.diff(strength_n) != 0))
     for start, stop in zip(start_k, [*start_k[1:], strength_n.size], strict=True):
         if strength_n[start] > 0.01:
-            alpha = 0.4 * float(strength_n[start])
-            axes.axvspan(edges[start], edges[stop], color=colour, alpha=alpha, linewidth=0, zorder=0)
+            look: Any = {
+                "color": WEIGHT,
+                "alpha": 0.4 * float(strength_n[start]),
+                "linewidth": 0,
+                "zorder": 0,
+            }
+            if exceeding:
+                axes.axhspan(1 - edges[stop], 1 - edges[start], **look)
+            else:
+                axes.axvspan(edges[start], edges[stop], **look)
 
 
 def histogram_edges(cost_b: NDArray[np.float64]) -> NDArray[np.float64]:

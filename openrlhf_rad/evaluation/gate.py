@@ -100,16 +100,23 @@ class Ruling:
         where = "".join(f", {what} {name}" for what, name in named if name)
         if self.change is None:
             return f"{self.measure}{where}: {self.reason}"
-        most = "at most " if self.rule == "quantiles" else ""
-        words = f"{self.measure}{where}: {most}{apart(self.change)}"
+        told = _at_most if self.rule == "quantiles" else apart
+        words = f"{self.measure}{where}: {told(self.change)}"
         if self.high is not None:
-            low = "" if self.low is None else f"{apart(self.low)} to "
-            words += f" ({percent(self.confidence)}: {low}{most if not low else ''}{apart(self.high)})"
+            low = "" if self.low is None else f"{told(self.low)} to "
+            words += f" ({percent(self.confidence)}: {low}{told(self.high)})"
         return f"{words}; {self.asked}" + (f"; {self.reason}" if self.reason else "")
 
     def data(self) -> dict[str, Any]:
         """The ruling as plain data."""
         return asdict(self) | {"outcome": str(self.outcome), "asked": self.asked, "line": self.line}
+
+
+def _at_most(change: float) -> str:
+    """The largest of several changes in words."""
+    return (
+        f"at {'least' if change < 0 else 'most'} {number(abs(change))} {'below' if change < 0 else 'above'}"
+    )
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ class Verdict:
             return f"{words}: {'; '.join(self.reasons)}"
         if self.needed:
             whole = max(ruling.prompts for ruling in self.rulings)
-            words += f"; about {self.needed} prompts would do, not {whole}"
+            words += f"; about {self.needed:,} prompts would do, not {whole:,}"
         return f"{words}."
 
     @property
@@ -196,7 +203,7 @@ def risk_rule(asked: Question, limit: float) -> Ruling:
     if not found.rests_on(GATE):
         least = prompts_needed(found, asked.spectrum, GATE)
         rests = f"it rests on {found.effective:.0f} independent answers and must rest on {GATE}"
-        return replace(ruling, needed=least, reason=f"{rests}, so on about {least} prompts")
+        return replace(ruling, needed=least, reason=f"{rests}, so on about {least:,} prompts")
     if ends := found.cautious(asked.confidence):
         ruling = replace(ruling, low=-ends[1], high=-ends[0])
     if -found.value >= limit:
@@ -237,7 +244,7 @@ def quantile_rule(
     )
     least = math.ceil(round(EXPECTED / min(low, 1 - high), 6))
     if prompts < least:
-        return replace(ruling, needed=least, reason=f"they need {least} prompts, not {prompts}")
+        return replace(ruling, needed=least, reason=f"they need {least:,} prompts, not {prompts:,}")
     if same := ceiling(low, *asked.costs):
         return replace(ruling, reason=saturated(same))
     level_k = np.unique(np.concatenate([quantile_levels(prompts, low, high), [low, high]]))

@@ -1,21 +1,23 @@
-"""The charts of a page: small panels of one size, legible at 330 pixels, in the page's colours."""
+"""The charts of pages and files: panels of one size, legible at 330 pixels, each drawn once for both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openrlhf_rad import style
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS
-from openrlhf_rad.report.svg import COLOURS, POINTER, TIP, inline_svg
+from openrlhf_rad.report.svg import POINTER, TIP, inline_svg
 from openrlhf_rad.statistics.curves import Curve
-from openrlhf_rad.style import draw_curve, shade
-from openrlhf_rad.words import number
+from openrlhf_rad.style import AFTER, BEFORE, COLOURS, REFERENCE, draw_curve, shade
+from openrlhf_rad.words import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,50 +25,26 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Limits = tuple[float, float]
+Style = Mapping[str, Any]
+#: An estimate of eval.json or summary.json.
+Estimated = Mapping[str, Any]
+Scale = Literal["linear", "log", "symlog"]
 # A panel's size in pixels. Three stand side by side in a wide window; on a phone one shrinks to 330,
 # where its letters are still 10 pixels high.
 WIDTH, HEIGHT = 380.0, 236.0
 _FONT = 11.5
-REFERENCE: dict[str, Any] = {"color": COLOURS["reference"], "linestyle": (0, (1.2, 2)), "linewidth": 1.7}
-BEFORE: dict[str, Any] = {"color": COLOURS["before"], "linestyle": (0, (5, 2.2)), "linewidth": 1.9}
-AFTER: dict[str, Any] = {"color": COLOURS["after"], "linestyle": "-", "linewidth": 2.0}
 _RC: Any = {
     "font.size": _FONT,
     "axes.titlesize": _FONT,
-    "axes.titlelocation": "left",
     "axes.titlecolor": COLOURS["muted"],
     "axes.titlepad": 8,
-    "axes.labelcolor": COLOURS["muted"],
-    "axes.edgecolor": COLOURS["muted"],
     "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.spines.left": False,
-    "axes.grid": True,
     "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": COLOURS["line"],
     "grid.linewidth": 0.8,
-    "text.color": COLOURS["ink"],
-    "xtick.color": COLOURS["muted"],
-    "ytick.color": COLOURS["muted"],
     "ytick.major.size": 0,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "openrlhf-rad",
-    "path.simplify": True,
+    "ytick.minor.size": 0,
 }
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing with its words.
-
-    Attributes:
-        svg: the drawing as an element. text: what is to be seen in it, as a screen reader says it.
-    """
-
-    svg: str
-    text: str
 
 
 class Heading(NamedTuple):
@@ -76,44 +54,79 @@ class Heading(NamedTuple):
     title: str
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its words.
+
+    Attributes:
+        text: what is to be seen in it, as a screen reader says it.
+    """
+
+    figure: Figure
+    heading: Heading
+    text: str
+    tips: Sequence[str]
+
+    @property
+    def svg(self) -> str:
+        """The drawing as an element of a page."""
+        return inline_svg(self.figure, *self.heading, self.text, self.tips)
+
+    def save(self, stem: Path) -> list[Path]:
+        """Write it as PNG and SVG under its title, with a legend; returns the paths."""
+        for mark in self.figure.axes[0].lines:
+            mark.set_visible(not str(mark.get_gid()).startswith(TIP))
+        held = self.figure.axes[0].get_legend_handles_labels()
+        if held[0]:
+            self.figure.legend(*held, loc="outside lower center", ncols=2)
+            self.figure.set_figheight(self.figure.get_figheight() + 0.18 + 0.24 * -(-len(held[0]) // 2))
+        self.figure.suptitle(self.heading.title, fontsize=_FONT + 1)
+        self.figure.set_figheight(self.figure.get_figheight() + 0.3)
+        return style.save(self.figure, stem)
+
+
+@dataclass
 class Panel:
-    """One panel while it is drawn."""
+    """One panel while it is drawn; unit stands over the vertical axis, below under the horizontal one."""
 
-    def __init__(self, unit: str, below: str, height: float = HEIGHT) -> None:
-        """An empty panel; unit stands over the vertical axis, below under the horizontal one."""
-        from matplotlib.figure import Figure  # noqa: PLC0415 - half a second that other commands need not wait
+    unit: str
+    below: str
+    height: float = HEIGHT
+    tips: list[str] = field(default_factory=list)
 
-        self.figure: Figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    def __post_init__(self) -> None:
+        self.figure: Figure = style.new_figure(WIDTH / 72, self.height / 72)
         self.axes: Axes = self.figure.subplots()
-        self.axes.set_title(unit)
-        self.axes.set_xlabel(below)
-        self._tips: list[str] = []
+        self.axes.set_title(self.unit)
+        self.axes.set_xlabel(self.below)
+
+    @classmethod
+    def of_rows(cls, labels: Sequence[str], below: str, height: float) -> Panel:
+        """A panel with a row a label, from the top; height in pixels of a row."""
+        panel = cls("", below, 58 + height * len(labels))
+        panel.axes.grid(False)
+        panel.axes.set_yticks(range(len(labels)), labels)
+        panel.axes.set_ylim(len(labels) - 0.4, -0.6)
+        panel.axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+        return panel
 
     def tip(self, x: float, y: float, text: str) -> None:
         """Show the text when this place is pointed at."""
-        self.axes.plot(
-            [x],
-            [y],
-            "o",
-            color=POINTER,
-            markersize=15,
-            markeredgewidth=0,
-            gid=f"{TIP}{len(self._tips)}",
-            zorder=9,
-        )
-        self._tips.append(text)
+        look: Any = {"color": POINTER, "markersize": 15, "markeredgewidth": 0, "zorder": 9}
+        self.axes.plot([x], [y], "o", gid=f"{TIP}{len(self.tips)}", **look)
+        self.tips.append(text)
 
     def done(self, heading: Heading, text: str) -> Chart:
         """The chart; text says what is to be seen in it."""
-        return Chart(inline_svg(self.figure, heading.name, heading.title, text, self._tips), text)
+        return Chart(self.figure, heading, text, self.tips)
 
 
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw within this; matplotlib's global settings are as before afterwards."""
-    import matplotlib as mpl  # noqa: PLC0415 - see Panel
+    import matplotlib as mpl  # noqa: PLC0415 - half a second that other commands need not wait
 
-    with mpl.rc_context(_RC):
+    with style.styled(), mpl.rc_context(_RC):
         yield
 
 
@@ -128,10 +141,11 @@ def limits(parts: Sequence[ArrayLike], *, zero: bool = False, room: float = 0.06
     return low - pad, high + pad
 
 
-#: Styles by what a curve shows; `in training` while there are no held-out answers.
-SIDES = {"before": BEFORE, "after": AFTER, "in training": AFTER, "baseline": BEFORE, "candidate": AFTER}
+#: Styles of a run's sides; `in training` while there are no held-out answers.
+SIDES: dict[str, Style] = {"before": BEFORE, "after": AFTER, "in training": AFTER}
 _LEVEL = "share of answers that cost less"
 _COST = "cost ↑ more harmful"
+_ACROSS = "cost → more harmful"
 # Beyond this the picture of a spectrum is cut: CVaR 0.99 would flatten all else.
 _TALLEST = 100.0
 
@@ -146,13 +160,12 @@ def draw_spectrum(risk: Spectrum, name: str) -> Chart:
     panel.axes.stairs(weight_n, edges, color=COLOURS["ink"], linewidth=1.2)
     panel.axes.axhline(1, **REFERENCE)
     panel.axes.annotate("the mean", (0.01, 1), (0, 3), textcoords="offset points", color=COLOURS["muted"])
-    panel.axes.set_xlim(0, 1)
     panel.axes.set_ylim(0, 1.12 * max(1.5, weight_n.max()))
-    _percent_axis(panel, (0, 1))
+    _frame(panel, (0, 1), None)
     for low, weight in zip(edges[:-1:10], weight_n.reshape(-1, 10).mean(axis=1), strict=True):
-        panel.tip(low + 0.05, weight, f"{_percent(low)} to {_percent(low + 0.1)}: weight {number(weight)}")
-    tenth = number(100 * (1 - float(risk.cumulative(0.9))))
-    text = f"Weight of the answers by rank under {risk}; the most harmful tenth carries {tenth} % of it."
+        panel.tip(low + 0.05, weight, f"{percent(low)} to {percent(low + 0.1)}: weight {number(weight)}")
+    tenth = percent(1 - float(risk.cumulative(0.9)))
+    text = f"Weight of the answers by rank under {risk}; the most harmful tenth carries {tenth} of it."
     return panel.done(Heading(name, f"What counts: {risk}"), text)
 
 
@@ -168,12 +181,12 @@ def draw_quantiles(
     """Cost by quantile level with bands, over the levels of span.
 
     Args:
-        sides: `before` and `after`, or `baseline` and `candidate`; or one of them.
-        reference_n: quantiles of the reference at LEVELS. risk: shades what it weighs.
+        sides: of SIDES, one or more. reference_n: quantiles of the reference at LEVELS. risk: shades what it
+            weighs.
     """
     panel = Panel(_COST, _LEVEL)
     if risk is not None:
-        shade(panel.axes, risk, span, COLOURS["weight"])
+        shade(panel.axes, risk, span)
     if reference_n is not None:
         shown = span[0] <= LEVELS
         panel.axes.plot(LEVELS[shown], reference_n[shown], **REFERENCE)
@@ -181,18 +194,74 @@ def draw_quantiles(
         draw_curve(panel.axes, curve, SIDES[side], low=span[0])
     _frame(panel, span, costs)
     for level in (level for level in NAMED_LEVELS if span[0] <= level <= span[1]):
-        values = {side: value for side, curve in sides.items() if (value := _at(curve, level)) is not None}
-        if values:
-            text = ", ".join(f"{side} {number(value)}" for side, value in values.items())
-            panel.tip(level, list(values.values())[-1], f"{_percent(level)}: {text}")
-    known = [
-        level for level in NAMED_LEVELS if all(_at(curve, level) is not None for curve in sides.values())
-    ]
-    text = ", ".join(sides)
-    if known:
-        text = ", ".join(f"{side} {number(_at(curve, known[-1]) or 0.0)}" for side, curve in sides.items())
-        text += f" at {_percent(known[-1])}"
+        if values := _values(sides, level):
+            panel.tip(level, list(values.values())[-1], f"{percent(level)}: {_said(values)}")
+    known = [level for level in NAMED_LEVELS if len(_values(sides, level)) == len(sides)]
+    text = f"{_said(_values(sides, known[-1]))} at {percent(known[-1])}" if known else ", ".join(sides)
     return panel.done(heading, f"Cost of the answers by quantile level: {text}.")
+
+
+#: How many interquartile ranges above the median an axis may reach before it is logarithmic.
+_HEAVY = 8.0
+
+
+def scale_of(curves: Sequence[Curve]) -> Scale:
+    """The scale of a cost axis: logarithmic for heavy tails, linear about 0 where costs have both signs."""
+    heavy, least = False, np.inf
+    for curve in curves:
+        if not curve.level_k.size:
+            continue
+        low, middle, high = np.interp([0.25, 0.5, 0.75], curve.level_k, curve.value_k)
+        heavy |= bool(curve.value_k.max() - middle > _HEAVY * (high - low) > 0)
+        least = min(least, float(np.nanmin(curve.value_k)))
+    return "linear" if not heavy else "log" if least > 0 else "symlog"
+
+
+def draw_exceedance(
+    models: Mapping[str, Curve],
+    styles: Mapping[str, Style],
+    heading: Heading,
+    *,
+    risk: Spectrum | None = None,
+    tail: float | None = None,
+    threshold: float | None = None,
+) -> Chart:
+    """The share of answers that cost more than c, by c, with bands that hold for all shares at once.
+
+    Args:
+        risk: shades the shares that it weighs. tail: only the costliest so many, on a logarithmic axis of
+            shares. threshold: a line where answers cease to be safe.
+    """
+    panel = Panel("answers that cost more, %", _ACROSS)
+    low = 0.0 if tail is None else 1 - tail
+    scale = scale_of(list(models.values()))
+    drawn = []
+    for name, curve in models.items():
+        draw_curve(panel.axes, curve, styles[name], low=low, label=name, exceeding=True)
+        shown = curve.level_k >= low
+        drawn += [part[shown] for part in (curve.value_k, curve.low_k, curve.high_k)]
+    if scale != "linear":
+        values = np.abs(np.concatenate([curve.value_k for curve in models.values()]))
+        near = float(np.quantile(values[values > 0], 0.25)) if (values > 0).any() else 1.0
+        panel.axes.set_xscale(scale, **({"linthresh": near} if scale == "symlog" else {}))
+        panel.below += ", logarithmic"
+        panel.axes.set_xlabel(panel.below)
+    else:
+        panel.axes.set_xlim(limits(drawn))
+    least = min(
+        (1 - float(curve.level_k.max()) for curve in models.values() if curve.level_k.size), default=0.01
+    )
+    _share_axis(panel, (-0.015, 1.03) if tail is None else (max(least, 1e-4) * 0.8, tail))
+    if risk is not None:
+        shade(panel.axes, risk, (low, 1.0 - (least if tail else 0.0)), exceeding=True)
+    if threshold is not None and tail is None:
+        panel.axes.axvline(threshold, color=COLOURS["ink"], linewidth=0.9, label="safe up to here")
+    for level in NAMED_LEVELS:
+        for name, value in _values(models, level).items() if level >= low else ():
+            panel.tip(value, 1 - level, f"{name}: {percent(1 - level)} cost more than {number(value)}")
+    known = [level for level in NAMED_LEVELS if len(_values(models, level)) == len(models)]
+    text = f"{percent(1 - known[-1])} cost more than: {_said(_values(models, known[-1]))}" if known else ""
+    return panel.done(heading, f"Share of answers that cost more, by cost. {text}.")
 
 
 def draw_difference(
@@ -202,71 +271,170 @@ def draw_difference(
     *,
     risk: Spectrum | None = None,
     costs: Limits | None = None,
+    look: Style = AFTER,
+    scale: Scale = "linear",
 ) -> Chart:
-    """The second − the first by quantile level with its band; below 0 the second costs less at that level."""
+    """The second − the first by quantile level with its band; below 0 the second costs less at that level.
+
+    Args:
+        scale: of the costs, by scale_of; the difference is logarithmic where they are.
+    """
     panel = Panel(f"{names[1]} − {names[0]}, cost", _LEVEL)
     if risk is not None:
-        shade(panel.axes, risk, (0, 1), COLOURS["weight"])
+        shade(panel.axes, risk, (0, 1))
     panel.axes.axhline(0, color=COLOURS["ink"], linewidth=1)
-    draw_curve(panel.axes, curve, AFTER)
+    draw_curve(panel.axes, curve, look)
+    if scale != "linear" and (near := float(np.median(np.abs(curve.value_k)))) > 0:
+        panel.axes.set_yscale("symlog", linthresh=near)
+        panel.axes.set_title(f"{panel.unit}, logarithmic")
     _frame(panel, (0, 1), costs)
     for level in NAMED_LEVELS:
         if (value := _at(curve, level)) is not None:
-            panel.tip(level, value, f"{_percent(level)}: change {number(value)}")
+            panel.tip(level, value, f"{percent(level)}: change {number(value)}")
     lower, higher = (
         float(np.mean(part)) if part.size else 0.0 for part in (curve.value_k < 0, curve.value_k > 0)
     )
-    text = f"{names[1].capitalize()} costs less than {names[0]} at {_percent(lower)} of the levels"
-    return panel.done(heading, f"{text} and more at {_percent(higher)}.")
+    text = f"{names[1]} costs less than {names[0]} at {percent(lower)} of the levels"
+    return panel.done(heading, f"{text[0].upper()}{text[1:]} and more at {percent(higher)}.")
 
 
 def draw_histogram(
     costs: Mapping[str, Array], edges: Array, tallest: float, marks: Mapping[str, float], heading: Heading
 ) -> Chart:
     """Shares of answers by cost, before and after; a line at each side's risk (marks)."""
-    panel = Panel("answers, %", "cost → more harmful")
-    for side, style in SIDES.items():
+    panel = Panel("answers, %", _ACROSS)
+    for side, look in SIDES.items():
         if side not in costs:
             continue
         share_n = shares(costs[side], edges)
-        panel.axes.stairs(share_n, edges, fill=True, color=style["color"], alpha=0.12)
-        panel.axes.stairs(share_n, edges, **style)
-        panel.axes.axvline(marks[side], ymax=0.93, **{**style, "linewidth": 1.3})
+        panel.axes.stairs(share_n, edges, fill=True, color=look["color"], alpha=0.12)
+        panel.axes.stairs(share_n, edges, **look)
+        panel.axes.axvline(marks[side], ymax=0.93, **{**look, "linewidth": 1.3})
         panel.tip(marks[side], 0.93 * tallest, f"risk {side}: {number(marks[side])}")
     panel.axes.set_ylim(0, 1.12 * tallest)
     panel.axes.set_xlim(edges[0], edges[-1])
-    text = "Histogram of costs; risk " + ", ".join(f"{side} {number(value)}" for side, value in marks.items())
-    return panel.done(heading, text + ".")
+    return panel.done(heading, f"Histogram of costs; risk {_said(marks)}.")
 
 
 def draw_changes(
-    rows: Sequence[tuple[str, Mapping[str, Any]]],
-    unit: str,
-    span: Limits,
-    heading: Heading,
+    rows: Sequence[tuple[str, Estimated]], unit: str, span: Limits | None, heading: Heading
 ) -> Chart:
     """Changes with their 95 % intervals, one line each; in colour where the interval excludes 0."""
-    panel = Panel("", unit, height=58 + 25.0 * len(rows))
-    panel.axes.grid(False)
+    panel = Panel.of_rows([label for label, _ in rows], unit, 25.0)
     panel.axes.grid(True, axis="x")
     panel.axes.axvline(0, color=COLOURS["ink"], linewidth=1)
     for place, (_, change) in enumerate(rows):
-        low, high, value = change["low"], change["high"], change["value"]
+        low, high = change["low"], change["high"]
         clear = low is not None and (low > 0 or high < 0)
-        colour = COLOURS["after"] if clear else COLOURS["reference"]
-        if low is not None:
-            panel.axes.plot([low, high], [place, place], color=colour, linewidth=2.6, solid_capstyle="round")
-        panel.axes.plot([value], [place], "o", color=colour, markersize=7)
-        panel.tip(
-            value, place, f"{number(value)}" + ("" if low is None else f" [{number(low)}, {number(high)}]")
-        )
-    panel.axes.set_yticks(range(len(rows)), [label for label, _ in rows])
-    panel.axes.set_ylim(len(rows) - 0.4, -0.6)
-    panel.axes.set_xlim(span)
+        _interval(panel, place, change, COLOURS["after" if clear else "reference"])
+    ends = [row[key] for _, row in rows for key in ("value", "low", "high") if row[key] is not None]
+    panel.axes.set_xlim(span or limits([ends], zero=True))
     panel.axes.locator_params(axis="x", nbins=5)
-    panel.axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
     text = "; ".join(f"{label}: {number(change['value'])}" for label, change in rows)
     return panel.done(heading, f"{text}.")
+
+
+_OUTCOMES = {"pass": "good", "fail": "bad", "inconclusive": "reference"}
+
+
+def draw_rulings(rulings: Sequence[Mapping[str, Any]], heading: Heading) -> Chart | None:
+    """The rules of a gate as bars: estimate, interval, and the limit that the bar must not cross.
+
+    None where no rule has an estimate.
+    """
+    shown = [ruling for ruling in rulings if ruling["change"] is not None]
+    if not shown:
+        return None
+    labels = [ruling["rule"] + (f", {ruling['segment']}" if ruling["segment"] else "") for ruling in shown]
+    panel = Panel.of_rows(labels, "candidate − baseline, cost: ← safer", 34.0)
+    keys = ("change", "low", "high", "limit")
+    ends = [ruling[key] for ruling in shown for key in keys if ruling[key] is not None]
+    panel.axes.set_xlim(limits([ends], zero=True, room=0.1))
+    panel.axes.axvline(0, color=COLOURS["muted"], linewidth=1)
+    for place, ruling in enumerate(shown):
+        left, limit = panel.axes.get_xlim()[0], ruling["limit"]
+        panel.axes.barh(place, limit - left, 0.72, left, color=COLOURS["good"], alpha=0.14, linewidth=0)
+        panel.axes.plot([limit] * 2, [place - 0.36, place + 0.36], color=COLOURS["ink"], linewidth=2)
+        panel.tip(limit, place, ruling["asked"])
+        # A rule on quantiles has one bound: its bar begins at the estimate.
+        low = ruling["change"] if ruling["low"] is None else ruling["low"]
+        held = {"value": ruling["change"], "low": low, "high": ruling["high"]}
+        _interval(panel, place, held, COLOURS[_OUTCOMES[ruling["outcome"]]])
+    panel.axes.locator_params(axis="x", nbins=5)
+    return panel.done(heading, "; ".join(f"{one['outcome']}, {one['line']}" for one in shown) + ".")
+
+
+def draw_bars(
+    groups: Sequence[tuple[str, Mapping[str, Estimated | None]]],
+    styles: Mapping[str, Style],
+    below: str,
+    heading: Heading,
+    *,
+    middle: bool = False,
+) -> Chart:
+    """Shares as bars with their intervals, a bar a model in each group; middle: a line at one half."""
+    rows = [(label, name, held) for label, models in groups for name, held in models.items()]
+    width = len(rows) / max(len(groups), 1)
+    panel = Panel.of_rows([""] * len(rows), below, 36.0 if width == 1 else 24.0)
+    # A group's label stands in its middle.
+    panel.axes.set_yticks(
+        [(place + 0.5) * width - 0.5 for place in range(len(groups))], [label for label, _ in groups]
+    )
+    for place, (label, name, held) in enumerate(rows):
+        value = None if held is None else held["value"]
+        panel.axes.barh(place, 100, 0.66, color=COLOURS["line"], alpha=0.6)
+        panel.axes.barh(place, 100 * (value or 0), 0.66, color=styles[name]["color"])
+        end = 100 * (value or 0)
+        if held is not None and held["low"] is not None:
+            ends = [100 * held["low"], 100 * held["high"]]
+            panel.axes.plot(ends, [place, place], color=COLOURS["ink"], linewidth=1.4)
+            end = max(end, ends[1])
+        words = "none" if value is None else percent(value)
+        panel.axes.annotate(words, (102, place), va="center", annotation_clip=False)
+        panel.tip(50, place, f"{label}, {name}: {words}")
+    if middle:
+        panel.axes.axvline(50, color=COLOURS["ink"], linewidth=1)
+    for name, look in styles.items():
+        if any(one == name for _, one, _ in rows):
+            panel.axes.barh([0], [0], color=look["color"], label=name)
+    panel.axes.set_xlim(0, 100)
+    panel.axes.set_xticks([0, 50, 100])
+    told = (
+        f"{label}, {name}: {percent(held['value'])}"
+        for label, name, held in rows
+        if held and held["value"] is not None
+    )
+    return panel.done(heading, f"{'; '.join(told)}.")
+
+
+def draw_ratings(
+    models: Mapping[str, Mapping[str, Any]], styles: Mapping[str, Style], heading: Heading
+) -> Chart:
+    """Shares of answers by rating, stacked; the more harmful a rating, the stronger the model's colour."""
+    panel = Panel.of_rows(list(models), "answers, %; darker is more harmful", 44.0)
+    for place, (name, held) in enumerate(models.items()):
+        left = 0.0
+        for k, (cost, share) in enumerate(zip(held["cost"], held["share"], strict=True)):
+            strength = 0.12 + 0.88 * k / (len(held["cost"]) - 1)
+            look: Any = {"color": styles[name]["color"], "alpha": strength, "linewidth": 0}
+            panel.axes.barh(place, 100 * share, 0.7, 100 * left, **look)
+            if share >= 0.07:
+                ink = "#ffffff" if strength > 0.6 else COLOURS["ink"]
+                panel.axes.text(
+                    100 * (left + share / 2), place, number(cost), color=ink, ha="center", va="center"
+                )
+            panel.tip(100 * (left + share / 2), place, f"{name}: {percent(share)} cost {number(cost)}")
+            left += share
+    panel.axes.set_xlim(0, 100)
+    panel.axes.set_xticks([0, 50, 100])
+    told = (
+        f"{name}: "
+        + ", ".join(
+            f"{percent(s)} cost {number(c)}" for c, s in zip(held["cost"], held["share"], strict=True)
+        )
+        for name, held in models.items()
+    )
+    return panel.done(heading, f"{'; '.join(told)}.")
 
 
 def shares(cost_b: Array, edges: Array) -> Array:
@@ -275,11 +443,43 @@ def shares(cost_b: Array, edges: Array) -> Array:
     return found
 
 
+def _interval(panel: Panel, place: int, held: Estimated, colour: str) -> None:
+    """An estimate and its interval in a row."""
+    value, low, high = held["value"], held["low"], held["high"]
+    if low is not None and high is not None:
+        panel.axes.plot([low, high], [place] * 2, color=colour, linewidth=2.6, solid_capstyle="round")
+    panel.axes.plot([value], [place], "o", color=colour, markersize=7)
+    panel.tip(
+        value,
+        place,
+        number(value) + ("" if low is None or high is None else f" [{number(low)}, {number(high)}]"),
+    )
+
+
 def _frame(panel: Panel, span: Limits, costs: Limits | None) -> None:
+    """Levels in percent on the horizontal axis."""
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - see styled
+
     panel.axes.set_xlim(span)
     if costs is not None:
         panel.axes.set_ylim(costs)
-    _percent_axis(panel, span)
+    panel.axes.set_xticks(np.linspace(*span, 5))
+    panel.axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+def _share_axis(panel: Panel, span: Limits) -> None:
+    """Shares in percent on the vertical axis; without 0 logarithmic."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: PLC0415 - see styled
+
+    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
+    if span[0] > 0:
+        panel.axes.set_yscale("log")
+        every = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+        ticks = [tick for tick in every if span[0] <= tick <= span[1]]
+        panel.axes.yaxis.set_minor_formatter(NullFormatter())
+    panel.axes.set_yticks(ticks)
+    panel.axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: percent(share)))
+    panel.axes.set_ylim(span)
 
 
 def _at(curve: Curve, level: float) -> float | None:
@@ -288,192 +488,9 @@ def _at(curve: Curve, level: float) -> float | None:
     return float(curve.value_k[found[0]]) if found.size else None
 
 
-def _percent_axis(panel: Panel, span: Limits) -> None:
-    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - see Panel
-
-    panel.axes.set_xticks(np.linspace(*span, 5))
-    panel.axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+def _values(curves: Mapping[str, Curve], level: float) -> dict[str, float]:
+    return {name: value for name, curve in curves.items() if (value := _at(curve, level)) is not None}
 
 
-def _percent(share: float) -> str:
-    return f"{number(100 * float(share))}\N{NO-BREAK SPACE}%"
-
-
-def draw_improvements(rows: Sequence[tuple[str, Mapping[str, Any]]], heading: Heading) -> Chart:
-    """Improvements with their intervals around 0."""
-    ends = [row[key] for _, row in rows for key in ("value", "low", "high") if row[key] is not None]
-    return draw_changes(rows, "improvement, cost", limits([ends], zero=True), heading)
-
-
-def draw_wins(cells: Sequence[Mapping[str, Any]], heading: Heading) -> Chart:
-    """Bars of the share of prompts that the candidate wins, a cell of safety outcomes each."""
-    panel = Panel("", "the candidate's reward higher, % of prompts", height=58 + 30.0 * len(cells))
-    panel.axes.grid(False)
-    for place, cell in enumerate(cells):
-        rate = None if cell["rate"] is None else 100 * cell["rate"]
-        panel.axes.barh(place, 100, 0.62, color=COLOURS["line"], alpha=0.6)
-        panel.axes.barh(place, rate or 0, 0.62, color=COLOURS["after"])
-        words = "none" if rate is None else f"{rate:.0f} %"
-        panel.axes.annotate(f"{words}, n = {cell['count']}", (102, place), va="center", annotation_clip=False)
-        panel.tip(50, place, f"{cell['cell']}: {cell['wins']} wins, {cell['ties']} ties of {cell['count']}")
-    panel.axes.axvline(50, color=COLOURS["ink"], linewidth=1)
-    panel.axes.set_yticks(range(len(cells)), [cell["cell"].replace(",", ", ") for cell in cells])
-    panel.axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
-    panel.axes.set_xlim(0, 100)
-    panel.axes.set_xticks([0, 50, 100])
-    panel.axes.set_ylim(len(cells) - 0.5, -0.5)
-    text = "; ".join(f"{cell['cell']}: {cell['wins']} of {cell['count']}" for cell in cells)
-    return panel.done(
-        heading,
-        f"Prompts on which the candidate's reward is higher, by who is safe (baseline, candidate): {text}.",
-    )
-
-
-Metrics = Sequence[Mapping[str, Any]]
-# Beyond this many steps a point is the mean of several; a panel is no wider in pixels.
-_POINTS = 380
-_MARKED = 40
-_TIPS = 30
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A column of metrics.jsonl as a chart.
-
-    Attributes:
-        column, level: what is drawn, and what it is held against, if anything.
-        missed: the column that is positive in a step that missed the constraint; marked with a cross.
-        zero: whether the axis must show 0.
-    """
-
-    column: str
-    title: str
-    unit: str
-    note: str
-    level: str | None = None
-    missed: str | None = None
-    zero: bool = False
-
-    def of(self, constraint: str) -> Quantity:
-        """The same of one of several constraints, whose columns begin with its name."""
-        level, missed = (name and f"{constraint}/{name}" for name in (self.level, self.missed))
-        title, name = f"{self.title}: {constraint}", f"{constraint}/{self.column}"
-        return replace(self, column=name, title=title, level=level, missed=missed)
-
-
-QUANTITIES = (
-    Quantity(
-        "constraint_value",
-        "Constraint",
-        "constrained quantity, cost",
-        "Dotted: the level that it is held to. A cross marks a step that missed it.",
-        "constraint_level",
-        "violation",
-        zero=True,
-    ),
-    Quantity(
-        "lambda",
-        "Price λ",
-        "λ, per spread",
-        "Rises after a step that missed the constraint, else falls.",
-        zero=True,
-    ),
-    Quantity("risk", "Risk", "risk of the batch, cost", "Dotted: the reference's risk.", "reference_risk"),
-    Quantity("reward_mean", "Reward", "mean reward of the batch", "Before KL and cost."),
-    Quantity(
-        "kl", "Distance from the reference", "KL, nats a token", "How far the policy has moved.", zero=True
-    ),
-    Quantity(
-        "response_length", "Length", "tokens an answer", "Answers that shrink may be dodging.", zero=True
-    ),
-)
-_OF_A_CONSTRAINT = {"constraint_value", "lambda", "risk"}
-
-
-def column(metrics: Metrics, name: str) -> Array:
-    """A column as numbers, shape (steps,); NaN where there is none."""
-    return np.array([np.nan if row.get(name) is None else row[name] for row in metrics], dtype=np.float64)
-
-
-def present(runs: Sequence[Metrics]) -> list[Quantity]:
-    """The quantities of which some run has a value; of several constraints those of each."""
-    names = dict.fromkeys(
-        key.removesuffix("/lambda")
-        for metrics in runs
-        for row in metrics
-        for key in row
-        if key.endswith("/lambda")
-    )
-    items = [
-        each
-        for item in QUANTITIES
-        for each in (
-            [item.of(name) for name in names] if names and item.column in _OF_A_CONSTRAINT else [item]
-        )
-    ]
-    return [
-        item for item in items if any(np.isfinite(column(metrics, item.column)).any() for metrics in runs)
-    ]
-
-
-def common_limits(runs: Sequence[Metrics], item: Quantity) -> tuple[Limits, Limits]:
-    """Limits of the step axis and of the value axis that fit every run."""
-    names = [item.column] + ([item.level] if item.level else [])
-    parts = [column(metrics, name) for metrics in runs for name in names]
-    step = [column(metrics, "step") for metrics in runs]
-    low, high = limits(parts, zero=item.zero)
-    floor = 0.0 if item.zero and min(float(np.nanmin(part, initial=0.0)) for part in parts) >= 0 else low
-    return limits(step, room=0.03), (floor, high)
-
-
-def draw_steps(metrics: Metrics, item: Quantity, spans: tuple[Limits, Limits], heading: Heading) -> Chart:
-    """One quantity of one run over its steps."""
-    panel = Panel(item.unit, "training step")
-    value_n, step_n = column(metrics, item.column), column(metrics, "step")
-    missed = column(metrics, item.missed) > 0 if item.missed else np.zeros(len(metrics), dtype=bool)
-    if item.level:
-        panel.axes.plot(step_n, column(metrics, item.level), **REFERENCE)
-    thin = _thinned(step_n, value_n)
-    dots: dict[str, Any] = {"marker": "o", "markersize": 4} if len(step_n) <= _MARKED else {}
-    panel.axes.plot(*thin, **AFTER, **dots)
-    if len(step_n) <= _POINTS:
-        cross: dict[str, Any] = {"color": COLOURS["ink"], "markersize": 8, "markeredgewidth": 2, "zorder": 5}
-        panel.axes.plot(step_n[missed], value_n[missed], "x", **cross)
-    panel.axes.set_xlim(spans[0])
-    panel.axes.set_ylim(spans[1])
-    panel.axes.locator_params(axis="x", integer=True)
-    known = np.flatnonzero(np.isfinite(value_n))
-    for place in known[:: max(1, -(-len(known) // _TIPS))]:
-        panel.tip(step_n[place], value_n[place], f"step {step_n[place]:.0f}: {number(value_n[place])}")
-    ends = (
-        f"{number(value_n[known[0]])} at first, {number(value_n[known[-1]])} at last"
-        if known.size
-        else "no value"
-    )
-    text = f"{item.title} over {len(metrics)} training steps: {ends}."
-    if item.missed:
-        text += f" Missed in {int(missed.sum())} of them."
-    return panel.done(heading, text)
-
-
-def note(item: Quantity, runs: Sequence[Metrics]) -> str:
-    """How to read the charts of a quantity."""
-    width = max(_width(column(metrics, "step")) for metrics in runs)
-    return item.note + (f" A point is the mean of up to {width} steps." if width > 1 else "")
-
-
-def _width(step_n: Array) -> int:
-    return max(1, -(-len(step_n) // _POINTS))
-
-
-def _thinned(step_n: Array, value_n: Array) -> tuple[Array, Array]:
-    """Means over equal groups of steps, so that a long run is legible; a group without values is a gap."""
-    width = _width(step_n)
-    if width == 1:
-        return step_n, value_n
-    starts = np.arange(0, len(step_n), width)
-    known = np.isfinite(value_n)
-    count = np.add.reduceat(known.astype(float), starts)
-    total = np.add.reduceat(np.where(known, value_n, 0.0), starts)
-    middle = np.add.reduceat(step_n, starts) / np.add.reduceat(np.ones_like(step_n), starts)
-    return middle, np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)
+def _said(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {number(value)}" for name, value in values.items())

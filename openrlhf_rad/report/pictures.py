@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,15 @@ from openrlhf_rad.files import explained
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import Constraint, RiskProfile
 from openrlhf_rad.profile.check import ONLY
-from openrlhf_rad.report.charts import column
-from openrlhf_rad.report.quantiles import bare, curves, of_evaluation
+from openrlhf_rad.report import charts, evaluations
+from openrlhf_rad.report.quantiles import bare, curves
+from openrlhf_rad.report.steps import column
 from openrlhf_rad.runs.folder import REFERENCE, RunFolder
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.statistics.curves import Curve
 from openrlhf_rad.style import (
     AFTER,
     BEFORE,
-    OTHERS,
     WEIGHT,
     draw_curve,
     histogram_edges,
@@ -85,28 +84,23 @@ def draw_run_quantiles(
     ]
     if reference_r is not None:
         drawn.insert(0, (bare(reference_r), REFERENCE_STYLE, "reference, training prompts"))
-    return _quantile_figure(drawn, f"{profile.name}: cost by quantile, held out", 0.95, risk=profile.risk)
+    return _quantile_figure(drawn, f"{profile.name}: cost by quantile, held out", 0.95, profile.risk)
 
 
 def _quantile_figure(
     drawn: Sequence[Drawn],
     title: str,
     confidence: float,
-    *,
-    risk: Spectrum | None = None,
-    threshold: float | None = None,
+    risk: Spectrum,
 ) -> Figure:
-    """Quantile curves with simultaneous bands, whole and upper fifth; what a risk weighs is shaded."""
+    """Quantile curves with simultaneous bands, whole and upper fifth; what the risk weighs is shaded."""
     figure = new_figure(8.4, 4.1)
     whole, tail = figure.subplots(1, 2, width_ratios=[3, 2])
     for axes, low in ((whole, 0.0), (tail, 0.8)):
-        if risk is not None:
-            shade(axes, risk, (low, 1.0))
-            axes.axvspan(low, low, color=WEIGHT, alpha=0.4, linewidth=0, label="what the risk weighs")
+        shade(axes, risk, (low, 1.0))
+        axes.axvspan(low, low, color=WEIGHT, alpha=0.4, linewidth=0, label="what the risk weighs")
         for curve, style, label in drawn:
             draw_curve(axes, curve, style, low=low, label=label)
-        if threshold is not None:
-            axes.axhline(threshold, color="black", linewidth=0.9, label="safe up to here")
         axes.set_xlim(low, 1.0)
         axes.set_xlabel("share of answers that cost less")
     whole.set_ylabel(_COST)
@@ -178,158 +172,17 @@ def draw_training(metrics: Sequence[Mapping[str, Any]], name: str, part: Constra
     return figure
 
 
-_CELLS = ("both\nsafe", "only the baseline\nsafe", "only the candidate\nsafe", "neither\nsafe", "overall")
-
-
-def draw(data: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw everything into plots/, each as PNG and SVG; returns the paths."""
+def draw(folder: Path) -> list[Path]:
+    """Draw an evaluation into plots/, the charts of its page each as PNG and SVG; returns the paths."""
     out = folder / PLOTS
     with explained(out, "the numbers are in eval.json"):
         out.mkdir(parents=True, exist_ok=True)
-    with styled():
-        written = save(draw_quantiles(data), out / "quantiles")
-        for place, bound in enumerate(data["constraints"]):
-            if len(data["constraints"]) > 1 and bound["prompts"]:
-                written += save(draw_quantiles(data, place), out / f"quantiles-{bound['name']}")
-        written += save(draw_table_3(data), out / "table3")
-        if any(pair["reward_wins"] for pair in data["comparisons"]):
-            written += save(draw_figure_1(data), out / "figure1")
-        for pair in data["comparisons"]:
-            if pair["quantile_difference"]["level"]:
-                stem = f"difference-{pair['baseline']}-{pair['candidate']}"
-                written += save(draw_difference(data, pair), out / stem)
-    return written
-
-
-def draw_quantiles(data: Mapping[str, Any], constraint: int | None = None) -> Figure:
-    """Cost by quantile of every model.
-
-    Args:
-        constraint: the place of one, to draw on its own prompts; by default the cost of the first on all.
-    """
-    held = [model if constraint is None else model["constraints"][constraint] for model in data["models"]]
-    drawn: list[Drawn] = [
-        (of_evaluation(row["quantiles"]), style, model["name"])
-        for row, model, style in zip(held, data["models"], _styles(data["models"]), strict=True)
-    ]
-    name = "" if constraint is None else f" of {data['constraints'][constraint]['name']}"
-    settings = data["settings"]
-    return _quantile_figure(
-        drawn, f"Cost{name} by quantile", settings["confidence"], threshold=settings["threshold"]
-    )
-
-
-def draw_difference(data: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
-    """Quantiles of the candidate less those of the baseline: below 0 candidate is safer."""
-    figure = new_figure(6.4, 3.8)
-    axes = figure.subplots()
-    curve = of_evaluation(pair["quantile_difference"], "value")
-    draw_curve(axes, curve, {"color": "black", "linewidth": 1.8})
-    level_k, value_k = curve.level_k, curve.value_k
-    axes.fill_between(
-        level_k,
-        value_k,
-        0,
-        where=list(value_k <= 0),
-        color=AFTER["color"],
-        alpha=0.3,
-        linewidth=0,
-        interpolate=True,
-        label=f"{pair['candidate']} safer",
-    )
-    axes.fill_between(
-        level_k,
-        value_k,
-        0,
-        where=list(value_k >= 0),
-        color=BEFORE["color"],
-        alpha=0.3,
-        linewidth=0,
-        interpolate=True,
-        label=f"{pair['baseline']} safer",
-    )
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("quantile of the cost")
-    axes.set_ylabel(f"cost of {pair['candidate']}\nless that of {pair['baseline']}")
-    axes.set_title(f"{pair['baseline']} vs {pair['candidate']}: difference by quantile")
-    _band_key(axes, data["settings"]["confidence"])
-    axes.legend(loc="best")
-    return figure
-
-
-def draw_table_3(data: Mapping[str, Any]) -> Figure:
-    """Dominance differences of all pairs with their intervals."""
-    pairs = list(data["comparisons"])
-    figure = new_figure(7.2, 1.5 + 0.5 * len(pairs))
-    axes = figure.subplots()
-    row_p = np.arange(len(pairs))[::-1]
-    kinds = (
-        ("weighted", "weighted: fall of the risk", 0.14, "o", AFTER["color"]),
-        ("unweighted", "unweighted: fall of the mean", -0.14, "s", "#555555"),
-    )
-    for kind, label, shift, marker, color in kinds:
-        held = [pair["dominance"][kind] for pair in pairs]
-        value_p = np.array([one["value"] for one in held])
-        reach = np.array(
-            [
-                [one["value"] - (one["value"] if one["low"] is None else one["low"]) for one in held],
-                [(one["value"] if one["high"] is None else one["high"]) - one["value"] for one in held],
-            ]
-        )
-        axes.errorbar(value_p, row_p + shift, xerr=reach, fmt=marker, color=color, capsize=3, label=label)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(row_p, [f"{pair['baseline']} vs {pair['candidate']}" for pair in pairs])
-    axes.set_ylim(-0.6, len(pairs) - 0.4)
-    axes.set_xlabel("dominance difference (cost units); positive: the second model is safer")
-    axes.set_title(f"Table 3, {data['profile']['risk']}, {_sure(data)} intervals")
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
-
-
-def draw_figure_1(data: Mapping[str, Any]) -> Figure:
-    """Reward win rates of the candidate by safety outcome; a cell says rate and count."""
-    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - as late as all of matplotlib
-
-    pairs = [pair for pair in data["comparisons"] if pair["reward_wins"]]
-    figure = new_figure(7.6, 1.5 + 0.62 * len(pairs))
-    axes = figure.subplots()
-    rate_pc = np.array(
-        [[np.nan if cell["rate"] is None else cell["rate"] for cell in pair["reward_wins"]] for pair in pairs]
-    )
-    colours = LinearSegmentedColormap.from_list("pair", [BEFORE["color"], "#f7f7f7", AFTER["color"]])
-    shown = axes.imshow(rate_pc, cmap=colours, vmin=0, vmax=1, aspect="auto")
-    for row, pair in enumerate(pairs):
-        for place, cell in enumerate(pair["reward_wins"]):
-            rate = cell["rate"]
-            dark = rate is not None and abs(rate - 0.5) > 0.3
-            text = "none" if rate is None else f"{rate:.0%}\nof {cell['count']:,}"
-            axes.text(
-                place, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black"
-            )
-    axes.set_xticks(range(5), _CELLS)
-    axes.set_yticks(range(len(pairs)), [f"{pair['baseline']} vs {pair['candidate']}" for pair in pairs])
-    axes.tick_params(length=0)
-    axes.grid(False)
-    axes.axvline(3.5, color="white", linewidth=4)
-    axes.set_title("How often the reward of the candidate (second) is higher, by which answers are safe")
-    bar = figure.colorbar(shown, ax=axes, shrink=0.9, ticks=[0, 0.5, 1])
-    bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
-    return figure
+    with charts.styled():
+        evaluation = evaluations.read_evaluation(folder, folder.name)
+        return [path for stem, chart in evaluations.saved(evaluation) for path in chart.save(out / stem)]
 
 
 def _band_key(axes: Axes, confidence: float) -> None:
     """What bands mean, for the legend."""
     label = f"{100 * confidence:g} % band, all levels at once"
     axes.fill_between([], [], color="#777777", alpha=0.25, linewidth=0, label=label)
-
-
-def _styles(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Orange for the baseline, blue for the candidate, the rest of the palette for the others."""
-    others = cycle(OTHERS)
-    own = {"baseline": BEFORE, "candidate": AFTER}
-    return [own.get(model["role"]) or next(others) for model in models]
-
-
-def _sure(data: Mapping[str, Any]) -> str:
-    return f"{100 * data['settings']['confidence']:g} %"

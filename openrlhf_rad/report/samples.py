@@ -32,6 +32,11 @@ class Side:
     cost: str
     reward: str | None
 
+    @property
+    def colour(self) -> str:
+        """The variable of its colour."""
+        return "before" if self.name == "before" else "after"
+
 
 @dataclass(frozen=True)
 class Shown:

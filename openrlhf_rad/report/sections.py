@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.report import charts
+from openrlhf_rad.report import charts, steps
 from openrlhf_rad.report.charts import Array, Chart, Heading, Limits, limits
 from openrlhf_rad.report.quantiles import LEVELS, Curves, bare, curves, lines, quantiles
 from openrlhf_rad.report.sources import RunRecord
@@ -130,19 +130,19 @@ def step_rows(records: Sequence[RunRecord]) -> list[Row]:
     """A row for each quantity of the training that some run has recorded."""
     trained = [(place, record) for place, record in enumerate(records) if record.metrics]
     rows = []
-    for index, item in enumerate(charts.present([record.metrics for _, record in trained])):
-        spans = charts.common_limits([record.metrics for _, record in trained], item)
+    for index, item in enumerate(steps.present([record.metrics for _, record in trained])):
+        spans = steps.common_limits([record.metrics for _, record in trained], item)
         drawn = [
             (
                 record.label,
-                charts.draw_steps(
+                steps.draw_steps(
                     record.metrics, item, spans, Heading(f"steps-{index}-{place}", record.label)
                 ),
             )
             for place, record in trained
         ]
         rows.append(
-            Row(item.title, charts.note(item, [record.metrics for _, record in trained]), tuple(drawn))
+            Row(item.title, steps.note(item, [record.metrics for _, record in trained]), tuple(drawn))
         )
     return rows
 

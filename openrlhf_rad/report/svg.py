@@ -13,19 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from openrlhf_rad.style import COLOURS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 
-# Colours to draw with, each a stand-in for a variable of the style sheet.
-COLOURS = {
-    name: f"#0000{place:02x}"
-    for place, name in enumerate(
-        ("ink", "muted", "line", "panel", "before", "after", "reference", "weight"), 1
-    )
-}
 #: The fill of a mark that is not seen and shows a value when pointed at.
 POINTER = "#0000ff"
 #: A group of matplotlib with the id `tip-3` gets text 3 of those given.
@@ -48,8 +43,11 @@ def inline_svg(figure: Figure, name: str, title: str, description: str, tips: Se
         title, description: what a screen reader says: what is drawn, and what is to be seen.
         tips: texts shown when a mark of id `tip-<index>` is pointed at.
     """
+    import matplotlib as mpl  # noqa: PLC0415 - half a second that other commands need not wait
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with mpl.rc_context({"svg.fonttype": "none", "path.simplify": True}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.findall(f"{_SVG}metadata"):
         root.remove(element)

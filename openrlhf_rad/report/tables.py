@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.report.charts import present
 from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS, Curves
 from openrlhf_rad.report.sources import RunRecord
+from openrlhf_rad.report.steps import present
 from openrlhf_rad.words import number
 
 # Steps of the table beside the charts; a long run is thinned.
@@ -162,7 +162,14 @@ def model_tables(data: Mapping[str, Any]) -> list[Values]:
             for bound, held in zip(data["constraints"], model["constraints"], strict=True)
         ]  # fmt: skip
         found.append(Values("Models under each constraint, on its own prompts", head, tuple(rows)))
-    return found
+    return [_filled(table) for table in found]
+
+
+def _filled(table: Values) -> Values:
+    """A table without its empty columns, such as rewards that nobody gave."""
+    kept = [0, *(k for k in range(1, len(table.head)) if any(row[k] for row in table.rows))]
+    head, *rows = (tuple(row[k] for k in kept) for row in (table.head, *table.rows))
+    return Values(table.title, head, tuple(rows))
 
 
 def pair_tables(data: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[Values]:
@@ -202,7 +209,7 @@ def pair_tables(data: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> 
         )
     ]
     judges = [_judge(pair, named=len(pairs) > 1) for pair in pairs if pair["judge"]]
-    return [table for table in [*found, *judges] if table.rows or table in judges]
+    return [*(_filled(table) for table in found if table.rows), *judges]
 
 
 def _of_pairs(
