@@ -21,7 +21,7 @@ from openrlhf_rad.judging.calls import AnswerSource, Call
 from openrlhf_rad.judging.tally import RESULTS, Kind, Tally, judge_pairs, tally
 from openrlhf_rad.statistics.shares import Share
 from openrlhf_rad.style import AFTER, BEFORE, new_figure, save, styled
-from openrlhf_rad.words import one_line, version_of
+from openrlhf_rad.words import one_line, percent, version_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -271,13 +271,13 @@ def _table(result: Result) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     if len(counted.seeds) > 1:
         for seed in counted.seeds:
-            shares = [_percent(seed.share(name)) for name in RESULTS]
+            shares = [_said(seed.share(name)) for name in RESULTS]
             table.add_row(f"seed {seed.seed}", *shares, str(seed.pairs))
         spread = [counted.spread[name] for name in RESULTS]
-        table.add_row("mean ± std", *(f"{_percent(mean)} ± {_percent(std)}" for mean, std in spread), "")
+        table.add_row("mean ± std", *(f"{_said(mean)} ± {_said(std)}" for mean, std in spread), "")
     held = [counted.share[name] for name in RESULTS]
     pairs = sum(seed.pairs for seed in counted.seeds)
-    table.add_row("all", *(_percent(one.value) for one in held), str(pairs))
+    table.add_row("all", *(_said(one.value) for one in held), str(pairs))
     table.add_row("95 % interval", *(_interval(one) for one in held), "")
     return table
 
@@ -297,7 +297,7 @@ def _notes(counted: Tally) -> list[Text]:
         count = position.followed.count
         text = f"Position: {share} of {count} preferences changed with the order of the answers"
         first = (
-            f"; {_percent(position.first.value)} of these preferred the first" if position.first.count else ""
+            f"; {_said(position.first.value)} of these preferred the first" if position.first.count else ""
         )
         lines.append(Text(f"{text}{first}.", style="dim"))
     without = sum(seed.without_verdict for seed in counted.seeds)
@@ -319,17 +319,17 @@ def examples(malformed: dict[str, Any]) -> list[Text]:
 
 
 def _with_interval(held: Share) -> str:
-    return _percent(held.value) + ("" if held.low is None else f" {_interval(held)}")
+    return _said(held.value) + ("" if held.low is None else f" {_interval(held)}")
+
+
+def _said(share: float | None) -> str:
+    return "none" if share is None else percent(share)
 
 
 def _interval(held: Share) -> str:
     if held.low is None or held.high is None:
         return "none"
     return f"[{100 * held.low:.1f}, {100 * held.high:.1f}]"
-
-
-def _percent(value: float | None) -> str:
-    return "none" if value is None else f"{100 * value:.1f} %"
 
 
 _COLOURS: dict[Kind, str] = {"win": AFTER["color"], "tie": "#d0d0d0", "lose": BEFORE["color"]}

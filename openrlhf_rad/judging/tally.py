@@ -18,6 +18,7 @@ import numpy as np
 from openrlhf_rad.judging.calls import Call, Match
 from openrlhf_rad.judging.verdict import Letter
 from openrlhf_rad.statistics.shares import Share, share
+from openrlhf_rad.words import percent
 
 Kind = Literal["win", "tie", "lose"]
 RESULTS: tuple[Kind, ...] = ("win", "tie", "lose")
@@ -65,14 +66,15 @@ class Position:
         """What must be said beside the table."""
         if self.first.above or self.first.below:
             place = "first" if self.first.above else "second"
-            preferred = _percent(self.first.value, place == "second")
+            first = self.first.value or 0.0
+            preferred = percent(first if self.first.above else 1 - first)
             return (
                 f"the judge is biased to the {place} answer: it preferred the {place} in {preferred} of the"
                 f" {self.first.count} pairs whose verdict changed with the order"
             )
         if self.followed.count and not self.followed.below:
             return (
-                f"the judge is not shown to be better than a coin: {_percent(self.followed.value)} of"
+                f"the judge is not shown to be better than a coin: {percent(self.followed.value or 0.0)} of"
                 f" {self.followed.count} preferences changed with the order of the answers"
             )
         return None
@@ -177,8 +179,3 @@ def _spread(values: Sequence[float | None]) -> tuple[float | None, float | None]
     if not known:
         return None, None
     return float(np.mean(known)), (float(np.std(known, ddof=1)) if len(known) > 1 else None)
-
-
-def _percent(value: float | None, complement: bool = False) -> str:
-    part = value or 0.0
-    return f"{1 - part if complement else part:.0%}"

@@ -11,22 +11,20 @@ from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.method.settings import ConstraintSettings, DualSettings, Level
 from openrlhf_rad.method.spectrum import MeasureSpectrum, Mixture, Piecewise, Spectrum
 from openrlhf_rad.report.sources import RunRecord
-from openrlhf_rad.words import number
-
-# Not parted from its number at the end of a line.
-PERCENT = "\N{NO-BREAK SPACE}%"
+from openrlhf_rad.runs.summary import moved
+from openrlhf_rad.words import apart, number, percent
 
 
 def explain_risk(risk: Spectrum) -> str:
     """What a risk looks at, in a few sentences."""
-    worst = 100 * (1 - float(risk.cumulative(0.9)))
-    share = f"The most harmful tenth of the answers carries {number(worst)}{PERCENT} of the weight."
+    worst = percent(1 - float(risk.cumulative(0.9)))
+    share = f"The most harmful tenth of the answers carries {worst} of the weight."
     if isinstance(risk, MeasureSpectrum):
         return _measure(risk, share)
     if isinstance(risk, Piecewise):
         return f"The answers count by rank in steps; within a step they count alike. {share}"
     if isinstance(risk, Mixture):
-        parts = [f"{number(100 * weight)}{PERCENT} {member}" for weight, member in risk.members if weight > 0]
+        parts = [f"{percent(weight)} {member}" for weight, member in risk.members if weight > 0]
         return f"The risk is a blend of {len(parts)}: {', '.join(parts)}. {share}"
     return f"The risk is {risk}. {share}"
 
@@ -36,11 +34,11 @@ def _measure(risk: MeasureSpectrum, share: str) -> str:
     texts: dict[str, Callable[[], str]] = {
         "mean": lambda: "Every answer counts alike: the risk is the mean cost.",
         "cvar": lambda: (
-            f"Only the most harmful {number(100 * (1 - values['alpha']))}{PERCENT} of the answers count, each"
+            f"Only the most harmful {percent(1 - values['alpha'])} of the answers count, each"
             " of them alike: the risk is their mean cost."
         ),
         "var": lambda: (
-            f"What counts is the cost that {number(100 * values['alpha'])}{PERCENT} of the answers stay"
+            f"What counts is the cost that {percent(values['alpha'])} of the answers stay"
             f" below, smoothed over neighbours. {share}"
         ),
         "linear": lambda: (
@@ -120,22 +118,11 @@ def headline(record: RunRecord) -> str:
     row = risk_row(record.summary)
     if record.summary is None or row is None:
         return f"The run is done after {_steps(record)}; there are no held-out answers to compare."
-    change = row["difference"]
-    risk = f"risk ({record.profile.risk})"
     prompts, answers = record.summary["prompts"], record.summary["answers"]
     several = f"{answers} answers to " if answers > prompts else ""
-    on = f"on {several}{prompts} held-out prompts"
-    if change["low"] is None:
-        return (
-            f"The {risk} changed by {number(change['value'])} {on}; there is no interval, for it"
-            " rests on too few answers to tell it from chance, or none of them changed."
-        )
-    interval = f"95{PERCENT} interval {number(change['low'])} to {number(change['high'])}"
-    ends = f"from {number(row['before']['value'])} to {number(row['after']['value'])}"
-    if change["low"] <= 0 <= change["high"]:
-        return f"No change of the {risk} is shown {on}: it went {ends}, and the {interval} includes 0."
-    verb = "fell" if change["value"] < 0 else "rose"
-    return f"The {risk} {verb} {ends} {on} (change {number(change['value'])}, {interval})."
+    ends = row["before"]["value"], row["after"]["value"]
+    on = f" on {several}{prompts} held-out prompts"
+    return moved(f"Risk ({record.profile.risk})", row["difference"], ends, on)
 
 
 def overview(records: Sequence[RunRecord]) -> str:
@@ -185,9 +172,9 @@ def _amount(level: Level) -> str:
     if level.unit == "spread":
         return f"{number(level.value)} {'spread' if level.value == 1 else 'spreads'} of the reference's costs"
     if level.unit == "risk":
-        return f"{number(100 * level.value)}{PERCENT} of the reference's risk"
+        return f"{percent(level.value)} of the reference's risk"
     if level.unit == "quantile":
-        return f"the reference's {number(100 * level.value)}{PERCENT} quantile"
+        return f"the reference's {percent(level.value)} quantile"
     return number(level.value)
 
 
@@ -234,9 +221,9 @@ def _sentence(
     if change["low"] is None:
         return (
             "unclear",
-            f"{of} is {_apart(change['value'])} that of {pair['baseline']} {on}; too few for an interval.",
+            f"{of} is {apart(-change['value'])} that of {pair['baseline']} {on}; too few for an interval.",
         )
-    confidence = f"{number(100 * data['settings']['confidence'])}\N{NO-BREAK SPACE}%"
+    confidence = percent(data["settings"]["confidence"])
     interval = f"{confidence} interval {number(change['low'])} to {number(change['high'])}"
     if change["low"] <= 0 <= change["high"]:
         return "unclear", (
@@ -245,9 +232,5 @@ def _sentence(
         )
     return (
         "lower" if change["value"] > 0 else "higher",
-        f"{of} is {_apart(change['value'])} that of {pair['baseline']} {on} ({interval}).",
+        f"{of} is {apart(-change['value'])} that of {pair['baseline']} {on} ({interval}).",
     )
-
-
-def _apart(improvement: float) -> str:
-    return f"{number(abs(improvement))} {'below' if improvement > 0 else 'above'}"

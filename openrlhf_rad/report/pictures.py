@@ -33,7 +33,7 @@ from openrlhf_rad.style import (
     styled,
 )
 from openrlhf_rad.style import REFERENCE as REFERENCE_STYLE
-from openrlhf_rad.words import number
+from openrlhf_rad.words import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,5 +184,5 @@ def draw(folder: Path) -> list[Path]:
 
 def _band_key(axes: Axes, confidence: float) -> None:
     """What bands mean, for the legend."""
-    label = f"{100 * confidence:g} % band, all levels at once"
+    label = f"{percent(confidence)} band, all levels at once"
     axes.fill_between([], [], color="#777777", alpha=0.25, linewidth=0, label=label)

@@ -11,7 +11,7 @@ import numpy as np
 from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS, Curves
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.report.steps import present
-from openrlhf_rad.words import number
+from openrlhf_rad.words import number, percent
 
 # Steps of the table beside the charts; a long run is thinned.
 _STEPS = 100
@@ -81,7 +81,7 @@ def quantile_values(found: Curves) -> Values:
         old, new, change = (curve.value_k[place] for curve in found)
         low, high = found.difference.low_k[place], found.difference.high_k[place]
         band = f"[{number(low)}, {number(high)}]" if np.isfinite([low, high]).all() else ""
-        level = f"{number(100 * LEVELS[place])} %"
+        level = percent(LEVELS[place])
         rows.append((level, number(old), number(new), _signed(change), band))
     head = ("level", "before", "after", "change", "95 % band, all levels at once")
     return Values("Costs by quantile", head, tuple(rows))
@@ -137,7 +137,7 @@ def share(value: Mapping[str, Any] | None) -> str:
     interval = (
         "" if value["low"] is None else f" [{number(100 * value['low'])}, {number(100 * value['high'])}]"
     )
-    return f"{number(100 * value['value'])}\N{NO-BREAK SPACE}%{interval}"
+    return percent(value["value"]) + interval
 
 
 def model_tables(data: Mapping[str, Any]) -> list[Values]:

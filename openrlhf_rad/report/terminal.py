@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.evaluation.sign import described
-from openrlhf_rad.report.tables import Values, lines, meanings, model_tables, pair_tables
+from openrlhf_rad.report.tables import Values, lines, model_tables, pair_tables
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.words import number, one_line
+from openrlhf_rad.words import number, one_line, percent
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 # The palette of the pictures.
@@ -106,8 +105,6 @@ def print_report(folder: RunFolder, console: Console | None = None, *, samples: 
         (f"{profile['name']}  {profile['risk']}", "bold"), (f"  {profile['hash'][:8]}", "dim")
     )
     show(title, _facts(summary), "")
-    if values := few_values(*([row["cost"] for row in rows] for rows in (before, after))):
-        show(Text(f"{meaning(folder.read_profile().risk, values)}.", style="dim"), "")
     show(quantile_sketch([row["cost"] for row in before], [row["cost"] for row in after], width), "")
     show(*curves(metrics, width), "")
     show(*(Text(sentence) for sentence in summary["verdict"]))
@@ -202,10 +199,13 @@ def print_evaluation(data: Mapping[str, Any], console: Console | None = None, *,
     if len(data["constraints"]) > 1:
         first = f"Where no constraint is named, numbers are of the cost of {data['constraints'][0]['name']}."
         show(Text(first, style="dim"), "")
-    show(
-        Text(f"Safe: cost ≤ {number(data['settings']['threshold'])}. Intervals: {_sure(data)}.", style="dim")
-    )
-    show(*(Text(f"{sentence}.", style="dim") for sentence in meanings(data)))
+    for pair in data["comparisons"]:
+        if pair["gate"]:
+            show(Text(pair["gate"]["sentence"], style="bold"))
+            show(*(Text(f"- {one['outcome']}, {one['line']}") for one in pair["gate"]["rulings"]), "")
+    settings = data["settings"]
+    about = f"Safe: cost ≤ {number(settings['threshold'])}. Intervals: {percent(settings['confidence'])}."
+    show(Text(about, style="dim"))
     for table in (*model_tables(data), *pair_tables(data, data["comparisons"])):
         show("", _rich(table))
     show("", *(Text(f"! {warning}", style="bold red") for warning in data["warnings"]))
@@ -251,7 +251,3 @@ def worst(rows: Sequence[Mapping[str, Any]], count: int) -> list[Any]:
             parts.append(Text(head, style="bold"))
             parts.append(Text(one_line(row["answer"], _CLIP)))
     return parts
-
-
-def _sure(data: Mapping[str, Any]) -> str:
-    return f"{100 * data['settings']['confidence']:g} %"

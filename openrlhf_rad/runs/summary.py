@@ -24,7 +24,7 @@ from openrlhf_rad.statistics.answers import Panel
 from openrlhf_rad.statistics.curves import difference, quantile_levels
 from openrlhf_rad.statistics.dominance import gaps
 from openrlhf_rad.statistics.inference import METHOD, Estimate, fall, risk
-from openrlhf_rad.words import number, versions
+from openrlhf_rad.words import number, percent, versions
 
 Array = NDArray[np.float64]
 _CVAR = make_spectrum("cvar", alpha=0.9)
@@ -184,7 +184,7 @@ def warnings(rows: Sequence[Comparison], answers: int) -> list[str]:
             continue
         old, new = row.before.value, row.after.value
         if row.name == "empty" and new > max(_EMPTY, old):
-            found.append(f"{_percent(new)} of answers are empty; before training it was {_percent(old)}")
+            found.append(f"{percent(new)} of answers are empty; before training it was {percent(old)}")
         if row.name == "distinct" and new < _SAME and new < old:
             found.append(
                 f"{round(new * answers)} distinct answers out of {answers}; before training"
@@ -195,11 +195,6 @@ def warnings(rows: Sequence[Comparison], answers: int) -> list[str]:
         if row.name == "reward_benign" and row.difference.excludes_zero and row.difference.value < 0:
             found.append(f"Relevance on benign prompts fell from {old:.3g} to {new:.3g}")
     return found
-
-
-def _percent(share: float) -> str:
-    """A share as `41 %`; a small one is not rounded to none."""
-    return f"{100 * share:.0f} %" if share == 0 or share >= 0.01 else f"{100 * share:.1g} %"
 
 
 IndependentCost = Callable[[list[str], list[str]], NDArray[np.float64]]
@@ -265,26 +260,34 @@ def verdict(rows: Sequence[Comparison]) -> list[str]:
     judged = [name for name in _JUDGED if name in named]
     if named["risk"].difference in plain:
         judged.remove("risk")
-    sentences = [_sentence(named[name]) for name in judged]
+    labels = {name: f"{named[name].label[0].upper()}{named[name].label[1:]}" for name in judged}
+    sentences = [moved(labels[name], asdict(named[name].difference)) for name in judged]
     below, above = named["gap_below"].difference.value, named[GAP_ABOVE].difference.value
     if above == 0:
         return [*sentences, "No quantile that the risk weighs is more costly than before."]
-    moved = f"Quantiles that the risk weighs fell by {number(below)} and rose by {number(above)} in all."
-    return [*sentences, moved]
+    return [
+        *sentences,
+        f"Quantiles that the risk weighs fell by {number(below)} and rose by {number(above)} in all.",
+    ]
 
 
-def _sentence(row: Comparison) -> str:
-    change = row.difference
-    name = f"{row.label[0].upper()}{row.label[1:]}"
-    if change.low is None or change.high is None:
-        none = "there is no interval: it rests on too few answers, or none of them changed"
-        return f"{name}: no change shown; {number(change.value)}, and {none}."
-    if not change.excludes_zero:
-        interval = f"[{number(change.low)}, {number(change.high)}]"
-        return f"{name}: no change shown; {number(change.value)}, and the interval {interval} includes 0."
-    verb = "fell" if change.value < 0 else "rose"
-    low, high = sorted([abs(change.low), abs(change.high)])
-    return f"{name} {verb} by {number(abs(change.value))} [{number(low)}, {number(high)}]."
+def moved(what: str, change: Mapping[str, Any], ends: tuple[float, float] | None = None, on: str = "") -> str:
+    """What became of a quantity, in one sentence.
+
+    Args:
+        change: after − before with its interval, as summary.json holds it. ends: before and after.
+        on: what it was seen on, as ` on 400 prompts`.
+    """
+    value, low, high = change["value"], change["low"], change["high"]
+    shown = f"{what}: no change shown{on}; {number(value)}, and"
+    if low is None or high is None:
+        return f"{shown} there is no interval: it rests on too few answers, or none of them changed."
+    if low <= 0 <= high:
+        return f"{shown} the interval [{number(low)}, {number(high)}] includes 0."
+    least, most = sorted([abs(low), abs(high)])
+    where = f" from {number(ends[0])} to {number(ends[1])}," if ends else ""
+    verb = "fell" if value < 0 else "rose"
+    return f"{what} {verb}{where} by {number(abs(value))} [{number(least)}, {number(most)}]{on}."
 
 
 def _disagreement(rows: Sequence[Comparison]) -> list[str]:

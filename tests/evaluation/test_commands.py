@@ -38,7 +38,7 @@ def test_an_evaluation_and_its_gate(rad, tables, tmp_path):
     assert "Table 2" in done.stdout
     assert "Table 3" in done.stdout
     assert "Figure 1" in done.stdout
-    assert (tmp_path / "e" / "plots" / "quantiles.png").stat().st_size > 10_000
+    assert (tmp_path / "e" / "plots" / "exceedance.png").stat().st_size > 10_000
     data = json.loads((tmp_path / "e" / "eval.json").read_text())
     assert [(pair["baseline"], pair["candidate"]) for pair in data["comparisons"]] == [
         ("sft", "rad"),

@@ -144,8 +144,8 @@ def test_files_pictures_and_print_show_every_constraint(evaluated):
     names = {path.stem for path in folder.glob("constraint*.csv")}
     kinds = ("models", "quantiles", "pairs", "tests")
     assert names == {"constraints", *(f"constraint_{kind}" for kind in kinds)}
-    drawn = {path.name for path in draw(data, folder) if path.suffix == ".png"}
-    assert {f"quantiles-{name}.png" for name in ORACLE} <= drawn
+    drawn = {path.name for path in draw(folder) if path.suffix == ".png"}
+    assert {f"exceedance-{name}.png" for name in ORACLE} <= drawn
     for width in (44, 100):
         console = Console(width=width, record=True, force_terminal=False, file=io.StringIO())
         print_evaluation(data, console, samples=1)

@@ -40,7 +40,8 @@ def test_numbers_are_those_of_the_evaluation(evaluation, parse, secrets):
     for text in ("0.7 [0.6, 0.8]", "0.05 [−0.05, 0.15]", "0.03", "30"):
         assert text in cells
     assert "safe, unsafe" in page.source
-    assert "60 %, n = 20" in page.source
+    assert "60\N{NO-BREAK SPACE}%" in page.source
+    assert "n = 20" in page.source
     assert secrets[0] not in page.source
     ids = page.ids
     assert len(ids) == len(set(ids))

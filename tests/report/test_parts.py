@@ -21,9 +21,10 @@ from openrlhf_rad.report.explain import explain_constraint, explain_price, expla
 from openrlhf_rad.report.quantiles import LEVELS, curves, quantiles
 from openrlhf_rad.report.samples import LONGEST, clean
 from openrlhf_rad.report.sources import labels
-from openrlhf_rad.report.svg import COLOURS, inline_svg
+from openrlhf_rad.report.svg import inline_svg
 from openrlhf_rad.secrets import HIDDEN, is_secret, redact, redact_command
 from openrlhf_rad.statistics.answers import arranged
+from openrlhf_rad.style import COLOURS
 
 URL = "https://me:pw@host/x?token=t&n=1"
 
@@ -107,7 +108,7 @@ def test_few_prompts_have_no_band():
 def test_drawings_take_their_colours_and_names_from_the_page():
     with styled():
         drawing = draw_spectrum(make_spectrum("cvar", alpha=0.9), "here").svg
-    assert not re.search(r"#0000[0-9a-f]{2}", drawing)
+    assert not re.search("|".join(COLOURS.values()), drawing)
     assert "style=" not in drawing
     assert {f"var(--{name})" for name in ("ink", "muted", "line", "weight", "reference")} <= set(
         re.findall(r"var\(--\w+\)", drawing)
