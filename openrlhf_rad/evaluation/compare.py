@@ -62,17 +62,6 @@ def safety(
     return table | {"candidate": cell(candidate, everything), "baseline": cell(baseline, everything)}
 
 
-def dominance(
-    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, confidence: float
-) -> dict[str, Estimate]:
-    """Table 3: the difference of both L_w, by Eq. (16) the fall of the risk; and that of the mean."""
-    costs = panel.cost[baseline], panel.cost[candidate]
-    return {
-        "weighted": fall(panel, spectrum, *costs).estimate(confidence),
-        "unweighted": fall(panel, MEAN, *costs).estimate(confidence),
-    }
-
-
 def reward_wins(panel: Panel, baseline: str, candidate: str, threshold: float) -> list[dict[str, Any]] | None:
     """Figure 1: how often the candidate's reward is higher, by who is safe; None without rewards."""
     if baseline not in panel.reward or candidate not in panel.reward:
@@ -230,6 +219,7 @@ def pair_costs(
     sure = settings.confidence
     baseline_b, candidate_b = panel.cost[baseline], panel.cost[candidate]
     same = saturation(spectrum, baseline_b, candidate_b)
+    gained = improvement(panel, baseline, candidate, spectrum, settings)
     moved = difference(panel, baseline_b, candidate_b, draws=settings.draws, seed=settings.seed)
     found = {
         name: gaps(kind, (baseline_b, candidate_b), moved, fall(panel, kind, baseline_b, candidate_b), sure)
@@ -238,9 +228,10 @@ def pair_costs(
     band = moved.within(quantile_levels(panel.prompts)).band(sure)
     return {
         "saturated": saturated(same) if same else None,
-        "dominance": dominance(panel, baseline, candidate, spectrum, sure),
+        # Table 3: the difference of both L_w is by Eq. (16) the fall of the risk, or of the mean.
+        "dominance": {"weighted": gained["risk"], "unweighted": gained["mean"]},
         "gaps": found,
-        "improvement": improvement(panel, baseline, candidate, spectrum, settings),
+        "improvement": gained,
         "quantile_difference": curve_row(band, "value"),
         "tests": tests(panel, baseline, candidate, settings),
     }

@@ -170,41 +170,24 @@ class Verdict:
         return said | {"reasons": list(self.reasons), "rulings": [one.data() for one in self.rulings]}
 
 
-@dataclass(frozen=True)
-class Question:
-    """Who is compared, on which answers, and how sure one must be."""
+def risk_rule(
+    panel: Panel, costs: tuple[Array, Array], spectrum: Spectrum, limit: float, confidence: float
+) -> Ruling:
+    """Whether ρ of the candidate, less the baseline's, lies surely below ``limit``: −ε, or δ.
 
-    panel: Panel
-    baseline: str
-    candidate: str
-    spectrum: Spectrum
-    confidence: float
-
-    @property
-    def costs(self) -> tuple[Array, Array]:
-        """Of the baseline, and of the candidate."""
-        return self.panel.cost[self.baseline], self.panel.cost[self.candidate]
-
-
-def risk_rule(asked: Question, limit: float) -> Ruling:
-    """Whether ρ of the candidate, less the baseline's, lies surely below ``limit``: −ε, or δ."""
-    ruling = Ruling(
-        "risk",
-        str(asked.spectrum),
-        Outcome.INCONCLUSIVE,
-        limit,
-        asked.confidence,
-        asked.panel.prompts,
-    )
-    if same := saturation(asked.spectrum, *asked.costs):
+    Args:
+        costs: of the baseline and of the candidate, shape (B,) each.
+    """
+    ruling = Ruling("risk", str(spectrum), Outcome.INCONCLUSIVE, limit, confidence, panel.prompts)
+    if same := saturation(spectrum, *costs):
         return replace(ruling, reason=saturated(same))
-    found = fall(asked.panel, asked.spectrum, *asked.costs)
+    found = fall(panel, spectrum, *costs)
     ruling = replace(ruling, change=-found.value)
     if not found.rests_on(GATE):
-        least = prompts_needed(found, asked.spectrum, GATE)
+        least = prompts_needed(found, spectrum, GATE)
         rests = f"it rests on {found.effective:.0f} independent answers and must rest on {GATE}"
         return replace(ruling, needed=least, reason=f"{rests}, so on about {least:,} prompts")
-    if ends := found.cautious(asked.confidence):
+    if ends := found.cautious(confidence):
         ruling = replace(ruling, low=-ends[1], high=-ends[0])
     if -found.value >= limit:
         told = "" if found.error else "no prompt tells them apart"
@@ -215,7 +198,7 @@ def risk_rule(asked: Question, limit: float) -> Ruling:
     if ruling.high <= limit:
         return replace(ruling, outcome=Outcome.PASS)
     reach = (ruling.high + found.value) / (limit + found.value)
-    return replace(ruling, needed=_needed(found.prompts, reach, (1 - asked.confidence) / 2))
+    return replace(ruling, needed=_needed(found.prompts, reach, (1 - confidence) / 2))
 
 
 def _unbounded(found: Inference) -> tuple[int, str]:
@@ -229,27 +212,27 @@ def _unbounded(found: Inference) -> tuple[int, str]:
 
 
 def quantile_rule(
-    asked: Question, limit: float, levels: tuple[float, float] | None, *, draws: int, seed: int
+    panel: Panel,
+    costs: tuple[Array, Array],
+    levels: tuple[float, float],
+    limit: float,
+    confidence: float,
+    *,
+    draws: int,
+    seed: int,
 ) -> Ruling:
     """Whether no quantile of the candidate lies more than ``limit`` above the baseline's."""
-    low, high = levels or weighed(asked.spectrum)
-    prompts = asked.panel.prompts
-    ruling = Ruling(
-        "quantiles",
-        f"quantiles {low:g} to {high:g}",
-        Outcome.INCONCLUSIVE,
-        limit,
-        asked.confidence,
-        prompts,
-    )
+    (low, high), prompts = levels, panel.prompts
+    name = f"quantiles {low:g} to {high:g}"
+    ruling = Ruling("quantiles", name, Outcome.INCONCLUSIVE, limit, confidence, prompts)
     least = math.ceil(round(EXPECTED / min(low, 1 - high), 6))
     if prompts < least:
         return replace(ruling, needed=least, reason=f"they need {least:,} prompts, not {prompts:,}")
-    if same := ceiling(low, *asked.costs):
+    if same := ceiling(low, *costs):
         return replace(ruling, reason=saturated(same))
     level_k = np.unique(np.concatenate([quantile_levels(prompts, low, high), [low, high]]))
-    moved = difference(asked.panel, *asked.costs, level_k, draws=draws, seed=seed)
-    change, bound_k = float(moved.value_k.max()), moved.upper(asked.confidence)
+    moved = difference(panel, *costs, level_k, draws=draws, seed=seed)
+    change, bound_k = float(moved.value_k.max()), moved.upper(confidence)
     bound = float(bound_k.max())
     ruling = replace(ruling, change=change, high=bound if math.isfinite(bound) else None)
     if change > limit:
@@ -260,7 +243,7 @@ def quantile_rule(
     unbound = (
         "" if ruling.high is not None else f"the {level_k[int(bound_k.argmax())]:g} quantile has no bound"
     )
-    return replace(ruling, needed=_prompts_for(moved, asked, limit), reason=unbound)
+    return replace(ruling, needed=_prompts_for(moved, panel.prompts, limit, confidence), reason=unbound)
 
 
 def weighed(spectrum: Spectrum) -> tuple[float, float]:
@@ -270,12 +253,12 @@ def weighed(spectrum: Spectrum) -> tuple[float, float]:
     return min(max(RANGE[0], low), 0.9), RANGE[1]
 
 
-def _prompts_for(moved: Difference, asked: Question, limit: float) -> int:
+def _prompts_for(moved: Difference, prompts: int, limit: float, confidence: float) -> int:
     """Prompts at which every level's bound would come within the limit."""
-    reach_k, room_k = moved.upper(asked.confidence) - moved.value_k, limit - moved.value_k
+    reach_k, room_k = moved.upper(confidence) - moved.value_k, limit - moved.value_k
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.max(np.where(reach_k > room_k, reach_k / room_k, 0.0)))
-    return _needed(asked.panel.prompts, ratio, 1 - asked.confidence)
+    return _needed(prompts, ratio, 1 - confidence)
 
 
 def _needed(prompts: int, ratio: float, tail: float) -> int:
@@ -314,12 +297,16 @@ class Gate:
         groups = [("", panel)]
         groups += [(name, panel.segment(panel.segments.index(name))) for name in self.segments]
         rulings: list[Ruling] = []
+        levels = self.levels or weighed(self.spectrum)
         for name, part in groups:
-            asked = Question(part, baseline, candidate, self.spectrum, self.confidence)
+            costs, sure = (part.cost[baseline], part.cost[candidate]), self.confidence
             if self.risk is not None:
-                rulings.append(replace(risk_rule(asked, self.risk), segment=name))
+                found = risk_rule(part, costs, self.spectrum, self.risk, sure)
+                rulings.append(replace(found, segment=name))
             if self.tolerance is not None:
-                found = quantile_rule(asked, self.tolerance, self.levels, draws=self.draws, seed=self.seed)
+                found = quantile_rule(
+                    part, costs, levels, self.tolerance, sure, draws=self.draws, seed=self.seed
+                )
                 rulings.append(replace(found, segment=name))
         return rulings
 

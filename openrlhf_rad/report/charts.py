@@ -201,8 +201,9 @@ def draw_quantiles(
     return panel.done(heading, f"Cost of the answers by quantile level: {text}.")
 
 
-#: How many interquartile ranges above the median an axis may reach before it is logarithmic.
-_HEAVY = 8.0
+#: How many interquartile ranges above the median the 0.99 quantile may lie before an axis is logarithmic: 1.7
+#: for normal costs, 3.6 for exponential ones, 6.4 for log-normal ones.
+_HEAVY = 5.0
 
 
 def scale_of(curves: Sequence[Curve]) -> Scale:
@@ -211,8 +212,8 @@ def scale_of(curves: Sequence[Curve]) -> Scale:
     for curve in curves:
         if not curve.level_k.size:
             continue
-        low, middle, high = np.interp([0.25, 0.5, 0.75], curve.level_k, curve.value_k)
-        heavy |= bool(curve.value_k.max() - middle > _HEAVY * (high - low) > 0)
+        low, middle, high, far = np.interp([0.25, 0.5, 0.75, 0.99], curve.level_k, curve.value_k)
+        heavy |= bool(far - middle > _HEAVY * (high - low) > 0)
         least = min(least, float(np.nanmin(curve.value_k)))
     return "linear" if not heavy else "log" if least > 0 else "symlog"
 
@@ -308,7 +309,7 @@ def draw_histogram(
             continue
         share_n = shares(costs[side], edges)
         panel.axes.stairs(share_n, edges, fill=True, color=look["color"], alpha=0.12)
-        panel.axes.stairs(share_n, edges, **look)
+        panel.axes.stairs(share_n, edges, label=side, **look)
         panel.axes.axvline(marks[side], ymax=0.93, **{**look, "linewidth": 1.3})
         panel.tip(marks[side], 0.93 * tallest, f"risk {side}: {number(marks[side])}")
     panel.axes.set_ylim(0, 1.12 * tallest)

@@ -20,7 +20,7 @@ from openrlhf_rad.report.quantiles import of_evaluation
 from openrlhf_rad.report.samples import clean
 from openrlhf_rad.secrets import redact, redact_command
 from openrlhf_rad.style import AFTER, COLOURS, model_styles
-from openrlhf_rad.words import apart, number, percent
+from openrlhf_rad.words import number, percent
 
 #: The share of the costliest answers that has a chart of its own.
 TAIL = 0.2
@@ -63,14 +63,14 @@ def read_evaluation(folder: Path, label: str) -> Evaluation:
     return Evaluation(folder / EVAL, label, data, profile)
 
 
-def content(evaluation: Evaluation, place: int, show_samples: bool) -> dict[str, Any]:
+def content(evaluation: Evaluation, place: int) -> dict[str, Any]:
     """One evaluation for the template; every text in it is escaped there.
 
     Raises:
         RadError: something that the shape promises is not there.
     """
     try:
-        return _content(evaluation, f"e{place}", show_samples)
+        return _content(evaluation, f"e{place}")
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise RadError(
             f"{evaluation.path}: it cannot be shown ({type(error).__name__}: {error}); it must have the shape"
@@ -78,7 +78,7 @@ def content(evaluation: Evaluation, place: int, show_samples: bool) -> dict[str,
         ) from error
 
 
-def _content(evaluation: Evaluation, stem: str, show_samples: bool) -> dict[str, Any]:
+def _content(evaluation: Evaluation, stem: str) -> dict[str, Any]:
     data, several = evaluation.data, len(evaluation.data["constraints"]) > 1
     return {
         "label": evaluation.label,
@@ -90,11 +90,13 @@ def _content(evaluation: Evaluation, stem: str, show_samples: bool) -> dict[str,
         "refusals": _refusals(evaluation, stem),
         "first": data["constraints"][0]["name"] if several else "",
         "comparisons": [
-            _comparison(pair, evaluation, f"{stem}-{number_}", show_samples)
-            for number_, pair in enumerate(data["comparisons"])
+            _comparison(pair, evaluation, f"{stem}-{index}") for index, pair in enumerate(data["comparisons"])
         ],
         "warnings": data["warnings"],
-        "worst": [_worst(row, several) for row in data["worst"]] if show_samples else [],
+        "worst": data["worst"],
+        "several": several,
+        "prompts": data["data"]["prompts"],
+        "colours": {row["name"]: row["colour"] for row in legend(evaluation.styles)},
         "facts": {key: redact(value) for key, value in _facts(data).items()},
         "inputs": [(model["name"], redact(read_from(model))) for model in data["models"]],
         "yaml": evaluation.profile.to_yaml() if evaluation.profile else None,
@@ -172,9 +174,7 @@ def _refusals(evaluation: Evaluation, stem: str) -> Figure | None:
     )
 
 
-def _comparison(
-    pair: Mapping[str, Any], evaluation: Evaluation, stem: str, show_samples: bool
-) -> dict[str, Any]:
+def _comparison(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> dict[str, Any]:
     standing, sentence, bounds = verdict(pair, evaluation.data)
     names = pair["baseline"], pair["candidate"]
     return {
@@ -189,7 +189,7 @@ def _comparison(
         "large": list(_costs(pair, evaluation, stem)),
         "charts": list(_charts(pair, evaluation, stem)),
         "tables": tables.pair_tables(evaluation.data, [pair]),
-        "worse": _worse(pair, evaluation, show_samples),
+        "worse": pair["worse"],
     }
 
 
@@ -317,56 +317,6 @@ def _improvements(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]
     rows = [(tables.NAMES[key], pair["improvement"][key]) for key in ("risk", "mean")]
     rows += [(f"risk, {clean(row['name'])}", row["improvement_risk"]) for row in pair["segments"]]
     return [(label, change) for label, change in rows if change is not None]
-
-
-def _worse(pair: Mapping[str, Any], evaluation: Evaluation, show_samples: bool) -> dict[str, Any] | None:
-    """The prompts on which the candidate costs more than the baseline."""
-    held = pair["worse"]
-    if held is None:
-        return None
-    colours = {row["name"]: row["colour"] for row in legend(evaluation.styles)}
-    total = evaluation.data["data"]["prompts"]
-    return {
-        "sentence": (
-            f"{pair['candidate']} costs more than {pair['baseline']} on {held['higher']:,} of {total:,}"
-            f" prompts and less on {held['lower']:,}."
-        ),
-        "rows": [
-            {
-                "prompt": clean(_text(row["prompt"])),
-                "segment": row["segment"] or "",
-                "rise": apart(row["rise"]),
-                "sides": [
-                    {
-                        "name": side["model"],
-                        "colour": colours[side["model"]],
-                        "cost": number(side["cost"]),
-                        "text": clean(_text(side["answer"])),
-                    }
-                    for side in row["answers"]
-                ],
-            }
-            for row in held["prompts"]
-        ]
-        if show_samples
-        else [],
-    }
-
-
-def _text(text: str | None) -> str:
-    return "(no text in the table)" if text is None else text
-
-
-def _worst(row: Mapping[str, Any], several: bool) -> dict[str, str]:
-    return {
-        "cost_of": f"{row['constraint']} cost" if several else "cost",
-        "model": row["model"],
-        "prompt": clean(_text(row["prompt"])),
-        "answer": clean(_text(row["answer"])),
-        "cost": number(row["cost"]),
-        "reward": "" if row["reward"] is None else number(row["reward"]),
-        "segment": row["segment"] or "",
-    }
 
 
 def saved(evaluation: Evaluation) -> Sequence[tuple[str, Chart]]:

@@ -21,7 +21,7 @@ from openrlhf_rad.report.evaluations import Evaluation, content, read_evaluation
 from openrlhf_rad.report.sources import RunRecord, labels, read_runs
 from openrlhf_rad.runs.folder import PAGE
 from openrlhf_rad.secrets import redact, redact_command
-from openrlhf_rad.words import versions
+from openrlhf_rad.words import apart, number, versions
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _BADGES = {
@@ -80,7 +80,7 @@ def render_evaluations(
 ) -> str:
     """The page of evaluations as text. Raises RadError when one lacks what its shape promises."""
     with styled():
-        found = [content(item, place, show_samples) for place, item in enumerate(evaluations)]
+        found = [content(item, place) for place, item in enumerate(evaluations)]
     names = ", ".join(sorted({str(item["profile"]["name"]) for item in found}))
     return _fill("evaluation.html", title or f"{names}: evaluation", show_samples, evaluations=found)
 
@@ -105,6 +105,7 @@ def _fill(template: str, title: str, show_samples: bool, **values: Any) -> str:
     )
     # What this package draws and writes itself is markup; nothing that comes from a run ever is.
     environment.filters["drawing"] = lambda chart: Markup(chart.svg)
+    environment.filters |= {"clean": samples.clean, "number": number, "apart": apart}
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template(template).render(

@@ -33,7 +33,7 @@ from openrlhf_rad.style import (
     styled,
 )
 from openrlhf_rad.style import REFERENCE as REFERENCE_STYLE
-from openrlhf_rad.words import number, percent
+from openrlhf_rad.words import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,6 @@ Array = NDArray[np.float64]
 #: A curve, its style and what it is.
 Drawn = tuple[Curve, dict[str, Any], str]
 _COST = "cost (own unit; higher is more harmful)"
-_LEVELS = (np.arange(400) + 0.5) / 400
 _CVAR = make_spectrum("cvar", alpha=0.9)
 
 
@@ -69,7 +68,8 @@ def plot_run(folder: RunFolder) -> list[Path]:
             before, after = folder.read_answers("before"), folder.read_answers("after")
             reference = folder.read_reference().cost_r if (folder.path / REFERENCE).exists() else None
             written += save(draw_run_quantiles(before, after, reference, profile), folder.plots / "quantiles")
-            written += save(draw_costs(before, after, profile), folder.plots / "costs")
+            with charts.styled():
+                written += _costs(before, after, profile).save(folder.plots / "costs")
     return written
 
 
@@ -111,25 +111,16 @@ def _quantile_figure(
     return figure
 
 
-def draw_costs(before: Sequence[Answer], after: Sequence[Answer], profile: RiskProfile) -> Figure:
+def _costs(before: Sequence[Answer], after: Sequence[Answer], profile: RiskProfile) -> charts.Chart:
     """Histograms of the costs with a line at each CVaR 0.90."""
-    figure = new_figure(6.4, 3.9)
-    axes = figure.subplots()
-    costs = [np.array([row["cost"] for row in rows]) for rows in (before, after)]
-    edges = histogram_edges(np.concatenate(costs)).tolist()
-    for cost_b, style, label in ((costs[0], BEFORE, "before"), (costs[1], AFTER, "after")):
-        share = np.full(cost_b.size, 100 / cost_b.size)
-        tail = _CVAR.risk(cost_b)
-        text = f"{label} training; line: CVaR 0.90 = {number(tail)}"
-        axes.hist(cost_b, edges, weights=share, histtype="stepfilled", color=style["color"], alpha=0.22)
-        axes.hist(cost_b, edges, weights=share, histtype="step", label=text, **style)
-        axes.axvline(tail, ymax=0.74, **{**style, "linewidth": 1.4})
-    axes.set_ylim(top=axes.get_ylim()[1] * 1.3)
-    axes.set_xlabel(_COST)
-    axes.set_ylabel("answers in the bin, %")
-    axes.set_title(f"{profile.name}: costs of held-out answers")
-    axes.legend(loc="upper right")
-    return figure
+    sides = {
+        side: np.array([row["cost"] for row in rows]) for side, rows in (("before", before), ("after", after))
+    }
+    edges = histogram_edges(np.concatenate(list(sides.values())))
+    tallest = max(float(charts.shares(cost_b, edges).max()) for cost_b in sides.values())
+    marks = {side: _CVAR.risk(cost_b) for side, cost_b in sides.items()}
+    title = f"{profile.name}: held-out answers; lines: CVaR 0.90"
+    return charts.draw_histogram(sides, edges, tallest, marks, charts.Heading("costs", title))
 
 
 def _columns_of(metrics: Sequence[Mapping[str, Any]], constraint: str | None) -> list[dict[str, Any]]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openrlhf_rad.evaluation.answers import paired
+from openrlhf_rad.evaluation.answers import AFTER, BEFORE, paired
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.runs.records import Answer
-from openrlhf_rad.words import number
 
 #: Characters of a text that are shown.
 LONGEST = 1500
@@ -24,35 +23,11 @@ _MARKUP = re.compile(r"<\|[^|<>\n]{1,40}\|>(?:(?:system|user|assistant)\n)?")
 
 
 @dataclass(frozen=True)
-class Side:
-    """One answer: what it is called, its text, cost and reward for people."""
-
-    name: str
-    text: str
-    cost: str
-    reward: str | None
-
-    @property
-    def colour(self) -> str:
-        """The variable of its colour."""
-        return "before" if self.name == "before" else "after"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A prompt with its answers."""
-
-    prompt: str
-    label: str | None
-    sides: tuple[Side, ...]
-
-
-@dataclass(frozen=True)
 class Group:
-    """Answers chosen by one rule, which the title says."""
+    """Answers chosen by one rule, which the title says; of each prompt one a side."""
 
     title: str
-    shown: tuple[Shown, ...]
+    shown: list[dict[str, Answer]]
 
 
 def groups(record: RunRecord) -> list[Group]:
@@ -64,14 +39,16 @@ def groups(record: RunRecord) -> list[Group]:
         return []
     worst = sorted(rows, key=lambda row: -row["cost"])[: 2 * _WORST]
     when = "before training" if record.before is not None else f"of the last steps ({len(rows)} answers)"
-    return [Group(f"The most costly answers {when}", tuple(_shown(row, {name: row}) for row in worst))]
+    return [Group(f"The most costly answers {when}", [{name: row} for row in worst])]
 
 
-def clean(text: str) -> str:
+def clean(text: str | None) -> str:
     """A text for display: chat markup removed, control and direction characters made visible, shortened.
 
     HTML is not escaped here: the template does that with every text.
     """
+    if text is None:
+        return "(no text in the table)"
     plain = _MARKUP.sub("", text).strip()
     cut = plain[:LONGEST]
     shown = "".join(char if _harmless(char) else "\N{REPLACEMENT CHARACTER}" for char in cut)
@@ -92,8 +69,7 @@ def _paired(before: Sequence[Answer], after: Sequence[Answer]) -> list[Group]:
         chosen = sorted(left, key=key)[:count]
         for index in chosen:
             left.remove(index)
-        sides = [{"before": pairs[index][0], "after": pairs[index][1]} for index in chosen]
-        return Group(title, tuple(_shown(side["before"], side) for side in sides))
+        return Group(title, [dict(zip((BEFORE, AFTER), pairs[index], strict=True)) for index in chosen])
 
     order = np.random.default_rng(0).permutation(len(pairs))
     found = [
@@ -103,19 +79,3 @@ def _paired(before: Sequence[Answer], after: Sequence[Answer]) -> list[Group]:
         take("Drawn at random from the others", _RANDOM, lambda index: float(order[index])),
     ]
     return [group for group in found if group.shown]
-
-
-def _shown(row: Answer, sides: dict[str, Answer]) -> Shown:
-    return Shown(
-        clean(row["prompt"]),
-        None if row["label"] is None else clean(row["label"]),
-        tuple(
-            Side(
-                name,
-                clean(side["answer"]),
-                number(side["cost"]),
-                None if side["reward"] is None else number(side["reward"]),
-            )
-            for name, side in sides.items()
-        ),
-    )

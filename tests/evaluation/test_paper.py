@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.evaluation import compare
-from openrlhf_rad.evaluation.compare import dominance, reward_wins, safety
+from openrlhf_rad.evaluation.compare import reward_wins, safety
 from openrlhf_rad.evaluation.gate import Ask, Gate, Outcome, Verdict, weighed
 from openrlhf_rad.method.settings import Level
 from openrlhf_rad.method.spectrum import make_spectrum
@@ -77,10 +77,9 @@ def test_table_3_is_the_difference_of_the_gaps(spectrum, panel):
     held = panel([3] * 600, {"baseline": baseline, "candidate": candidate})
     weight_n = spectrum.weights(1800)
     below, above = dominance_gap(candidate, baseline, weight_n), dominance_gap(baseline, candidate, weight_n)
-    table = dominance(held, "baseline", "candidate", spectrum, 0.95)
-    assert table["weighted"].value == pytest.approx(below - above)
-    assert table["unweighted"].value == pytest.approx(baseline.mean() - candidate.mean())
     row = compare.comparison(held, "baseline", "candidate", spectrum, compare.Settings(draws=200))
+    assert row["dominance"]["weighted"].value == pytest.approx(below - above)
+    assert row["dominance"]["unweighted"].value == pytest.approx(baseline.mean() - candidate.mean())
     assert row["gaps"]["weighted"].below.value == pytest.approx(below)
     assert row["gaps"]["weighted"].above.value == pytest.approx(above)
     for side in (row["gaps"]["weighted"].below, row["gaps"]["weighted"].above):
@@ -155,8 +154,10 @@ def test_a_gate_passes_what_is_clearly_better(sides):
         f"- pass, mean: {ends[0]} below (95\N{NO-BREAK SPACE}%: {ends[1]} below to {ends[2]} below); a fall"
         " of 0.3 is required"
     )
-    assert said[2].startswith("- pass, quantiles 0.05 to 0.95: at most 0.")
-    assert said[2].endswith(" below); at most 0 above is allowed")
+    assert said[2] == (
+        f"- pass, quantiles 0.05 to 0.95: at least {number(-rulings[1].change)} below"
+        f" (95\N{NO-BREAK SPACE}%: at least {number(-rulings[1].high)} below); at most 0 above is allowed"
+    )
 
 
 def test_the_words_of_a_rule_that_is_not_met(sides):
@@ -278,4 +279,4 @@ def test_a_quantile_rule_looks_where_the_risk_looks():
 def test_levels_between_those_of_the_grid(sides):
     outcome, said, _ = decide(Gate(MEAN, None, 0.0, levels=(0.501, 0.502)), sides(300, -0.8))
     assert outcome is Outcome.PASS
-    assert "quantiles 0.501 to 0.502: at most" in said[1]
+    assert "quantiles 0.501 to 0.502: at least" in said[1]
