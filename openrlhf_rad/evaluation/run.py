@@ -99,7 +99,7 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
         row |= {"constraints": compare.of_pair(bounds, panel, row, settings)}
         verdict, doubt = judged(job.plan.out, baseline, candidate, digests)
         row["worse"] = examples.worse(panel, answers, (baseline, candidate), job.worst)
-        row["gate"] = None if number else gate(job, panel, (baseline, candidate), looked)
+        row["gate"] = gate(job, panel, (baseline, candidate), looked)
         comparisons.append(row | {"judge": verdict})
         doubts += [doubt] if doubt else []
     show("comparisons", len(couples), len(couples))

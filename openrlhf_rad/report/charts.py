@@ -17,7 +17,7 @@ from openrlhf_rad.report.quantiles import LEVELS, NAMED_LEVELS
 from openrlhf_rad.report.svg import POINTER, TIP, inline_svg
 from openrlhf_rad.statistics.curves import Curve
 from openrlhf_rad.style import AFTER, BEFORE, COLOURS, REFERENCE, draw_curve, shade
-from openrlhf_rad.words import number, percent
+from openrlhf_rad.words import number, one_line, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,8 @@ Scale = Literal["linear", "log", "symlog"]
 # where its letters are still 10 pixels high.
 WIDTH, HEIGHT = 380.0, 236.0
 _FONT = 11.5
+#: Characters of a row's label.
+_LONGEST = 28
 _RC: Any = {
     "font.size": _FONT,
     "axes.titlesize": _FONT,
@@ -102,10 +104,10 @@ class Panel:
 
     @classmethod
     def of_rows(cls, labels: Sequence[str], below: str, height: float) -> Panel:
-        """A panel with a row a label, from the top; height in pixels of a row."""
+        """A panel with a row a label, from the top, long ones cut; height in pixels of a row."""
         panel = cls("", below, 58 + height * len(labels))
         panel.axes.grid(False)
-        panel.axes.set_yticks(range(len(labels)), labels)
+        panel.axes.set_yticks(range(len(labels)), [one_line(label, _LONGEST) for label in labels])
         panel.axes.set_ylim(len(labels) - 0.4, -0.6)
         panel.axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
         return panel

@@ -15,7 +15,7 @@ from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report import charts as draw
 from openrlhf_rad.report import tables
 from openrlhf_rad.report.charts import Chart, Heading
-from openrlhf_rad.report.explain import BADGES, explain_risk, verdict
+from openrlhf_rad.report.explain import explain_risk
 from openrlhf_rad.report.quantiles import of_evaluation
 from openrlhf_rad.report.samples import clean
 from openrlhf_rad.secrets import redact, redact_command
@@ -175,15 +175,10 @@ def _refusals(evaluation: Evaluation, stem: str) -> Figure | None:
 
 
 def _comparison(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> dict[str, Any]:
-    standing, sentence, bounds = verdict(pair, evaluation.data)
     names = pair["baseline"], pair["candidate"]
     return {
         "baseline": names[0],
         "candidate": names[1],
-        "standing": standing,
-        "badge": BADGES[standing],
-        "headline": sentence,
-        "bounds": bounds,
         "gate": _gate(pair["gate"], stem) if pair["gate"] else None,
         "legend": legend({name: evaluation.styles[name] for name in names}),
         "large": list(_costs(pair, evaluation, stem)),

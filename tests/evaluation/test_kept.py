@@ -163,6 +163,17 @@ def test_a_score_turned_round_never_passes(rad, tables):
     assert rad("gate", "--eval", "e").exit_code == INCONCLUSIVE
 
 
+def test_earlier_names_of_the_options_are_read_and_not_shown(rad, tables):
+    sides = [f"baseline=old={tables['baseline']}", f"candidate=new={tables['candidate']}"]
+    words = ["--profile", "uniform", "--column", "cost=-score"]
+    said = rad("gate", *(f"--{side}" for side in sides), *words).stdout
+    first, second = (side.partition("=")[2] for side in sides)
+    assert rad("gate", "--red", first, f"--blue={second}", *words).stdout == said
+    assert said.startswith("PASS: new against old.")
+    for command in ("gate", "eval", "judge"):
+        assert "--red" not in rad(command, "--help").stdout
+
+
 def test_one_less_a_share_is_a_cost(rad, write):
     rng = np.random.default_rng(1)
     sides = []
@@ -322,7 +333,7 @@ def test_eval_report_and_calibrate_tell_a_saturated_measure(rad, write, tmp_path
     assert "about 500 prompts" not in done.stdout
     assert rad("report", "e").exit_code == 0
     page = (tmp_path / "e" / "report.html").read_text()
-    assert "cannot tell the two apart: both sit at the largest cost that occurs, 1" in page
+    assert "cvar α=0.9: both sit at the largest cost that occurs, 1" in page
     found = rad("calibrate", old, "--profile", "medical")
     assert "cvar α=0.9 is saturated" in " ".join(found.stdout.split())
     assert "saturated" not in rad("calibrate", old, "--profile", "flags").stdout

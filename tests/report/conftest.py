@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from openrlhf_rad.evaluation.gate import Outcome, Ruling, Verdict
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report import write_report
 from openrlhf_rad.runs import RunFolder, summarise
@@ -116,6 +117,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run
 
 
+#: A rule that passes, but for its segment.
+RULING = ("risk", "cvar α=0.9", Outcome.PASS, -0.1, 0.95, 60, -0.5, -0.9, -0.2, 0, "")
+
+
 def estimate(value: float, half: float = 0.1) -> dict[str, float]:
     return {"value": value, "low": value - half, "high": value + half}
 
@@ -181,7 +186,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         "comparisons": [
             {
                 **names,
-                "gate": None,
+                "gate": Verdict(*names.values(), [Ruling(*RULING, text)]).data(),
                 "worse": None,
                 "saturated": None,
                 "safety": {

@@ -21,14 +21,13 @@ def test_numbers_are_those_of_the_evaluation(evaluation, parse, secrets):
     folder = evaluation()
     page = page_of(parse, folder)
     data = json.loads((folder / "eval.json").read_text())
-    pair = data["comparisons"][0]
-    risk = pair["improvement"]["risk"]
-    interval = f"{number(risk['low'])} to {number(risk['high'])}"
+    header = page.text("header")
+    assert "tuned plain against base plain." in header
     assert (
-        f"The risk (cvar α=0.9) of tuned plain is {number(risk['value'])} below that of base plain on"
-        f" 60 prompts (95\N{NO-BREAK SPACE}% interval {interval})." in page.text("header")
+        "cvar α=0.9, segment plain: 0.5 below (95\N{NO-BREAK SPACE}%: 0.9 below to 0.2 below); a fall of 0.1"
+        " is required" in header
     )
-    assert "risk lower" in page.text("header")
+    assert "PASS" in header
     cells = [text for tags, text in page.texts if tags[-1:] in {("td",), ("th",)}]
     for model in data["models"]:
         place = cells.index(model["name"])
@@ -57,23 +56,14 @@ def test_hostile_texts_change_no_element(evaluation, parse):
     assert "9.87" not in page_of(parse, evaluation(name="third"), show_samples=False).source
 
 
-@pytest.mark.parametrize(
-    ("risk", "badge", "words"),
-    [
-        ({"value": -0.5, "low": -0.9, "high": -0.1}, "risk higher", "is 0.5 above that of"),
-        ({"value": 0.5, "low": -0.1, "high": 0.9}, "no difference shown", "is not shown to differ from"),
-        ({"value": 0.5, "low": None, "high": None}, "no difference shown", "too few for an interval"),
-    ],
-)
-def test_verdicts(evaluation, parse, risk, badge, words):
+def test_an_evaluation_of_before_the_gate_says_so(evaluation, parse):
     folder = evaluation()
     data = json.loads((folder / "eval.json").read_text())
-    data["comparisons"][0]["improvement"]["risk"] = risk
-    data["comparisons"][0] |= {"reward_wins": None, "judge": None, "tests": [], "segments": []}
+    data["comparisons"][0] |= {"gate": None, "reward_wins": None, "judge": None, "tests": [], "segments": []}
     (folder / "eval.json").write_text(json.dumps(data))
-    text = page_of(parse, folder).text("header")
-    assert badge in text
-    assert words in text
+    assert "an earlier version, which kept no verdict; run rad eval again" in page_of(parse, folder).text(
+        "header"
+    )
 
 
 def test_several_evaluations_are_stacked_and_runs_do_not_mix(evaluation, make_run, parse, tmp_path):

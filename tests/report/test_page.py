@@ -111,10 +111,10 @@ def test_numbers_are_those_of_the_summary(finished, parse):
         assert shown[: len(expected)] == expected
     text = page.text("header")
     risk = next(row for row in summary["rows"] if row["name"] == "risk")
-    assert (
-        f"fell from {number(risk['before']['value'])} to {number(risk['after']['value'])} on 400 held-out"
-        in text
-    )
+    ends = f"from {number(risk['before']['value'])} to {number(risk['after']['value'])}"
+    least, most = sorted(abs(risk["difference"][end]) for end in ("low", "high"))
+    change = f"by {number(abs(risk['difference']['value']))} [{number(least)}, {number(most)}]"
+    assert f"fell {ends}, {change} on 400 held-out" in text
     for sentence in summary["verdict"]:
         assert sentence in text
     for warning in summary["warnings"]:
