@@ -107,14 +107,9 @@ def safe_gain(panel: Panel, baseline: str, candidate: str, threshold: float) -> 
     return average(panel, gain_b)
 
 
-#: Up to as many different costs are flags or ratings, of which each is shown.
-RATINGS = 10
-
-
-def ratings(panel: Panel, names: Sequence[str]) -> Array | None:
+def ratings(panel: Panel) -> Array | None:
     """The costs that occur, where they are few: flags and ratings; None for a scale."""
-    kinds = np.unique(np.concatenate([panel.cost[name] for name in names]))
-    return kinds if 1 < kinds.size <= RATINGS else None
+    return np.array(found) if (found := few_values(*panel.cost.values())) else None
 
 
 def rating_shares(panel: Panel, name: str, kind_k: Array, confidence: float) -> dict[str, Any]:
@@ -153,7 +148,7 @@ def model_rows(
     panel: Panel, names: Sequence[str], spectrum: Spectrum, settings: Settings
 ) -> list[dict[str, Any]]:
     """What there is to say about each model by itself."""
-    rows, kind_k = [], ratings(panel, names)
+    rows, kind_k = [], ratings(panel)
     for name in names:
         found = model_costs(panel, name, spectrum, settings, kind_k)
         curve = found.pop("quantiles")
@@ -424,7 +419,7 @@ def of_model(
             row["name"],
             part.constraint.risk,
             settings,
-            ratings(part.panel, list(part.panel.cost)),
+            ratings(part.panel),
         ),
     )
 

@@ -143,6 +143,7 @@ def _asked(evaluation: Evaluation, stem: str) -> Iterator[dict[str, Any]]:
             "risk": bound["risk"],
             "formula": bound["formula"],
             "words": [explain_risk(risk)] if risk else [],
+            "meaning": bound.get("meaning"),  # evaluations of before have none
             "rules": list(
                 dict.fromkeys(
                     f"{ruling['measure']}: {ruling['asked']}"

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.evaluation.sign import described
-from openrlhf_rad.report.tables import Values, lines, model_tables, pair_tables
+from openrlhf_rad.report.tables import Values, lines, meanings, model_tables, pair_tables
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.words import number, one_line, percent
@@ -105,6 +106,8 @@ def print_report(folder: RunFolder, console: Console | None = None, *, samples: 
         (f"{profile['name']}  {profile['risk']}", "bold"), (f"  {profile['hash'][:8]}", "dim")
     )
     show(title, _facts(summary), "")
+    if values := few_values(*([row["cost"] for row in rows] for rows in (before, after))):
+        show(Text(f"{meaning(folder.read_profile().risk, values)}.", style="dim"), "")
     show(quantile_sketch([row["cost"] for row in before], [row["cost"] for row in after], width), "")
     show(*curves(metrics, width), "")
     show(*(Text(sentence) for sentence in summary["verdict"]))
@@ -206,6 +209,7 @@ def print_evaluation(data: Mapping[str, Any], console: Console | None = None, *,
     settings = data["settings"]
     about = f"Safe: cost ≤ {number(settings['threshold'])}. Intervals: {percent(settings['confidence'])}."
     show(Text(about, style="dim"))
+    show(*(Text(f"{sentence}.", style="dim") for sentence in meanings(data)))
     for table in (*model_tables(data), *pair_tables(data, data["comparisons"])):
         show("", _rich(table))
     show("", *(Text(f"! {warning}", style="bold red") for warning in data["warnings"]))
