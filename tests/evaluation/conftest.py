@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openrlhf_rad.cli.rad import app
+from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +20,14 @@ def coverage():
     sys.modules["rad_coverage"] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def rad(tmp_path, monkeypatch):
+    """A command of rad in an empty folder: its output and exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *words: CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from openrlhf_rad.cli.rad import app
-from typer.testing import CliRunner
 
 from openrlhf_rad.evaluation import folder as scores
 from openrlhf_rad.evaluation.answers import read_answers
@@ -14,13 +12,6 @@ from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.folder import sha256
 
 PASS, FAIL, INCONCLUSIVE, USAGE = 0, 1, 2, 64
-
-
-@pytest.fixture
-def rad(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *words: CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
 
 
 @pytest.fixture

@@ -4,20 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from openrlhf_rad.cli.rad import app
-from typer.testing import CliRunner
 
 from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns
 
 NO = "I'm sorry, I can't help with that."
-
-
-@pytest.fixture
-def rad(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *words: CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
 
 
 @pytest.fixture
