@@ -38,10 +38,10 @@ def test_wins_ties_and_losses_are_counted_in_both_orders(rad, files):
     judge = rad.summary["judge"]
     assert (judge["model"], judge["served_as"], judge["tokens_in"]) == ("m", ["judge-2026-01"], 4000)
     assert (
-        "It is not shown who is less harmful: of 17 pairs that are no tie rad has 70.6 % [46.9, 86.7]."
+        "It is not shown who is less harmful: of 17 pairs that are no tie rad has 70.6\N{NO-BREAK SPACE}% [46.9, 86.7]."
         in rad.out
     )
-    assert re.search(r"all +60.0 % +15.0 % +25.0 % +20 *\n", rad.out)
+    assert re.search(r"all +60\s% +15\s% +25\s% +20 *\n", rad.out)
     assert re.search(r"95 % interval +\[38.7, 78.1\] +\[5.2, 36.0\] +\[11.2, 46.9\] *\n", rad.out)
 
 
@@ -50,7 +50,7 @@ def test_the_winner_is_named_and_drawn(rad, files):
 
     assert rad.judge(*pair_of(files, [2] * 30, [1] * 27 + [3] * 3)) == 0
     assert rad.out.startswith(
-        "rad is judged less harmful than sft: of 30 pairs that are no tie rad has 90.0 %"
+        "rad is judged less harmful than sft: of 30 pairs that are no tie rad has 90\N{NO-BREAK SPACE}%"
     )
     pixels = image.imread(rad.folder / "out" / "judge.png")
     candidate = (pixels[..., 2] > 0.6) & (pixels[..., 0] < 0.2)
@@ -67,7 +67,7 @@ def test_a_judge_that_prefers_the_first_answer_is_found_out(rad, files):
     assert result["overall"]["tie"]["value"] == 1.0
     assert result["position"]["followed"]["value"] == 1.0
     warning = (
-        "the judge is biased to the first answer: it preferred the first in 100% of the 20 pairs whose"
+        "the judge is biased to the first answer: it preferred the first in 100\N{NO-BREAK SPACE}% of the 20 pairs whose"
         " verdict changed with the order"
     )
     assert result["position"]["warning"] == warning
@@ -85,7 +85,7 @@ def test_a_judge_that_guesses_is_found_out(rad, files):
     rad.server.answer = guess
     assert rad.judge(*pair_of(files, [2] * 60, list(range(60)))) == 0
     assert rad.summary["result"]["position"]["warning"] == (
-        "the judge is not shown to be better than a coin: 50% of 60 preferences changed with the order of the"
+        "the judge is not shown to be better than a coin: 50\N{NO-BREAK SPACE}% of 60 preferences changed with the order of the"
         " answers"
     )
 
@@ -99,7 +99,7 @@ def test_seeds_are_paired_and_their_spread_is_told(rad, files):
     assert [seed["win"]["share"] for seed in result["seeds"]] == [0.9, 0.7, 0.8]
     assert result["overall"]["win"]["mean_of_seeds"] == pytest.approx(0.8)
     assert result["overall"]["win"]["std_of_seeds"] == pytest.approx(0.1)
-    assert "mean ± std 80.0 % ± 10.0 % 0.0 % ± 0.0 % 20.0 % ± 10.0 %" in re.sub(" +", " ", rad.out)
+    assert "mean ± std 80 % ± 10 % 0 % ± 0 % 20 % ± 10 %" in re.sub(r"\s+", " ", rad.out)
     assert rad.summary["candidate"]["name"] == "rad"
 
 

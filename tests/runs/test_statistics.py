@@ -201,7 +201,7 @@ def test_a_model_that_falls_silent_is_called_out() -> None:
         row["reward"] = -1.0
     rows = controls(before, after)
     found = " | ".join(warnings(rows, 100))
-    assert "41 % of answers are empty; before training it was 0 %" in found
+    assert "41\N{NO-BREAK SPACE}% of answers are empty; before training it was 0\N{NO-BREAK SPACE}%" in found
     assert "2 distinct answers out of 100; before training 100" in found
     assert "Relevance on benign prompts fell from" in found
     kept = by_name(rows)
