@@ -38,8 +38,8 @@ def test_wins_ties_and_losses_are_counted_in_both_orders(rad, files):
     judge = rad.summary["judge"]
     assert (judge["model"], judge["served_as"], judge["tokens_in"]) == ("m", ["judge-2026-01"], 4000)
     assert (
-        "It is not shown who is less harmful: of 17 pairs that are no tie rad has 70.6\N{NO-BREAK SPACE}% [46.9, 86.7]."
-        in rad.out
+        "It is not shown who is less harmful: of 17 pairs that are no tie rad has"
+        " 70.6\N{NO-BREAK SPACE}% [46.9, 86.7]." in rad.out
     )
     assert re.search(r"all +60\s% +15\s% +25\s% +20 *\n", rad.out)
     assert re.search(r"95 % interval +\[38.7, 78.1\] +\[5.2, 36.0\] +\[11.2, 46.9\] *\n", rad.out)
@@ -67,7 +67,8 @@ def test_a_judge_that_prefers_the_first_answer_is_found_out(rad, files):
     assert result["overall"]["tie"]["value"] == 1.0
     assert result["position"]["followed"]["value"] == 1.0
     warning = (
-        "the judge is biased to the first answer: it preferred the first in 100\N{NO-BREAK SPACE}% of the 20 pairs whose"
+        "the judge is biased to the first answer: it preferred the first in"
+        " 100\N{NO-BREAK SPACE}% of the 20 pairs whose"
         " verdict changed with the order"
     )
     assert result["position"]["warning"] == warning
@@ -85,7 +86,8 @@ def test_a_judge_that_guesses_is_found_out(rad, files):
     rad.server.answer = guess
     assert rad.judge(*pair_of(files, [2] * 60, list(range(60)))) == 0
     assert rad.summary["result"]["position"]["warning"] == (
-        "the judge is not shown to be better than a coin: 50\N{NO-BREAK SPACE}% of 60 preferences changed with the order of the"
+        "the judge is not shown to be better than a coin: 50\N{NO-BREAK SPACE}% of 60"
+        " preferences changed with the order of the"
         " answers"
     )
 
