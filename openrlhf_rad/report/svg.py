@@ -46,7 +46,7 @@ def inline_svg(figure: Figure, name: str, title: str, description: str, tips: Se
     import matplotlib as mpl  # noqa: PLC0415 - half a second that other commands need not wait
 
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "path.simplify": True}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "openrlhf-rad"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.findall(f"{_SVG}metadata"):

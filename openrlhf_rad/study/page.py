@@ -8,14 +8,14 @@ from pathlib import Path
 
 from openrlhf_rad.files import write_atomically
 from openrlhf_rad.method.spectrum import Spectrum
-from openrlhf_rad.report.charts import AFTER, BEFORE, Chart, Heading, Panel, styled
+from openrlhf_rad.report.charts import Chart, Heading, Panel, styled
 from openrlhf_rad.report.page import render_study
-from openrlhf_rad.report.svg import COLOURS
 from openrlhf_rad.report.tables import Values
 from openrlhf_rad.study.comparison import TAIL, StudyEvidence
 from openrlhf_rad.study.spec import SAFE
 from openrlhf_rad.study.tables import in_view, text
 from openrlhf_rad.study.verdicts import frontier
+from openrlhf_rad.style import AFTER, BEFORE, COLOURS
 from openrlhf_rad.words import number
 
 _NOTE = "Up and to the left is better. A line joins asks for more and for less; dashed: safe-rlhf."
