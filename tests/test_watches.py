@@ -268,6 +268,13 @@ def test_a_run_that_was_interrupted_hears_the_same(watch, stop):
     assert before + alarms(rows[stop:], resumed) == alarms(rows)
 
 
+def test_a_watch_of_an_earlier_version_begins_anew():
+    rows, _ = SICK["inert"]
+    resumed = make()
+    resumed.load_state_dict({"speaking": [], "watches": {"inert": {"count": 3, "broken": True}}})
+    assert alarms(rows, resumed) == alarms(rows)
+
+
 def scored(cost_b, label="harmful", **other):
     labels = [label if i % 2 else "benign" for i in range(len(cost_b))]
     return Scored(
