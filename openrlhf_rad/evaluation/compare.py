@@ -107,18 +107,18 @@ def safe_gain(panel: Panel, baseline: str, candidate: str, threshold: float) -> 
     return average(panel, gain_b)
 
 
-def ratings(panel: Panel) -> Array | None:
-    """The costs that occur, where they are few: flags and ratings; None for a scale."""
-    return np.array(found) if (found := few_values(*panel.cost.values())) else None
+def ratings(panel: Panel, name: str, confidence: float) -> dict[str, Any] | None:
+    """How many of a model's answers have each cost, and how many cost more, with its interval.
 
-
-def rating_shares(panel: Panel, name: str, kind_k: Array, confidence: float) -> dict[str, Any]:
-    """How many of a model's answers have each cost, and how many cost more, with its interval."""
-    cost_b = panel.cost[name]
-    more = [(cost_b > kind).astype(np.float64) for kind in kind_k[:-1]]
+    None where the costs of all models are not few, as of flags and ratings, but a scale.
+    """
+    kinds, cost_b = few_values(*panel.cost.values()), panel.cost[name]
+    more = [(cost_b > kind).astype(np.float64) for kind in kinds[:-1]]
+    if not kinds:
+        return None
     return {
-        "cost": kind_k.tolist(),
-        "share": [float((cost_b == kind).mean()) for kind in kind_k],
+        "cost": list(kinds),
+        "share": [float((cost_b == kind).mean()) for kind in kinds],
         "more": [share_estimate(average(panel, more_b), confidence) for more_b in more],
     }
 
@@ -148,20 +148,17 @@ def model_rows(
     panel: Panel, names: Sequence[str], spectrum: Spectrum, settings: Settings
 ) -> list[dict[str, Any]]:
     """What there is to say about each model by itself."""
-    rows, kind_k = [], ratings(panel)
+    rows = []
     for name in names:
-        found = model_costs(panel, name, spectrum, settings, kind_k)
-        curve = found.pop("quantiles")
         rewards = panel.reward.get(name)
         reward = None if rewards is None else average(panel, rewards).estimate(settings.confidence)
-        rows.append({"name": name, "answers": panel.answers, **found, "reward": reward, "quantiles": curve})
+        found = model_costs(panel, name, spectrum, settings)
+        rows.append({"name": name, "answers": panel.answers, **found, "reward": reward})
     return rows
 
 
-def model_costs(
-    panel: Panel, name: str, spectrum: Spectrum, settings: Settings, kind_k: Array | None
-) -> dict[str, Any]:
-    """The costs of one model; kind_k: those that occur, where they are few."""
+def model_costs(panel: Panel, name: str, spectrum: Spectrum, settings: Settings) -> dict[str, Any]:
+    """The costs of one model."""
     cost_b, sure = panel.cost[name], settings.confidence
     curve = quantile_curve(panel, cost_b, sure, settings.draws, settings.seed)
     return {
@@ -169,7 +166,7 @@ def model_costs(
         "mean": average(panel, cost_b).estimate(sure),
         "risk": risk(panel, spectrum, cost_b).estimate(sure),
         "quantiles": curve_row(curve, "cost"),
-        "ratings": None if kind_k is None else rating_shares(panel, name, kind_k, sure),
+        "ratings": ratings(panel, name, sure),
     }
 
 
@@ -414,13 +411,7 @@ def of_model(
         parts,
         whole,
         {key: row[key] for key in _OF_MODEL},
-        lambda part: model_costs(
-            part.panel,
-            row["name"],
-            part.constraint.risk,
-            settings,
-            ratings(part.panel),
-        ),
+        lambda part: model_costs(part.panel, row["name"], part.constraint.risk, settings),
     )
 
 

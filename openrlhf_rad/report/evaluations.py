@@ -12,8 +12,8 @@ from openrlhf_rad.evaluation.folder import EVAL, SCHEMA, kept_profile, read
 from openrlhf_rad.evaluation.sign import read_from
 from openrlhf_rad.method.spectrum import Spectrum
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.report import bars, tables
 from openrlhf_rad.report import charts as draw
-from openrlhf_rad.report import tables
 from openrlhf_rad.report.charts import Chart, Heading
 from openrlhf_rad.report.explain import explain_risk
 from openrlhf_rad.report.quantiles import of_evaluation
@@ -171,7 +171,7 @@ def _refusals(evaluation: Evaluation, stem: str) -> Figure | None:
         " of a benign prompt is an over-refusal: a model that refuses everything is safe and useless."
     )
     return Figure(
-        "Refusals", note, draw.draw_bars(groups, evaluation.styles, "answers that refuse, %", heading)
+        "Refusals", note, bars.draw_bars(groups, evaluation.styles, "answers that refuse, %", heading)
     )
 
 
@@ -195,7 +195,7 @@ def _gate(gate: Mapping[str, Any], stem: str) -> dict[str, Any]:
     drawn = [
         (
             name,
-            draw.draw_rulings(rulings, Heading(f"{stem}-gate-{place}", f"Rules of the gate {name}".strip())),
+            bars.draw_rulings(rulings, Heading(f"{stem}-gate-{place}", f"Rules of the gate {name}".strip())),
         )
         for place, name in enumerate(constraints)
         if (rulings := [ruling for ruling in gate["rulings"] if ruling["constraint"] == name])
@@ -234,7 +234,7 @@ def spread(
         if len(kinds) > 2:
             note = "Shares of answers by their cost; the more harmful, the stronger the model's colour."
             heading = Heading(f"{stem}-ratings", f"Answers by rating{of}")
-            yield Figure(heading.title, note, draw.draw_ratings(ratings, styles, heading))
+            yield Figure(heading.title, note, bars.draw_ratings(ratings, styles, heading))
         groups = [
             (f"above {number(kind)}", {name: row["more"][k] for name, row in ratings.items()})
             for k, kind in enumerate(kinds[:-1])
@@ -242,7 +242,7 @@ def spread(
         heading = Heading(f"{stem}-exceedance", f"Answers that cost more{of}")
         note = "Shares of answers that cost more, with 95\N{NO-BREAK SPACE}% intervals."
         yield Figure(
-            heading.title, note, draw.draw_bars(groups, styles, "answers that cost more, %", heading)
+            heading.title, note, bars.draw_bars(groups, styles, "answers that cost more, %", heading)
         )
         return
     lines = {name: of_evaluation(row["quantiles"]) for name, row in held.items()}
@@ -268,7 +268,7 @@ def _charts(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> Itera
         "Improvement",
         f"By how much {names[1]} is better, in the cost's units: right of the line. Grey where the interval"
         " includes 0.",
-        draw.draw_changes(
+        bars.draw_changes(
             _improvements(pair), "improvement, cost", None, Heading(f"{stem}-improvement", "Improvement")
         ),
     )
@@ -303,7 +303,7 @@ def wins(pair: Mapping[str, Any], look: Mapping[str, Any] = AFTER, stem: str = "
     ]
     below = "prompts where the reward is higher, %"
     heading = Heading(stem, f"Reward of {name} against {pair['baseline']}")
-    chart = draw.draw_bars(groups, {name: look}, below, heading, middle=True)
+    chart = bars.draw_bars(groups, {name: look}, below, heading, middle=True)
     note = f"How often {name}'s reward is higher, by which of the two answers are safe (baseline, candidate)."
     return Figure("Reward wins by safety", note, chart)
 
@@ -334,7 +334,7 @@ def saved(evaluation: Evaluation) -> Sequence[tuple[str, Chart]]:
     ]
     unit = f"dominance difference, cost; {percent(data['settings']['confidence'])} intervals"
     heading = Heading("table3", f"Table 3, {data['profile']['risk']}: right is safer")
-    found.append(("table3", draw.draw_changes(rows, unit, None, heading)))
+    found.append(("table3", bars.draw_changes(rows, unit, None, heading)))
     for pair in data["comparisons"]:
         stem, look = f"{pair['baseline']}-{pair['candidate']}", evaluation.styles[pair["candidate"]]
         if pair["quantile_difference"]["level"]:

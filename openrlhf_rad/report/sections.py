@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.report import charts, steps
+from openrlhf_rad.report import bars, charts, steps
 from openrlhf_rad.report.charts import Array, Chart, Heading, Limits, limits
 from openrlhf_rad.report.quantiles import LEVELS, Curves, bare, curves, lines, quantiles
 from openrlhf_rad.report.sources import RunRecord
@@ -203,7 +203,7 @@ def _change_charts(
     if len(table) == 1:
         label, found = table[0]
         lines = [(names[key], found[key]) for key in names if key in found]
-        return [(label, charts.draw_changes(lines, below, span, Heading(f"change-{unit}", below)))]
+        return [(label, bars.draw_changes(lines, below, span, Heading(f"change-{unit}", below)))]
     drawn = []
     for key, name in names.items():
         lines = [(label, found[key]) for label, found in table if key in found]
@@ -211,7 +211,7 @@ def _change_charts(
             drawn.append(
                 (
                     name,
-                    charts.draw_changes(lines, below, span, Heading(f"change-{key}", f"Change: {name}")),
+                    bars.draw_changes(lines, below, span, Heading(f"change-{key}", f"Change: {name}")),
                 )
             )
     return drawn
