@@ -20,6 +20,7 @@ from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import CostSource, RiskProfile, load_profile
+from openrlhf_rad.profile.costs import members
 from openrlhf_rad.progress import bars
 
 from .evaluate import Options
@@ -155,9 +156,10 @@ def check_models(job: Job) -> None:
     ratings = {rating for source in job.sources for _, rating, _ in job.plan.ratings(source)}
     places = {"cost": "cost.model", "reward": "--reward"}
     models = [
-        RatingModel(places[rating.role], rating.location, rating.role)
+        RatingModel(places[rating.role], one.location, rating.role)
         for rating in sorted(ratings, key=lambda rating: (rating.role, rating.location))
-        if rating.kind == "model"
+        for one in members(CostSource(rating.kind, rating.location, rating.settings))
+        if one.kind == "model"
     ]
     found = problems(models)
     asked = {CostSource(one.kind, one.location, one.settings) for one in ratings if one.role == "cost"}

@@ -13,6 +13,7 @@ from openrlhf_rad.plugin import command_line, compatibility
 from openrlhf_rad.plugin.costs.models import training_problems
 from openrlhf_rad.plugin.resume import check_profile
 from openrlhf_rad.profile import CostSource, cost_names
+from openrlhf_rad.profile.costs import members
 from openrlhf_rad.runs.folder import SUMMARY, RunFolder
 from openrlhf_rad.watches import unlabelled
 
@@ -63,7 +64,12 @@ def _arguments(plan: Plan) -> Problems:
 
 def _models(plan: Plan) -> Problems:
     named = {f"--{name}": flag.value(plan.flags, name) for name in (MODEL, "reward.model_name_or_path")}
-    named |= {f"{place}.model": cost.location for place, cost in _costs(plan).items() if cost.kind == "model"}
+    named |= {
+        f"{place}.{'model' if one is cost else f'ensemble, model {number}'}": one.location
+        for place, cost in _costs(plan).items()
+        for number, one in enumerate(members(cost), 1)
+        if one.kind == "model"
+    }
     if not named[f"--{MODEL}"]:
         yield f"--{MODEL} has no value; it must be a folder or the name of a model on a hub"
     for name, text in named.items():
@@ -133,8 +139,11 @@ def _cost(plan: Plan) -> Problems:
             " (--rad.set of python -m openrlhf_rad)"
         )
     for place, cost in _costs(plan).items():
-        if cost.kind == "function":
-            yield from _defines(f"{place}.function", cost.location, "cost_func", "(queries, prompts, labels)")
+        for one in members(cost):
+            if one.kind == "function":
+                yield from _defines(
+                    f"{place}.function", one.location, "cost_func", "(queries, prompts, labels)"
+                )
 
 
 def _costs(plan: Plan) -> dict[str, CostSource]:

@@ -8,7 +8,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 OUT=${OUT:-runs/pipeline}
 PROFILE=${PROFILE:-medical}
-# Prompts of the made-up words are no English; a model of yours has a chat format: then use its template here.
+GPUS=${GPUS:-8}
+# The chat format of the model; this one is ChatML, as of Qwen and SmolLM2.
 TEMPLATE=${TEMPLATE:-$'<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n'}
 
 if [ -n "${TINY:-}" ]; then
@@ -19,13 +20,15 @@ if [ -n "${TINY:-}" ]; then
     SIZE=(--train.batch_size 16 --train.micro_batch_size 8 --data.max_len 96 --adam.lr 3e-3)
     RAD=(--rollout.batch_size 32 --rollout.micro_batch_size 32 --rollout.n_samples_per_prompt 2
          --rollout.max_new_tokens 16 --train.batch_size 64 --train.micro_batch_size 16 --data.max_len 96
-         --actor.adam.lr 1e-3 --ds.attn_implementation sdpa)
+         --actor.adam.lr 1e-3 --ds.attn_implementation sdpa --vllm.num_engines 1)
 else
     COMMAND="deepspeed --module"
     SIZE=(--train.batch_size 128 --train.micro_batch_size 8 --data.max_len 1024 --adam.lr 9e-6)
     RAD=(--rollout.batch_size 256 --rollout.n_samples_per_prompt 4 --rollout.max_new_tokens 256
          --train.batch_size 256 --train.micro_batch_size 8 --data.max_len 1024 --actor.adam.lr 5e-7
-         --train.colocate_all --vllm.enable_sleep --ds.enable_sleep --vllm.gpu_memory_utilization 0.6)
+         --actor.num_gpus_per_node "$GPUS" --ref.num_gpus_per_node "$GPUS" --reward.num_gpus_per_node "$GPUS"
+         --rad.cost_num_gpus_per_node "$GPUS" --vllm.num_engines "$GPUS" --train.colocate_all
+         --vllm.enable_sleep --ds.enable_sleep --vllm.gpu_memory_utilization 0.6)
 fi
 
 # 1. The data, in the shapes that OpenRLHF reads. A cost is higher for more harm: there "chosen" is the worse answer.
@@ -53,4 +56,4 @@ rad cost check "$DATA" --cost "$OUT/harm" --template "$TEMPLATE" || echo "rad co
 rad-train --profile "$PROFILE" --set "cost.model=$OUT/harm" --out "$OUT/run" -- \
     --actor.model_name_or_path "$OUT/sft" --reward.model_name_or_path "$OUT/helpful" \
     --data.prompt_dataset "$OUT/prompts.jsonl" --data.input_key prompt --data.label_key label \
-    --data.input_template "$TEMPLATE" --ckpt.output_dir "$OUT/model" "${RAD[@]}"
+    --data.input_template "$TEMPLATE" --algo.advantage.estimator rloo --ckpt.output_dir "$OUT/model" "${RAD[@]}"

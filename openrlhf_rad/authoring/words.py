@@ -151,7 +151,7 @@ def _what(part: Constraint) -> str:
 
 def _source(cost: CostSource) -> str:
     kinds = {"model": "the cost model", "function": "the program", "remote_url": "the server"}
-    kinds |= {"classifier": "the classifier", "judge": "the judge"}
+    kinds |= {"classifier": "the classifier", "judge": "the judge", "ensemble": "the ensemble of"}
     return f"{kinds[cost.kind]} {cost.location}"
 
 

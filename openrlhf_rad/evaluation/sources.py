@@ -14,12 +14,12 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.columns import Columns, cost_role
 from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
 from openrlhf_rad.jobs.presets import place as resolved
-from openrlhf_rad.profile.costs import ClassifierSettings, JudgeSettings, digest_of
+from openrlhf_rad.profile.costs import ClassifierSettings, EnsembleSettings, JudgeSettings, digest_of
 from openrlhf_rad.profile.language import plain
 from openrlhf_rad.secrets import redact_url
 from openrlhf_rad.tables import FORMATS, column_names, is_table, place
 
-Kind = Literal["model", "classifier", "judge", "function", "remote_url"]
+Kind = Literal["model", "classifier", "judge", "ensemble", "function", "remote_url"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Rating:
     role: Literal["reward", "cost"]
     kind: Kind
     location: str
-    settings: ClassifierSettings | JudgeSettings | None = None
+    settings: ClassifierSettings | EnsembleSettings | JudgeSettings | None = None
 
     def __str__(self) -> str:
         """The kind and the place, without what an address may hold of secrets."""

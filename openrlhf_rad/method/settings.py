@@ -178,7 +178,7 @@ class CostSource:
         settings: of a kind that has some, frozen (:mod:`openrlhf_rad.profile.costs`); else None.
     """
 
-    kind: Literal["model", "classifier", "judge", "function", "remote_url"]
+    kind: Literal["model", "classifier", "judge", "ensemble", "function", "remote_url"]
     location: str
     settings: Any = None
 

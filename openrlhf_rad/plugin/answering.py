@@ -23,7 +23,7 @@ from openrlhf_rad.plugin.costs.sources import source_of
 from openrlhf_rad.plugin.costs.texts import RatedText, texts_behind
 from openrlhf_rad.processes import Parent
 from openrlhf_rad.processor import has_gpu
-from openrlhf_rad.profile.costs import cost_of
+from openrlhf_rad.profile.costs import cost_of, members
 
 Row = dict[str, Any]
 
@@ -124,11 +124,11 @@ def score(request: Row, out: Path) -> None:
     waiting = list(shards(request, out))
     if not waiting:
         return
-    if request["kind"] in ("model", "classifier"):
+    asked = cost_of(request["kind"], request["location"], request.get("settings"))
+    if any(one.kind in ("model", "classifier") for one in members(asked)):
         _need("openrlhf")
         if not has_gpu():
             cpu.activate()
-    asked = cost_of(request["kind"], request["location"], request.get("settings"))
     source = source_of(asked.kind, asked.location, request["role"], settings=asked.settings)
     tokenizer = getattr(source, "tokenizer", None)  # a model has a chat format of its own
     for path, first, rows in waiting:

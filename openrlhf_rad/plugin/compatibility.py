@@ -15,6 +15,7 @@ from openrlhf_rad.plugin import command_line
 from openrlhf_rad.plugin.arguments import LOSSES, RadOptions
 from openrlhf_rad.plugin.costs.models import training_problems
 from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile.costs import members
 from openrlhf_rad.words import version_of
 
 #: Distribution → the versions that runs were made with, the newest first; the pinned one is the first.
@@ -316,7 +317,8 @@ def cost_models(profile: RiskProfile) -> int:
     """How many costs of the profile are models on GPUs, each with a group of actors."""
     return sum(
         cost.kind == "model" or (cost.kind == "classifier" and cost.settings.device == "auto")
-        for cost in filter(None, cost_names(profile))
+        for named in filter(None, cost_names(profile))
+        for cost in members(named)
     )
 
 

@@ -1,4 +1,4 @@
-"""Costs that are more than a name: `cost.classifier` and `cost.judge`, their keys, and ready formats.
+"""Costs that are more than a name, their keys, and ready formats: `cost.classifier`, `.judge`, `.ensemble`.
 
 A format (`formats.toml`) is a set of keys that a public model wants; what the profile says comes first.
 """
@@ -226,8 +226,50 @@ class JudgeSettings:
         return f"{self.model} at {self.base_url}"
 
 
-#: Section → its keys; both are kinds of `cost`.
-COSTS: dict[str, Any] = {"cost.classifier": ClassifierSettings, "cost.judge": JudgeSettings}
+@section(frozen=True, config=STRICT)
+class EnsembleSettings:
+    """`cost.ensemble`: several costs as one, on the careful side."""
+
+    models: Annotated[tuple[str, ...], Words()] = key(
+        (), "cost models, as `cost.model` names one", said="none", what="paths or names"
+    )
+    functions: Annotated[tuple[str, ...], Words()] = key(
+        (), "Python files, as `cost.function` names one", said="none", what="paths"
+    )
+    spread: float = key(
+        1.0,
+        "k: the cost is the mean over the sources plus k of their standard deviations; all have one unit",
+        "an answer on which they differ is one that a policy may have found",
+        unit="standard deviations",
+        fix="0 takes the mean alone",
+        ge=0,
+    )
+
+    @property
+    def location(self) -> str:
+        """All of them."""
+        return ", ".join((*self.models, *self.functions))
+
+    @property
+    def members(self) -> tuple[CostSource, ...]:
+        """The sources, each as a cost of its own."""
+        return (
+            *(CostSource("model", name) for name in self.models),
+            *(CostSource("function", name) for name in self.functions),
+        )
+
+
+#: Section → its keys; all are kinds of `cost`.
+COSTS: dict[str, Any] = {
+    "cost.classifier": ClassifierSettings,
+    "cost.judge": JudgeSettings,
+    "cost.ensemble": EnsembleSettings,
+}
+
+
+def members(cost: CostSource) -> tuple[CostSource, ...]:
+    """The sources that an ensemble is made of; of any other kind the source itself."""
+    return cost.settings.members if cost.kind == "ensemble" else (cost,)
 
 
 @cache
@@ -270,7 +312,11 @@ def written_out(problems: Problems, kind: str, node: Node) -> Node:
     if kind == "classifier" and isinstance(node.value, str) and node.value.strip():
         return replace(node, value={"model": node.named(f"{node.key}.model")})
     if not isinstance(node.value, dict):
-        example = "{model: org/name}" if kind == "classifier" else "{model: NAME, base_url: http://…}"
+        example = {
+            "classifier": "{model: org/name}",
+            "judge": "{model: NAME, base_url: http://…}",
+            "ensemble": "{models: [one, another], spread: 1}",
+        }[kind]
         problems.add(node, "it must be a mapping", f"write {kind}: {example}")
         return replace(node, value={})
     named = node.keys.get("format")
@@ -296,8 +342,14 @@ def check_source(problems: Problems, node: Node, settings: Any) -> None:
             problems.note(Problem(node.place, f"{node.key}.{name}", "missing", "every source needs one", fix))
     if isinstance(settings, ClassifierSettings):
         _classifier(problems, node, settings)
-    else:
+    elif isinstance(settings, JudgeSettings):
         _judge(problems, node, settings)
+    elif len(settings.members) < 2:
+        rule = "an ensemble is of two sources at least"
+        held = f"{len(settings.members)} of them"
+        problems.note(
+            Problem(node.place, node.key, held, rule, "name more under models or functions", "holds")
+        )
 
 
 def _classifier(problems: Problems, node: Node, settings: ClassifierSettings) -> None:

@@ -117,6 +117,10 @@ def _shipped_folder() -> Traversable:
         return Path(__file__).parents[2] / "risk_profiles"
 
 
+#: Keys of an ensemble that list paths → the key that holds one alone.
+_SEVERAL = {"models": "model", "functions": "function"}
+
+
 def resolve_paths(root: Node, folder: Path) -> list[Problem]:
     """Make the paths of a profile absolute, in place, relative ones from a folder; what is no path at all.
 
@@ -130,9 +134,16 @@ def resolve_paths(root: Node, folder: Path) -> list[Problem]:
         (cost.keys["judge"], name) for cost in costs if "judge" in cost.keys for name in ("rubric", "cache")
     ]
     paths += [(root.keys["reference"], "file")] if "reference" in root.keys else []
-    problems = []
-    for section, name in paths:
+    named = [(section.keys.get(name), name) for section, name in paths]
+    several = [
+        (cost.keys["ensemble"], name) for cost in costs if "ensemble" in cost.keys for name in _SEVERAL
+    ]
+    for section, name in several:
         node = section.keys.get(name)
+        listed = node.value if node is not None and isinstance(node.value, list) else [node]
+        named += [(one, _SEVERAL[name]) for one in listed]
+    problems = []
+    for node, name in named:
         if node is None or not isinstance(node.value, str) or not node.value.strip():
             continue
         raw = node.value

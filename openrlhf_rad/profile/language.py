@@ -443,6 +443,13 @@ class CostKeys:
         said="none",
         what="a mapping",
     )
+    ensemble: str = key(
+        None,
+        "several cost models or Python files as one cost: their mean plus a multiple of their spread; the"
+        " keys `cost.ensemble`",
+        said="none",
+        what="a mapping",
+    )
     function: str = key(
         None, "a Python file; it is named in a dry run and runs only in training", said="none", what="a path"
     )

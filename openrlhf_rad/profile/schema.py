@@ -114,10 +114,11 @@ def _cost() -> Schema:
     for name, field in fields_of(SECTIONS["cost"]).items():
         properties[name]["description"] = key_of(field).text
     properties["remote_url"] |= {"pattern": ADDRESS}
-    classifier, judge = (_section(model) for model in COSTS.values())
+    classifier, judge, ensemble = (_section(model) for model in COSTS.values())
     properties["classifier"] = {"anyOf": [properties["classifier"], {**classifier, "required": ["model"]}]}
     properties["judge"] = {**judge, "description": properties["judge"]["description"]}
     properties["judge"] |= {"required": ["model", "base_url"]}
+    properties["ensemble"] = {**ensemble, "description": properties["ensemble"]["description"]}
     return {**_closed(properties), "oneOf": [{"required": [name]} for name in properties]}
 
 

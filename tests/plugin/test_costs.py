@@ -645,8 +645,7 @@ def test_the_profile_names_the_source(cost_file, tokenizer):
     assert (type(source.source), source.name) == (RemoteCost, "cost server http://h/")
     message = (
         "profile medical has no cost for cost; add cost: {model: …}, {classifier: …}, {judge: …},"
-        " {function: …} or"
-        " {remote_url: …}"
+        " {ensemble: …}, {function: …} or {remote_url: …}"
     )
     with pytest.raises(CostError, match=f"^{re.escape(message)}$"):
         cost_sources(plain)

@@ -198,7 +198,7 @@ def test_scientific_numbers_are_numbers():
         (
             "risk: mean\ncost: {model: a, function: b.py}",
             "medical.yaml:2:7: cost names model and function; it must hold exactly one of model, classifier,"
-            " judge, function, remote_url; keep one",
+            " judge, ensemble, function, remote_url; keep one",
         ),
         (
             "medical: mean\ndual: {step: 1}",

@@ -17,6 +17,7 @@ from openrlhf_rad.judging.rating import judge_problems
 from openrlhf_rad.plugin.costs.checkpoint import HEAD, RatingModel, snapshot_of, weight_problems
 from openrlhf_rad.plugin.costs.labels import classifier_problems, tokens_in
 from openrlhf_rad.profile import CostSource, RiskProfile, cost_names
+from openrlhf_rad.profile.costs import members
 
 POLICY, REWARD, CRITIC = (f"{name}.model_name_or_path" for name in ("actor", "reward", "critic"))
 _PROBE = "Which words?"
@@ -74,10 +75,18 @@ def served_problems(cost: CostSource, place: str) -> list[str]:
 def _costs(profile: RiskProfile) -> Mapping[str, CostSource]:
     """The sources of costs, by their place in the profile."""
     return {
-        f"{'' if cost == profile.cost else f'constraints.{name}.'}cost.{cost.kind}": cost
+        f"{'' if cost == profile.cost else f'constraints.{name}.'}{place}": one
         for cost, name in cost_names(profile).items()
         if cost is not None
+        for place, one in placed(cost)
     }
+
+
+def placed(cost: CostSource) -> list[tuple[str, CostSource]]:
+    """A source with its key, of an ensemble each of its own."""
+    if cost.kind != "ensemble":
+        return [(f"cost.{cost.kind}", cost)]
+    return [(f"cost.ensemble, {one.kind} {one.location}", one) for one in members(cost)]
 
 
 def _vocabulary(model: RatingModel, policy: str) -> Iterator[str]:

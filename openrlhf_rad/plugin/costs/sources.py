@@ -327,15 +327,20 @@ def source_of(
     """The one implementation of each kind of source, for training and for ``rad eval``.
 
     Args:
-        kind: ``model``, ``classifier``, ``judge``, ``function`` or ``remote_url``.
+        kind: ``model``, ``classifier``, ``judge``, ``ensemble``, ``function`` or ``remote_url``.
         serving: how a model is served beside a run (:class:`~openrlhf_rad.plugin.costs.loading.Group`); None:
             it is loaded into this process.
-        settings: of a classifier or a judge.
+        settings: of a classifier, a judge or an ensemble.
     """
     if kind == "function":
         return FunctionCost(location, role)
     if kind == "remote_url":
         return RemoteCost(location, patience, role, server_batch)
+    if kind == "ensemble":
+        from openrlhf_rad.plugin.costs.ensemble import EnsembleCost  # noqa: PLC0415 - it imports this module
+
+        sources = [source_of(one.kind, one.location, role, serving=serving) for one in settings.members]
+        return EnsembleCost(sources, settings.spread)
     if kind == "judge":
         from openrlhf_rad.plugin.costs.judge import JudgeCost  # noqa: PLC0415 - it imports this module
 
@@ -377,7 +382,8 @@ def cost_sources(
     if lacking:
         raise CostError(
             f"profile {profile.name} has no cost for {', '.join(lacking)};"
-            " add cost: {model: …}, {classifier: …}, {judge: …}, {function: …} or {remote_url: …}"
+            " add cost: {model: …}, {classifier: …}, {judge: …}, {ensemble: …}, {function: …} or"
+            " {remote_url: …}"
         )
     if serving.get("placement_group") is not None:
         serving["share"] = share_of_gpu(serving["strategy"].args, cost_models(profile) or 1)
