@@ -497,7 +497,7 @@ def test_the_dry_runs_of_both_commands_refuse_it(job, language_model, rad_train)
     assert training.returncode == 2
     for options in ([], ["--dry-run"]):
         (job.folder / "a.jsonl").write_text('{"prompt": "p", "answer": "a"}\n')
-        sides = [f"--{side}={side}={job.folder}/a.jsonl" for side in ("red", "blue")]
+        sides = [f"--{side}={side}={job.folder}/a.jsonl" for side in ("baseline", "candidate")]
         command = [sys.executable, "-m", "openrlhf_rad.cli.rad", "eval", *sides, *words, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2

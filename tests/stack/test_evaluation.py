@@ -41,4 +41,4 @@ def test_a_trained_model_is_compared_with_its_start_and_gated(trained: Path, tmp
     assert {path: path.stat().st_mtime_ns for path in (out / "work").rglob("[0-9]*.jsonl")} == written
     gate = rad("gate", "--eval", str(out), "--profile", "medical")
     assert gate.returncode == 0, gate.stdout + gate.stderr
-    assert gate.stdout.startswith("PASS: cvar α=0.9 of trained is ")
+    assert gate.stdout.startswith("PASS: trained against start.\n- pass, cvar α=0.9: ")
