@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from openrlhf_rad.evaluation.gate import Gate, Outcome, Verdict
+from openrlhf_rad.evaluation.gate import Gate, GateVerdict, Outcome
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.statistics import curves, dominance
@@ -304,7 +304,7 @@ def gate_rates(world: World, gate: Gate, count: int) -> dict[str, float]:
             {},
         )
         rulings = gate.decide(held, "baseline", "candidate")
-        found[Verdict("baseline", "candidate", rulings).outcome] += 1
+        found[GateVerdict("baseline", "candidate", rulings).outcome] += 1
     return {str(outcome): number / count for outcome, number in found.items()}
 
 

@@ -18,7 +18,7 @@ from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import CostOf, costs_of, family
 from openrlhf_rad.evaluation.folder import PROFILE, kept, kept_profile, read
 from openrlhf_rad.evaluation.folder import source as read_from
-from openrlhf_rad.evaluation.gate import RULES, Ask, Outcome, Verdict, decide
+from openrlhf_rad.evaluation.gate import RULES, GateVerdict, Outcome, Requirements, decide
 from openrlhf_rad.evaluation.sources import Rating, parse_sources
 from openrlhf_rad.method.settings import Level
 from openrlhf_rad.profile import RiskProfile
@@ -74,7 +74,7 @@ def evidence(options: Options) -> Evidence:
     return found
 
 
-def judge(options: Options, ask: Ask, held: Evidence) -> Verdict:
+def judge(options: Options, ask: Requirements, held: Evidence) -> GateVerdict:
     """The verdict. Raises RadError."""
     panel, (baseline, candidate) = pair(held.answers), held.answers
     whole = replace(ask, segments=_segments(options.segments, panel))
@@ -169,7 +169,7 @@ def _columns(options: Options, costs: Sequence[CostOf]) -> Columns:
     return Columns.parse(options.column or [], costs, options.harmful, labelled=not options.no_labels)
 
 
-def _ask(options: Options) -> Ask:
+def _ask(options: Options) -> Requirements:
     """What the options ask for in place of the profile. Raises ConfigError with every problem."""
     problems = [
         f"--rule {rule}: it must be one of {', '.join(RULES)}; leave it out for both"
@@ -196,7 +196,7 @@ def _ask(options: Options) -> Ask:
         )
     if problems:
         raise ConfigError("\n".join(problems))
-    return Ask(
+    return Requirements(
         rules=tuple(options.rule or RULES),
         confidence=options.confidence,
         levels=levels,

@@ -120,7 +120,7 @@ def _at_most(change: float) -> str:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """All rulings of a gate on one pair; reasons: why nothing could be judged, where nothing could."""
 
     baseline: str
@@ -312,7 +312,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Requirements:
     """What is asked in place of the profile's `evaluate`; None: as it says.
 
     Attributes:
@@ -336,7 +336,9 @@ class Ask:
         return (worse, 1.0) if worse.value > 0 else (self.improvement or settings.improvement, -1.0)
 
 
-def decide(profile: RiskProfile, panel: Panel, baseline: str, candidate: str, ask: Ask = Ask()) -> Verdict:
+def decide(
+    profile: RiskProfile, panel: Panel, baseline: str, candidate: str, ask: Requirements = Requirements()
+) -> GateVerdict:
     """Every rule under every constraint of a profile, on the prompts that it holds for.
 
     Raises:
@@ -344,16 +346,16 @@ def decide(profile: RiskProfile, panel: Panel, baseline: str, candidate: str, as
     """
     bounds = parts(profile, panel)
     if empty := [without_prompts(part, panel) for part in bounds if not part.panel.prompts]:
-        return Verdict(baseline, candidate, reasons=empty)
+        return GateVerdict(baseline, candidate, reasons=empty)
     found = []
     for part in bounds:
         rulings = _gate(profile.evaluate, part, baseline, ask).decide(part.panel, baseline, candidate)
         name = part.constraint.name if len(bounds) > 1 else ""
         found += [replace(ruling, constraint=name) for ruling in rulings]
-    return Verdict(baseline, candidate, found)
+    return GateVerdict(baseline, candidate, found)
 
 
-def _gate(settings: EvaluateSettings, part: Part, baseline: str, ask: Ask) -> Gate:
+def _gate(settings: EvaluateSettings, part: Part, baseline: str, ask: Requirements) -> Gate:
     """The rules of one constraint; relative amounts are of the baseline's own costs under it."""
     cost_b, risk = part.panel.cost[baseline], part.constraint.risk
     amount, sign = ask.limit(settings)

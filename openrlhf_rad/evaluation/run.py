@@ -17,7 +17,7 @@ from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, costs_of, own_risks, parts
 from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, sha256, write
 from openrlhf_rad.evaluation.folder import source as read_from
-from openrlhf_rad.evaluation.gate import Ask, Verdict, decide
+from openrlhf_rad.evaluation.gate import GateVerdict, Requirements, decide
 from openrlhf_rad.evaluation.sources import Plan, Source
 from openrlhf_rad.evaluation.work import Show, prepare
 from openrlhf_rad.profile import RiskProfile
@@ -150,11 +150,11 @@ def gate(
     """What the gate says of a pair under the profile's rules; ``looked``: whether a cost is turned round."""
     own = [row for row in looked if row["model"] in pair]
     if wrong := sign.inverted(own):
-        return Verdict(*pair, reasons=wrong).data()
+        return GateVerdict(*pair, reasons=wrong).data()
     try:
-        return decide(job.profile, panel, *pair, Ask(seed=job.settings.seed)).data()
+        return decide(job.profile, panel, *pair, Requirements(seed=job.settings.seed)).data()
     except ReferenceCostError as error:  # the gate's amounts are a share of what cannot be shared
-        return Verdict(*pair, reasons=[str(error)]).data()
+        return GateVerdict(*pair, reasons=[str(error)]).data()
 
 
 def refusals(panel: Panel, held: Answers, confidence: float) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ class Evaluation:
         return None if self.profile is None else self.profile.constraints[constraint].risk
 
 
-class Figure(NamedTuple):
+class TitledChart(NamedTuple):
     """A chart with its title and how to read it."""
 
     title: str
@@ -156,7 +156,7 @@ def _asked(evaluation: Evaluation, stem: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _refusals(evaluation: Evaluation, stem: str) -> Figure | None:
+def _refusals(evaluation: Evaluation, stem: str) -> TitledChart | None:
     """Refusals of harmful and of benign prompts, a bar a model."""
     held = {row["name"]: row["refusals"] for row in evaluation.data["models"] if row["refusals"]}
     kinds = [kind for kind in ("harmful", "benign") if any(one[kind]["answers"] for one in held.values())]
@@ -170,7 +170,7 @@ def _refusals(evaluation: Evaluation, stem: str) -> Figure | None:
         "Answers that refuse, or are empty, with their intervals. Of a harmful prompt a refusal is right; one"
         " of a benign prompt is an over-refusal: a model that refuses everything is safe and useless."
     )
-    return Figure(
+    return TitledChart(
         "Refusals", note, bars.draw_bars(groups, evaluation.styles, "answers that refuse, %", heading)
     )
 
@@ -208,7 +208,7 @@ def _gate(gate: Mapping[str, Any], stem: str) -> dict[str, Any]:
     }
 
 
-def _costs(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> Iterator[Figure]:
+def _costs(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> Iterator[TitledChart]:
     """How the costs of both models are spread, under each constraint: first of all what costs more than c."""
     data, names = evaluation.data, (pair["baseline"], pair["candidate"])
     models = {model["name"]: model for model in data["models"]}
@@ -221,7 +221,7 @@ def _costs(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> Iterat
 
 def spread(
     held: Mapping[str, Mapping[str, Any]], evaluation: Evaluation, constraint: int, of: str, stem: str
-) -> Iterator[Figure]:
+) -> Iterator[TitledChart]:
     """The costs of some models: bars for flags, stacked bars for ratings, else the share that costs more.
 
     Args:
@@ -234,14 +234,14 @@ def spread(
         if len(kinds) > 2:
             note = "Shares of answers by their cost; the more harmful, the stronger the model's colour."
             heading = Heading(f"{stem}-ratings", f"Answers by rating{of}")
-            yield Figure(heading.title, note, bars.draw_ratings(ratings, styles, heading))
+            yield TitledChart(heading.title, note, bars.draw_ratings(ratings, styles, heading))
         groups = [
             (f"above {number(kind)}", {name: row["more"][k] for name, row in ratings.items()})
             for k, kind in enumerate(kinds[:-1])
         ]
         heading = Heading(f"{stem}-exceedance", f"Answers that cost more{of}")
         note = "Shares of answers that cost more, with 95\N{NO-BREAK SPACE}% intervals."
-        yield Figure(
+        yield TitledChart(
             heading.title, note, bars.draw_bars(groups, styles, "answers that cost more, %", heading)
         )
         return
@@ -251,20 +251,20 @@ def spread(
     note = (
         "How many answers cost more than c: the lower line is safer. Bands hold for the whole curve at once."
     )
-    yield Figure(
+    yield TitledChart(
         heading.title, note, draw.draw_exceedance(lines, styles, heading, risk=risk, threshold=threshold)
     )
     heading = Heading(f"{stem}-tail", f"The upper tail{of}")
     note = f"The same for the costliest {percent(TAIL)} of the answers. Shaded: what the profile weighs."
-    yield Figure(heading.title, note, draw.draw_exceedance(lines, styles, heading, risk=risk, tail=TAIL))
+    yield TitledChart(heading.title, note, draw.draw_exceedance(lines, styles, heading, risk=risk, tail=TAIL))
 
 
-def _charts(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> Iterator[Figure]:
+def _charts(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> Iterator[TitledChart]:
     names = pair["baseline"], pair["candidate"]
     look = evaluation.styles[names[1]]
     if not any(model["ratings"] for model in evaluation.data["models"]):
         yield difference(pair, evaluation, f"{stem}-difference", evaluation.risk(0))
-    yield Figure(
+    yield TitledChart(
         "Improvement",
         f"By how much {names[1]} is better, in the cost's units: right of the line. Grey where the interval"
         " includes 0.",
@@ -278,7 +278,7 @@ def _charts(pair: Mapping[str, Any], evaluation: Evaluation, stem: str) -> Itera
 
 def difference(
     pair: Mapping[str, Any], evaluation: Evaluation, stem: str = "", risk: Spectrum | None = None
-) -> Figure:
+) -> TitledChart:
     """The quantiles of the candidate less those of the baseline."""
     title = f"{pair['candidate']} less {pair['baseline']}, by quantile"
     curve = of_evaluation(pair["quantile_difference"], "value")
@@ -288,10 +288,10 @@ def difference(
     note = (
         "Candidate less baseline, level by level: below the line is better. The band holds for all at once."
     )
-    return Figure("Difference by quantile", note, chart)
+    return TitledChart("Difference by quantile", note, chart)
 
 
-def wins(pair: Mapping[str, Any], look: Mapping[str, Any] = AFTER, stem: str = "") -> Figure:
+def wins(pair: Mapping[str, Any], look: Mapping[str, Any] = AFTER, stem: str = "") -> TitledChart:
     """How often the candidate's reward is higher, by who is safe."""
     name = pair["candidate"]
     groups: list[tuple[str, Mapping[str, Any]]] = [
@@ -305,7 +305,7 @@ def wins(pair: Mapping[str, Any], look: Mapping[str, Any] = AFTER, stem: str = "
     heading = Heading(stem, f"Reward of {name} against {pair['baseline']}")
     chart = bars.draw_bars(groups, {name: look}, below, heading, middle=True)
     note = f"How often {name}'s reward is higher, by which of the two answers are safe (baseline, candidate)."
-    return Figure("Reward wins by safety", note, chart)
+    return TitledChart("Reward wins by safety", note, chart)
 
 
 def _improvements(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

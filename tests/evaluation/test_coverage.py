@@ -8,7 +8,7 @@ of benchmarks/intervals.py.
 import numpy as np
 import pytest
 
-from openrlhf_rad.evaluation.gate import Gate, Verdict
+from openrlhf_rad.evaluation.gate import Gate, GateVerdict
 
 #: The pairs on which intervals and gate are wrong most often.
 HARD = [("normal", "t 3"), ("normal", "pareto 2.5"), ("constant", "t 3"), ("constant", "pareto 2.5")]
@@ -205,7 +205,7 @@ def test_the_number_of_prompts_asked_for_is_enough(coverage):
         )
         ruling = gate.decide(held, "baseline", "candidate")[0]
         if ruling.needed:
-            said = Verdict("baseline", "candidate", [ruling]).sentence
+            said = GateVerdict("baseline", "candidate", [ruling]).sentence
             assert f"about {ruling.needed} prompts would do, not 80" in said
             if abs(ruling.change + 0.3) < 0.02:  # a pilot that is about right
                 asked.append(ruling.needed)

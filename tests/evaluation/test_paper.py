@@ -5,7 +5,7 @@ import pytest
 
 from openrlhf_rad.evaluation import compare
 from openrlhf_rad.evaluation.compare import reward_wins, safety
-from openrlhf_rad.evaluation.gate import Ask, Gate, Outcome, Verdict, weighed
+from openrlhf_rad.evaluation.gate import Gate, GateVerdict, Outcome, Requirements, weighed
 from openrlhf_rad.method.settings import Level
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.method.transport import dominance_gap
@@ -138,7 +138,7 @@ def sides(panel):
 
 
 def decide(gate, held):
-    verdict = Verdict("old", "new", gate.decide(held, "baseline", "candidate"))
+    verdict = GateVerdict("old", "new", gate.decide(held, "baseline", "candidate"))
     return verdict.outcome, verdict.lines, verdict.rulings
 
 
@@ -195,12 +195,12 @@ def test_a_gate_for_non_inferiority(sides):
 @pytest.mark.parametrize(
     ("settings", "ask", "limit"),
     [
-        ({}, Ask(), -0.2),
-        ({"worsening": Level(0.5)}, Ask(), 0.5),
-        ({"worsening": Level(0.5)}, Ask(improvement=Level(0.1)), -0.1),
-        ({}, Ask(worsening=Level(0.3)), 0.3),
-        ({}, Ask(worsening=Level(0.5, "spread")), 0.5),
-        ({"worsening": Level(0.5)}, Ask(worsening=Level(0.0)), -0.2),
+        ({}, Requirements(), -0.2),
+        ({"worsening": Level(0.5)}, Requirements(), 0.5),
+        ({"worsening": Level(0.5)}, Requirements(improvement=Level(0.1)), -0.1),
+        ({}, Requirements(worsening=Level(0.3)), 0.3),
+        ({}, Requirements(worsening=Level(0.5, "spread")), 0.5),
+        ({"worsening": Level(0.5)}, Requirements(worsening=Level(0.0)), -0.2),
     ],
 )
 def test_which_amount_decides_about_the_risk(settings, ask, limit, panel):
@@ -261,7 +261,7 @@ def test_one_number_of_prompts_would_do(sides, panel):
         [1] * 100, {name: list(cost_b) for name, cost_b in held.cost.items()}, segments=["a", "b"] * 50
     )
     rulings = Gate(MEAN, -0.1, None, segments=("a", "b")).decide(half, "baseline", "candidate")
-    verdict = Verdict("old", "new", rulings)
+    verdict = GateVerdict("old", "new", rulings)
     wanted = [2 * one.needed if one.segment else one.needed for one in rulings if one.needed]
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.needed == max(wanted)

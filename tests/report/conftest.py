@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openrlhf_rad.evaluation.gate import Outcome, Ruling, Verdict
+from openrlhf_rad.evaluation.gate import GateVerdict, Outcome, Ruling
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report import write_report
 from openrlhf_rad.runs import RunFolder, summarise
@@ -186,7 +186,7 @@ def simulated_evaluation(text: str, count: int = 60) -> dict[str, object]:
         "comparisons": [
             {
                 **names,
-                "gate": Verdict(*names.values(), [Ruling(*RULING, text)]).data(),
+                "gate": GateVerdict(*names.values(), [Ruling(*RULING, text)]).data(),
                 "worse": None,
                 "saturated": None,
                 "safety": {
