@@ -206,7 +206,7 @@ def test_the_number_of_prompts_asked_for_is_enough(coverage):
         ruling = gate.decide(held, "baseline", "candidate")[0]
         if ruling.needed:
             said = GateVerdict("baseline", "candidate", [ruling]).sentence
-            assert f"about {ruling.needed} prompts would do, not 80" in said
+            assert f"about {ruling.needed:,} prompts would do, not 80" in said
             if abs(ruling.change + 0.3) < 0.02:  # a pilot that is about right
                 asked.append(ruling.needed)
     needed = int(np.median(asked))
