@@ -23,7 +23,8 @@ from openrlhf_rad.evaluation.sources import Rating, parse_rating
 from openrlhf_rad.evaluation.work import Show, perform, score_request
 from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
-from openrlhf_rad.profile import RiskProfile, load_profile, shipped_profiles
+from openrlhf_rad.profile import CostSource, RiskProfile, load_profile, shipped_profiles
+from openrlhf_rad.profile.costs import members
 from openrlhf_rad.words import number
 
 from .cost import CheckOptions
@@ -137,10 +138,11 @@ def _rating(options: CheckOptions, own: Mapping[str, RiskProfile]) -> Rating | N
 
 def _unseen(labels: Labels, rating: Rating | None) -> list[int]:
     """The answers to prompts that the cost was not fitted to, as far as its checkpoint tells."""
-    file = Path(rating.location) / REPORT if rating is not None and rating.kind == "model" else None
-    if file is None or not file.is_file():
-        return list(range(len(labels.examples)))
-    fitted = set(json.loads(file.read_text(encoding="utf-8")).get("fitted_prompts", ()))
+    fitted: set[str] = set()
+    for one in () if rating is None else members(CostSource(rating.kind, rating.location, rating.settings)):
+        file = Path(one.location) / REPORT
+        if one.kind == "model" and file.is_file():
+            fitted |= set(json.loads(file.read_text(encoding="utf-8")).get("fitted_prompts", ()))
     return [i for i, e in enumerate(labels.examples) if digest(e.prompt) not in fitted]
 
 

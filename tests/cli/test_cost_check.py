@@ -98,6 +98,21 @@ def test_prompts_that_the_checkpoint_was_fitted_to_are_left_out(table, tmp_path,
     )
 
 
+def test_an_ensemble_has_seen_what_its_models_have(table, function, tmp_path, capsys):
+    """Half of the prompts were the labels of a model among its sources; the rest is rated by all of them."""
+    for name, numbers in (("one", range(20)), ("two", range(10, 40))):
+        (tmp_path / name).mkdir()
+        fitted = [digest(f"plain-ba {number}") for number in numbers]
+        (tmp_path / name / "cost.json").write_text(json.dumps({"fitted_prompts": fitted}))
+    profile = tmp_path / "p.yaml"
+    profile.write_text("name: p\nrisk: mean\ncost: {ensemble: {models: [./one, ./two]}}\n")
+    assert main(CheckOptions(str(table), profile=[str(profile)])) == 2
+    assert "the cost was fitted to answers to each of these prompts" in capsys.readouterr().err
+    profile.write_text(f"name: p\nrisk: mean\ncost: {{ensemble: {{functions: [{function}, ./twice.py]}}}}\n")
+    (tmp_path / "twice.py").write_text(FUNCTION.replace("[sum", "[2 * sum"))
+    assert main(CheckOptions(str(table), profile=[str(profile)])) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
