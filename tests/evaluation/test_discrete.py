@@ -50,7 +50,7 @@ def test_an_evaluation_says_it(write, rows, tmp_path):
     (bound,) = data["constraints"]
     assert (bound["values"], bound["meaning"]) == ([0.0, 1.0], FLAG)
     assert f"{FLAG}." in printed(lambda console: print_evaluation(data, console, samples=0))
-    assert f"{FLAG}." in said(write_report([tmp_path / "out"]).read_text(encoding="utf-8"))
+    assert f"O{FLAG[1:]}." in said(write_report([tmp_path / "out"]).read_text(encoding="utf-8"))
     # On a scale there is nothing to say.
     scale = [write(f"{name}.jsonl", rows(150, seed=i)) for i, name in enumerate("cd")]
     plan = Plan(tmp_path / "scale", Columns())
