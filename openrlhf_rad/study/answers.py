@@ -22,7 +22,8 @@ from openrlhf_rad.study.spec import START
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
-#: The tables of a study, by file: of the exact world, of a job, of both.
+#: The tables of a study, by file: three of the exact world, one of a job; what is told of every run; of the
+#: exact world also what models went through on average, every tenth step, and the steps of H5.
 PROMPTS, WORLDS, POLICIES, ANSWERS, RUNS, PATHS, STEPS = (
     "prompts",
     "worlds",
