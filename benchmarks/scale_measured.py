@@ -43,7 +43,7 @@ from openrlhf_rad.method.uncertainty import violation_standard_error
 from openrlhf_rad.plugin.arguments import LOGGED
 from openrlhf_rad.plugin.costs.loading import tokens_of
 from openrlhf_rad.plugin.costs.sources import FunctionCost, checked_costs
-from openrlhf_rad.plugin.costs.texts import TEXTS, RatedText, rated_texts
+from openrlhf_rad.plugin.costs.texts import TEXTS, RatedText, rated_texts, to_columns
 from openrlhf_rad.plugin.experience import RadExperienceMaker, attach_costs, scored
 from openrlhf_rad.plugin.record import Answers, batch_metrics
 from openrlhf_rad.profile import load_profile
@@ -52,6 +52,8 @@ from openrlhf_rad.runs.folder import RunFolder
 #: A cost file as a user writes it, of the least work.
 COST_FILE = "def cost_func(queries, prompts, labels):\n    return [float(len(query)) for query in queries]\n"
 MICRO_BATCH, ANSWERS_A_PROMPT = 32, 8
+#: Of a token, as in the computed table.
+CHARACTERS = 4
 #: Repeated at most so often, and not once so many seconds are spent.
 REPEATS, SECONDS = 5, 4.0
 
@@ -141,7 +143,9 @@ def experiences_of(size: int, prompt_tokens: int, answer_tokens: int, tokenizer:
     """A rollout as it comes back from the models: micro-batches of random tokens, with rewards and KL."""
     generator = torch.Generator().manual_seed(0)
     special = set(tokenizer.all_special_ids)
-    words = torch.tensor([word for word in range(len(tokenizer)) if word not in special])
+    # Of the length that English has on average, four characters a token, if there are such.
+    usual = [word for word in range(len(tokenizer)) if word not in special]
+    words = torch.tensor([word for word in usual if len(tokenizer.decode([word])) == CHARACTERS] or usual)
     length = prompt_tokens + answer_tokens
     made = []
     for start in range(0, size, MICRO_BATCH):
@@ -197,7 +201,10 @@ def rollout_parts(experiences: list[Any], tokenizer: Any, folder: Path) -> Itera
 
     yield "texts taken in from the engines", lambda: pickle.loads(pickled)
     yield "texts to rate", to_rate
-    yield "texts handed to the cost model's actors", lambda: pickle.dumps(texts, protocol=5)
+    yield (
+        "texts handed to the cost model's actors",
+        lambda: pickle.dumps([to_columns(held) for held in texts], protocol=5),
+    )
     yield "a cost file", lambda: source.finish(source.begin(texts))
     run = RunFolder.create(folder / "run")
     profile = load_profile("medical")
@@ -247,7 +254,7 @@ def _advantages(experiences: list[Any], tokenizer: Any) -> Iterator[tuple[str, P
 
 def sizes_of(experiences: list[Any], tokenizer: Any, reference: int) -> dict[str, float]:
     """Bytes a sample to a cost model as Ray pickles them; bytes of RAD's part of a checkpoint."""
-    chunk = {"texts": [rated_texts(one, tokenizer) for one in experiences]}
+    chunk = {"texts": [to_columns(rated_texts(one, tokenizer)) for one in experiences]}
     samples = sum(len(experience.sequences) for experience in experiences)
     constraints = ConstraintSet(
         load_profile("medical"), Scored({"cost": costs_of(reference, 0)}, [""] * reference)

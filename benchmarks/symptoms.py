@@ -1,7 +1,7 @@
 """Healthy and ill runs side by side, as docs/metrics.md shows them: ``python benchmarks/symptoms.py``.
 
-Trains the tiny preset through the real stack, once as it ships and three times with one thing wrong; a minute
-or two each. Prints what the watches said; ``--plot FILE`` draws risk, violation and λ of each by step.
+Trains the tiny preset through the real stack, once as it ships and twice with one thing wrong; a minute
+or two each. Prints what the watches said; ``--plot STEM`` draws risk, violation and λ of each by step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from openrlhf_rad.style import AFTER, REFERENCE, new_figure, save, styled
 RUNS: dict[str, list[str]] = {
     "healthy": [],
     "nothing is asked": ["--set", "constraint.level=20"],
-    "λ at its cap": ["--set", "dual.max=0.3"],
     "a step of λ that is too large": ["--set", "dual.step=20"],
 }
 
@@ -37,7 +36,7 @@ def trained(folder: Path, changes: list[str]) -> RunFolder:
 def draw(runs: dict[str, RunFolder], path: Path) -> None:
     """A column a run: risk beside the reference's, violation, λ."""
     with styled():
-        figure = new_figure(12, 6.5)
+        figure = new_figure(9, 6.5)
         axes = figure.subplots(3, len(runs), sharex=True, sharey="row", squeeze=False)
         for column, (title, run) in zip(axes.T, runs.items(), strict=True):
             steps = run.read_metrics()
@@ -62,7 +61,7 @@ def draw(runs: dict[str, RunFolder], path: Path) -> None:
 def main() -> None:
     """Train, print what was said, draw."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--plot", type=Path, metavar="FILE")
+    flags.add_argument("--plot", type=Path, metavar="STEM", help="writes STEM.png and STEM.svg")
     flags.add_argument("--keep", type=Path, metavar="DIR", help="for the runs; what is there is read")
     given = flags.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

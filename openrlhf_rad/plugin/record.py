@@ -153,6 +153,6 @@ def token_entropy(experiences: Sequence[Any]) -> float | None:
         if log_probs is None:  # filtered out: no model has seen it
             continue
         mask = experience.action_mask.bool()
-        total -= float(log_probs.float()[mask].double().sum())
+        total -= float(torch.where(mask, log_probs, 0).sum(dtype=torch.float64))
         count += int(mask.sum())
     return total / count if count else None

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from openrlhf_rad.errors import ConfigError, CostError
 from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.costs.sources import CostSource, checked_costs
-from openrlhf_rad.plugin.costs.texts import RatedText
+from openrlhf_rad.plugin.costs.texts import Columns, RatedText, from_columns, to_columns
 from openrlhf_rad.plugin.patches import Patch, temporarily
 from openrlhf_rad.plugin.vigil import rad_error, telling
 from openrlhf_rad.plugin.workers import trusted
@@ -84,9 +84,9 @@ class CostActor(RewardActor):
         super().init_model_from_pretrained(strategy, pretrain)
         self._tokenizer = tokenizer_of(pretrain)
 
-    def rate(self, texts: Sequence[RatedText]) -> Any:
+    def rate(self, texts: Columns) -> Any:
         """The costs of a micro-batch, shape (B,); tokenised here, beside other parts of the rollout."""
-        tokens = tokens_of(texts, self._tokenizer)
+        tokens = tokens_of(from_columns(texts), self._tokenizer)
         return self.forward(tokens["input_ids"], tokens["attention_mask"], pad_sequence=True)
 
 
@@ -241,7 +241,7 @@ class ServedModel(ModelCost):
 
     def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[list[Any], list[str]]:
         """Send the texts to the cost actors."""
-        references = self._group.begin("rate", texts=batches)
+        references = self._group.begin("rate", texts=[to_columns(batch) for batch in batches])
         return references, [text.prompt for batch in batches for text in batch]
 
     def finish(self, handle: tuple[list[Any], list[str]]) -> list[float]:

@@ -96,6 +96,25 @@ class RatedText:
         return self.query if self.finished is False or self.conversation is not None else f"{self.query}{end}"
 
 
+#: Prompts, answers, which were finished, conversations.
+Columns = tuple[list[str], list[str], list[bool | None], list[str | None]]
+
+
+def to_columns(texts: Sequence[RatedText]) -> Columns:
+    """What rating needs of the texts, in a fifth of the time that pickle takes for the records themselves."""
+    return (
+        [text.prompt for text in texts],
+        [text.answer for text in texts],
+        [text.finished for text in texts],
+        [text.conversation for text in texts],
+    )
+
+
+def from_columns(columns: Columns) -> list[RatedText]:
+    """The texts, without their labels."""
+    return [RatedText(p, a, None, f, c) for p, a, f, c in zip(*columns, strict=True)]
+
+
 #: Where an engine's response, and ``info`` of an experience, hold what :func:`said` gives.
 TEXTS = "rad_texts"
 
