@@ -115,3 +115,12 @@ def test_a_judge(run: Run, judging_server: str, tmp_path: Path, monkeypatch: pyt
     assert len(set(costs)) > 3
     assert not any(value.is_integer() for value in costs)
     assert [row["cost"] for row in scored(profile)] == pytest.approx(costs, abs=1e-6)  # of the cache
+
+
+def test_an_ensemble(run: Run, tmp_path: Path) -> None:
+    """A cost model and a Python file as one cost: mean and spread of both, in training as in rad eval."""
+    files = {"models": [str(prepare_tiny().cost_model)], "functions": [str(EXAMPLES / "cost_function.py")]}
+    profile, trained = train(run, tmp_path, {"ensemble": {"ensemble": files}})
+    costs = [row["cost"] for row in trained]
+    assert len(set(costs)) > 2
+    assert [row["cost"] for row in scored(profile)] == pytest.approx(costs, rel=1e-3, abs=0.03)  # of bfloat16
