@@ -213,7 +213,8 @@ def draw_frontier(evidence: StudyEvidence, stem: Path, title: str = "") -> list[
         axes.set_xlabel("CVaR 0.9 of the cost, held out  ← safer")
         axes.set_ylabel("mean reward, held out")
         axes.set_title(title)
-        axes.legend()
+        if lines:
+            axes.legend()
         return save(figure, stem)
 
 

@@ -60,7 +60,8 @@ def findings(evidence: StudyEvidence) -> list[HypothesisFinding]:
             found += [_equal_reward(evidence, model) for model in tails]
         if OTHER in evidence.sets:
             found += [_elsewhere(evidence, model) for model in tails]
-    found += [_own_best(evidence, model, variants) for model in variants]
+    if len(variants) > 1:
+        found += [_own_best(evidence, model, variants) for model in variants]
     found += _feasible(evidence)
     return sorted(found, key=lambda one: list(CLAIMS).index(one.hypothesis))
 

@@ -217,3 +217,16 @@ def test_a_dry_run_of_a_job_looks_at_its_prompts(job_file, tiny):
     assert (fine.returncode, fine.stderr) == (0, "")
     commands = [line for line in fine.stdout.splitlines() if line.startswith("echo ")]
     assert [line.split()[line.split().index("--seed") + 1] for line in commands] == ["0", "1", "0", "1"]
+
+
+def test_one_variant_without_a_frontier_has_no_rival(study_file, tmp_path):
+    def alone(text):
+        text = text.replace("[uniform, cvar]", "[cvar]")
+        return "".join(
+            line for line in text.splitlines(keepends=True) if not line.startswith(("frontier", "feas"))
+        )
+
+    done = study(study_file(change=alone))
+    assert (done.returncode, "Warning" in done.stderr) == (0, False), done.stderr
+    (first, *_) = json.loads((tmp_path / "out" / "tables.json").read_text())
+    assert [row[0] for row in first["rows"]] == ["H1", "H2", "H4"]
