@@ -115,19 +115,20 @@ class Ticket:
     """What goes along with a prompt.
 
     Attributes:
-        place: of the prompt in its batch. turn: of the prompt among those of its engine.
+        place: of the prompt in its batch.
+        turn: of the prompt among those of its engine; None: it waits for no other.
         seed: for the answers to it; None leaves the draw to the engine.
     """
 
     place: int
     seed: int | None
-    turn: int = 0
+    turn: int | None = 0
 
 
 #: How long a batch may take to come into an engine in order; some of it may have failed on the way.
 _ADMITTING_SECONDS = 20.0
 #: Ray runs a thousand calls of an actor at a time, so that a larger batch must begin before it is complete.
-_AT_A_TIME = 900
+AT_A_TIME = 900
 _LOOK_SECONDS = 2.0
 _LOG_BYTES = 200_000
 #: How vLLM says that an engine ends, after what it puts before every line of the traceback that follows.
@@ -254,7 +255,7 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         """Take the requests of a batch into the paused engine, in their order, then let it go on."""
         turns = self._turns
         deadline = time.monotonic() + _ADMITTING_SECONDS
-        for number in range(min(requests, _AT_A_TIME)):
+        for number in range(min(requests, AT_A_TIME)):
             turns[number].set()
             # One that failed before it came to the engine never shows; the others must not wait for it.
             while self.get_num_unfinished_requests() <= number and time.monotonic() < deadline:
@@ -265,7 +266,13 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         self._turns = defaultdict(asyncio.Event)
 
     async def _seeded(
-        self, seed: int, turn: int, *args: Any, sampling_params: Any, num_samples: int = 1, **kwargs: Any
+        self,
+        seed: int,
+        turn: int | None,
+        *args: Any,
+        sampling_params: Any,
+        num_samples: int = 1,
+        **kwargs: Any,
     ) -> list[Any]:
         """The answers to a prompt, each drawn from a seed of its own and admitted in its turn."""
         generate = super().generate_responses
@@ -273,7 +280,8 @@ class FailClosedRollout(plain_class(vllm_engine, "RolloutRayActor")):  # type: i
         async def answer(number: int) -> list[Any]:
             own = sampling_params.clone()
             own.seed = seed_of(seed, number)
-            await self._turns[turn * num_samples + number].wait()
+            if turn is not None:
+                await self._turns[turn * num_samples + number].wait()
             found: list[Any] = await generate(*args, sampling_params=own, num_samples=1, **kwargs)
             return found
 

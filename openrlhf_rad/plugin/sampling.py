@@ -29,7 +29,7 @@ from openrlhf_rad.plugin.costs.texts import TEXTS, RatedText
 from openrlhf_rad.plugin.experience import RadExperienceMaker, send_along
 from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.plugin.resume import seed_of
-from openrlhf_rad.plugin.rollout import PLACE, Ticket
+from openrlhf_rad.plugin.rollout import AT_A_TIME, PLACE, Ticket
 from openrlhf_rad.tables import shown
 from openrlhf_rad.tables.formats import SCALARS, as_text
 
@@ -133,15 +133,15 @@ class OrderedSamples(WholeSamples):
         engines, tickets = self.vllm_engines, self._tickets()
         if self._deterministic:
             batch_vllm_engine_call(engines, "pause_generation")
-        ticketed = [_TicketedEngine(engine, tickets) for engine in engines]
+        each = kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
+        ticketed = [_TicketedEngine(engine, tickets, each) for engine in engines]
         self.vllm_engines = ticketed
         try:
             answers = super()._dispatch_prompts_to_vllm(*args, **kwargs)
         finally:
             self.vllm_engines = engines
         if self._deterministic:
-            each = kwargs.get("n_samples_per_prompt", self.args.rollout.n_samples_per_prompt)
-            ray.get([one.engine.admit.remote(one.prompts * each) for one in ticketed])
+            ray.get([one.admitted() for one in ticketed])
         return answers
 
     def _process_response_into_experience(self, response: dict[str, Any], **kwargs: Any) -> Any:
@@ -163,11 +163,16 @@ class OrderedSamples(WholeSamples):
 
 
 class _TicketedEngine:
-    """A handle of an engine that hands every prompt its ticket."""
+    """A handle of an engine that hands every prompt its ticket.
 
-    def __init__(self, engine: Any, tickets: Iterator[Ticket]) -> None:
-        self.engine, self._tickets = engine, tickets
-        self.prompts = 0
+    Ray runs a thousand calls of an actor at a time, in the order in which they were made, and a prompt that
+    waits for its turn is one of them. So the call that admits prompts follows the last that fits, and those
+    behind it have no turn.
+    """
+
+    def __init__(self, engine: Any, tickets: Iterator[Ticket], each: int) -> None:
+        self.engine, self._tickets, self._each = engine, tickets, each
+        self._prompts, self._admissions = 0, list[Any]()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
@@ -179,9 +184,20 @@ class _TicketedEngine:
 
     def remote(self, **kwargs: Any) -> Any:
         """Send a prompt off."""
-        ticket = replace(next(self._tickets), turn=self.prompts)
-        self.prompts += 1
+        ticket = next(self._tickets)
+        if ticket.seed is None:
+            return self.engine.generate_responses.remote(**kwargs, ticket=ticket)
+        if self._prompts == AT_A_TIME:
+            self.admitted()
+        ticket = replace(ticket, turn=None if self._admissions else self._prompts)
+        self._prompts += 1
         return self.engine.generate_responses.remote(**kwargs, ticket=ticket)
+
+    def admitted(self) -> Any:
+        """The call that lets the engine begin, made once."""
+        if not self._admissions:
+            self._admissions.append(self.engine.admit.remote(self._prompts * self._each))
+        return self._admissions[0]
 
 
 class AnswerSampler:

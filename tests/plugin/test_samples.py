@@ -15,6 +15,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from openrlhf_rad.errors import DataError
+from openrlhf_rad.plugin import sampling
 from openrlhf_rad.plugin.experience import filtered, send_along
 from openrlhf_rad.plugin.resume import reseed
 from openrlhf_rad.plugin.rollout import Ticket
@@ -25,6 +26,7 @@ class Engine:
     """Answers each prompt at once with its ticket; keeps what it is asked."""
 
     scores = staticmethod(lambda prompt: None)
+    seen = staticmethod(lambda ticket: None)
 
     def __init__(self, log):
         self.log = log
@@ -39,6 +41,7 @@ class Engine:
         if name != "generate_responses":
             return None
         ticket = kwargs["ticket"]
+        self.seen(ticket)
         return [
             {
                 "prompt": kwargs["prompt"],
@@ -148,6 +151,20 @@ def test_with_determinism_an_engine_waits_for_all_its_prompts(generators):
     }
     assert names.index("generate_responses") > names.index("pause_generation")
     assert names[-2:] == ["admit", "admit"]
+
+
+def test_more_prompts_than_an_engine_takes_at_a_time_do_not_wait_for_each_other(generators, monkeypatch):
+    """The call that admits must be among the thousand that Ray runs: it follows the last with a turn."""
+    monkeypatch.setattr(sampling, "AT_A_TIME", 3)
+    turns = []
+    monkeypatch.setattr(Engine, "seen", staticmethod(lambda ticket: turns.append(ticket.turn)))
+    generator = generators(20, DETERMINISTIC, "--rollout.batch_size", "12", "--train.batch_size", "24")
+    samples, *_ = generator.generate_samples(n_samples_per_prompt=2)
+    assert len(samples) == 24
+    assert [entry for entry in generator.log if entry[0] == "admit"] == [("admit", 6)] * 2
+    # Two engines with six prompts each: three in their turn, three that wait for nothing.
+    assert Counter(turns) == {0: 2, 1: 2, 2: 2, None: 6}
+    assert fit(generators(20, DETERMINISTIC), 1) == fit(generators(20, DETERMINISTIC), 1)
 
 
 @pytest.mark.parametrize(
