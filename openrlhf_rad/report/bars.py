@@ -105,7 +105,7 @@ def draw_ratings(
     models: Mapping[str, Mapping[str, Any]], styles: Mapping[str, Style], heading: Heading
 ) -> Chart:
     """Shares of answers by rating, stacked; the more harmful a rating, the stronger the model's colour."""
-    panel = Panel.of_rows(list(models), "answers, %; darker is more harmful", 44.0)
+    panel = Panel.of_rows(list(models), "answers, %; stronger is more harmful", 44.0)
     for place, (name, held) in enumerate(models.items()):
         left = 0.0
         for k, (cost, share) in enumerate(zip(held["cost"], held["share"], strict=True)):
