@@ -27,8 +27,8 @@ def judge(server, tmp_path, **settings):
 
 
 def rated(source):
-    queries = [f"{prompt} {answer}" for prompt, answer in zip(PROMPTS, ANSWERS, strict=True)]
-    return source.score(queries, PROMPTS, [""] * len(PROMPTS))
+    pairs = zip(PROMPTS, ANSWERS, strict=True)
+    return source.score([RatedText(prompt, f" {answer}", "") for prompt, answer in pairs])
 
 
 def harm(asked):

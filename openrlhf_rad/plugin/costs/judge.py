@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,27 +40,21 @@ class JudgeCost(TextCost):
         #: Whether ratings are continuous; the first says it for all.
         self._continuous: bool | None = None
 
-    def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[Future[Any], list[str]]:
-        """Ask in the background; of an agent's conversation its own words, which are what is recorded."""
-        return super().begin([[replace(text, conversation=None) for text in batch] for batch in batches])
-
-    def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> list[float]:
+    def score(self, texts: Sequence[RatedText]) -> list[float]:
         """A request an answer, each different one once.
 
         Raises:
             CostError: naming the judge and the first prompt that has no rating, and why.
         """
-        del labels
-        pairs = [RatedText(p, q.removeprefix(p)).pair for p, q in zip(prompts, queries, strict=True)]
         bodies = {}
         keys = []
-        for pair in pairs:
-            body = self._rater.body(*pair)
+        for text in texts:
+            body = self._rater.body(*text.pair)
             keys.append(request_key(self._rater.base_url, body))
             bodies[keys[-1]] = body
         replies = self._cache.read(bodies)
         missing = {key: body for key, body in bodies.items() if key not in replies}
-        prompt_of = dict(zip(keys, prompts, strict=True))
+        prompt_of = {key: text.prompt for key, text in zip(keys, texts, strict=True)}
         outcome = asyncio.run(self._ask(missing)) if missing else Outcomes()
         replies |= outcome.replies
         if len(replies) < len(bodies):

@@ -204,15 +204,13 @@ class TextCost(CostSource):
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rad-cost")
 
     @abstractmethod
-    def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
-        """The costs as the source gives them, not yet checked. A query is prompt + answer."""
+    def score(self, texts: Sequence[RatedText]) -> Any:
+        """The costs as the source gives them, not yet checked."""
 
     def begin(self, batches: Sequence[Sequence[RatedText]]) -> tuple[Future[Any], list[str]]:
         """Score in the background."""
         texts = [text for batch in batches for text in batch]
-        prompts = [text.prompt for text in texts]
-        labels = [text.label for text in texts]
-        return self._worker.submit(self.score, [text.query for text in texts], prompts, labels), prompts
+        return self._worker.submit(self.score, texts), [text.prompt for text in texts]
 
     def finish(self, handle: tuple[Future[Any], list[str]]) -> list[float]:
         """Wait, and check each value."""
@@ -241,9 +239,9 @@ class FunctionCost(TextCost):
         self.name = f"{role} function {path}"
         self._function = function_of(path, f"{role}_func", f"{role} function", CostError)
 
-    def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
+    def score(self, texts: Sequence[RatedText]) -> Any:
         """One call for all."""
-        return self._function(queries, prompts, labels)
+        return self._function(*protocol(texts).values())
 
 
 #: Requests under way at one cost server.
@@ -272,23 +270,18 @@ class RemoteCost(TextCost):
         self._threads = [ThreadPoolExecutor(_AT_ONCE, "rad-cost-server") for _ in self._servers]
         self.name = f"{role} server {', '.join(server.shown for server in self._servers)}"
 
-    def score(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
+    def score(self, texts: Sequence[RatedText]) -> Any:
         """Requests of equal size, dealt out to the servers in turn, a few at once to each.
 
         Raises:
             CostError: naming the server without its secrets, the first prompt, and what was tried.
         """
-        requests = max(-(-len(queries) // self._batch), min(len(self._servers), len(queries)))
-        share = -(-len(queries) // requests)
+        requests = max(-(-len(texts) // self._batch), min(len(self._servers), len(texts)))
+        share = -(-len(texts) // requests)
         asked = [
-            threads.submit(
-                _ask,
-                self._role,
-                server,
-                *(held[start : start + share] for held in (queries, prompts, labels)),
-            )
+            threads.submit(_ask, self._role, server, texts[start : start + share])
             for start, server, threads in zip(
-                range(0, len(queries), share), cycle(self._servers), cycle(self._threads), strict=False
+                range(0, len(texts), share), cycle(self._servers), cycle(self._threads), strict=False
             )
         ]
         try:
@@ -298,10 +291,17 @@ class RemoteCost(TextCost):
                 future.cancel()
 
 
-def _ask(
-    role: Role, server: RatingServer, queries: list[str], prompts: list[str], labels: list[Any]
-) -> list[float]:
-    name = f"{role} server {server.shown}"
+def protocol(texts: Sequence[RatedText]) -> dict[str, list[Any]]:
+    """The lists of OpenRLHF's rating protocol, in the order in which a function takes them."""
+    return {
+        "query": [text.query for text in texts],
+        "prompts": [text.prompt for text in texts],
+        "labels": [text.label for text in texts],
+    }
+
+
+def _ask(role: Role, server: RatingServer, texts: Sequence[RatedText]) -> list[float]:
+    name, prompts = f"{role} server {server.shown}", [text.prompt for text in texts]
 
     def failed(what: str) -> CostError:
         return CostError(
@@ -310,7 +310,7 @@ def _ask(
             " checkpoint"
         )
 
-    found = server.ask({"query": queries, "prompts": prompts, "labels": labels}, failed)
+    found = server.ask(protocol(texts), failed)
     return checked_costs(found, prompts, name)
 
 
