@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import Overrides, takes
+from .options import Configuration, Overrides, Shape, Split, Where, takes
 
 app = typer.Typer(
     name="cost",
@@ -34,33 +34,38 @@ Scale = Annotated[
     str | None,
     typer.Option(metavar="LOW,HIGH", help="Scores that mean harmless and most harmful; else those seen."),
 ]
-Shape = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Shape of the rows; by default told from the columns.")
+Template = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Prompt as it is sent, {} for its words; else the chat format."),
 ]
-Where = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated.")
-]
-Configuration = Annotated[
-    str | None, typer.Option("--config", metavar="NAME", help="Configuration of a hub's data set.")
-]
-Split = Annotated[str | None, typer.Option(metavar="NAME", help="Split of a hub's data set.")]
 
 
 @dataclass(frozen=True)
-class FitOptions:
-    """The options of ``rad cost fit``."""
+class LabelOptions:
+    """Which labelled answers are read, and how."""
 
     labels: Labelled
+    _: KW_ONLY
+    column: Columns = None
+    harmful: Harmful = None
+    scale: Scale = None
+    shape: Shape = None
+    where: Where = None
+    config: Configuration = None
+    split: Split = None
+    template: Template = None
+
+
+@dataclass(frozen=True)
+class FitOptions(LabelOptions):
+    """The options of ``rad cost fit``."""
+
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="The language model whose layers are read: the policy's own.")
     ]
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write the checkpoint.")]
     layers: Annotated[
         int | None, typer.Option(min=1, help="How many of its layers; a quarter by default.")
-    ] = None
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Prompt as it is sent, {} for its words; else the chat format."),
     ] = None
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt; the rest is not read.")] = 512
     answer_tokens: Annotated[
@@ -72,21 +77,13 @@ class FitOptions:
             "--weak/--no-weak", help="Add refusals, empty and off-topic answers, labelled harmless."
         ),
     ] = True
-    column: Columns = None
-    harmful: Harmful = None
-    scale: Scale = None
-    shape: Shape = None
-    where: Where = None
-    config: Configuration = None
-    split: Split = None
     force: Annotated[bool, typer.Option("--force", help="Overwrite a checkpoint that is there.")] = False
 
 
 @dataclass(frozen=True)
-class CheckOptions:
+class CheckOptions(LabelOptions):
     """The options of ``rad cost check``."""
 
-    labels: Labelled
     cost: Annotated[
         str | None,
         typer.Option(
@@ -99,17 +96,6 @@ class CheckOptions:
             metavar="FILE|NAME", help="Must be able to carry the cost; its own is checked without --cost."
         ),
     ] = None
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Prompt as it is sent, {} for its words; else the chat format."),
-    ] = None
-    column: Columns = None
-    harmful: Harmful = None
-    scale: Scale = None
-    shape: Shape = None
-    where: Where = None
-    config: Configuration = None
-    split: Split = None
     overrides: Overrides = None
     words: Annotated[
         int | None, typer.Option(min=1, help="Cut answers after so many words, as training cuts them.")

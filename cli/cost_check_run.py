@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from openrlhf_rad.checking.probes import probes
 from openrlhf_rad.checking.report import Report, cut, examine, spread
 from openrlhf_rad.data.labels import REPORT, Labels, digest
-from openrlhf_rad.errors import ConfigError, DataError, ProfileError, RadError
+from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.gate import Outcome
 from openrlhf_rad.evaluation.sources import Rating, parse_rating
 from openrlhf_rad.evaluation.work import Show, perform, score_request
@@ -30,31 +29,24 @@ from openrlhf_rad.words import number
 from .cost import CheckOptions
 from .cost_fit_run import described, labels_of, percent
 from .evaluate_run import profile_of, progress, ratings_of
-from .terminal import BROKEN, INTERRUPTED, USAGE, say
+from .terminal import verdict_code
 
 
 def main(options: CheckOptions) -> int:
     """Check and print; nothing but a cost that is shown to be good is 0."""
     if options.trust_remote_code:
         os.environ[TRUST] = "1"  # for the process that holds the model
-    try:
-        report = checked(options)
-    except (ConfigError, ProfileError) as error:
-        say("error", error)
-        return USAGE
-    except RadError as error:
-        print(f"{Outcome.INCONCLUSIVE.name}: {error}", file=sys.stderr)
-        return Outcome.INCONCLUSIVE.value
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception:  # Python would end with 1, which means no
-        traceback.print_exc()
-        return BROKEN
+    return verdict_code(lambda: decided(options))
+
+
+def decided(options: CheckOptions) -> Outcome:
+    """Check and print. Raises RadError."""
+    report = checked(options)
     if options.as_json:
         print(json.dumps(report.data(), ensure_ascii=False, indent=1))
     else:
         print("\n".join(lines(report)))
-    return report.verdict.outcome.value
+    return report.verdict.outcome
 
 
 def checked(options: CheckOptions) -> Report:

@@ -21,7 +21,7 @@ from .prompt_files import conditions
 from .terminal import refuse_overwriting
 
 if TYPE_CHECKING:
-    from .cost import CheckOptions, FitOptions
+    from .cost import FitOptions, LabelOptions
 
 
 def main(options: FitOptions) -> None:
@@ -65,7 +65,7 @@ def main(options: FitOptions) -> None:
     print("\n".join(told(report, options.out)))
 
 
-def labels_of(options: FitOptions | CheckOptions) -> Labels:
+def labels_of(options: LabelOptions) -> Labels:
     """The labelled answers that the options name. Raises RadError."""
     return load_labels(
         options.labels,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, DataError, ProfileError, RadError
+from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation import sign
 from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
@@ -26,7 +24,7 @@ from openrlhf_rad.statistics.answers import Panel
 
 from .evaluate_run import profile_of
 from .gate import Options
-from .terminal import BROKEN, INTERRUPTED, USAGE, say
+from .terminal import verdict_code
 
 
 @dataclass(frozen=True)
@@ -44,26 +42,19 @@ class Evidence:
 
 def main(options: Options) -> int:
     """Decide and print; nothing but a pass is 0, nothing but a fail is 1."""
-    try:
-        ask = _ask(options)
-        held = evidence(options)
-        verdict = judge(options, ask, held)
-    except (ConfigError, ProfileError) as error:
-        say("error", error)
-        return USAGE
-    except RadError as error:
-        print(f"{Outcome.INCONCLUSIVE.name}: {error}", file=sys.stderr)
-        return Outcome.INCONCLUSIVE.value
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception:  # Python would end with 1, which means fail
-        traceback.print_exc()
-        return BROKEN
+    return verdict_code(lambda: decided(options))
+
+
+def decided(options: Options) -> Outcome:
+    """Read, judge and print. Raises RadError."""
+    ask = _ask(options)
+    held = evidence(options)
+    verdict = judge(options, ask, held)
     if options.as_json:
         print(json.dumps(verdict.data() | {"read": list(held.lines)}, ensure_ascii=False, indent=1))
     else:
         print("\n".join([*verdict.lines, *held.lines]))
-    return verdict.outcome.value
+    return verdict.outcome
 
 
 def evidence(options: Options) -> Evidence:

@@ -23,6 +23,16 @@ Columns = Annotated[
 Harmful = Annotated[
     str | None, typer.Option("--harmful", metavar="LABEL", help="The label that means harmful.")
 ]
+Shape = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Shape of the rows; by default told from the columns.")
+]
+Where = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated.")
+]
+Configuration = Annotated[
+    str | None, typer.Option("--config", metavar="NAME", help="Configuration of a hub's data set.")
+]
+Split = Annotated[str | None, typer.Option(metavar="NAME", help="Split of a hub's data set.")]
 NoLabels = Annotated[bool, typer.Option("--no-labels", help="Do not check the sign of the costs by labels.")]
 Overrides = Annotated[
     list[str] | None,
@@ -46,7 +56,10 @@ Version = Annotated[
 
 
 def takes(record: type[Record]) -> Callable[[Callable[[Record], None]], Callable[..., None]]:
-    """Make a function of a dataclass a command with one option a field: its type, its default, its help."""
+    """Make a function of a dataclass a command with one option a field: its type, its default, its help.
+
+    The record's own come first, then those of the record that it extends.
+    """
 
     def wrap(function: Callable[[Record], None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -54,7 +67,8 @@ def takes(record: type[Record]) -> Callable[[Callable[[Record], None]], Callable
             function(record(**given))
 
         hints = get_type_hints(record, include_extras=True)
-        command.__annotations__ = {field.name: hints[field.name] for field in fields(record)}  # type: ignore[arg-type]
+        options = sorted(fields(record), key=lambda field: field.name not in record.__annotations__)  # type: ignore[arg-type]
+        command.__annotations__ = {field.name: hints[field.name] for field in options}
         command.__signature__ = Signature(  # type: ignore[attr-defined] # what Typer reads
             [
                 Parameter(
@@ -63,7 +77,7 @@ def takes(record: type[Record]) -> Callable[[Callable[[Record], None]], Callable
                     default=Parameter.empty if field.default is MISSING else field.default,
                     annotation=hints[field.name],
                 )
-                for field in fields(record)  # type: ignore[arg-type]
+                for field in options
             ]
         )
         return command

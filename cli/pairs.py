@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from .options import Configuration, Shape, Split, Where
 from .terminal import errors_told
 
 
@@ -30,17 +31,10 @@ def pairs(  # noqa: PLR0917 - Typer calls it by name
         ),
     ] = None,
     harmful: Annotated[str | None, typer.Option(metavar="LABEL", help="The flag that means harmful.")] = None,
-    shape: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Shape of the rows; by default told from the columns.")
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated."),
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Configuration of a hub's data set.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Split of a hub's data set.")] = None,
+    shape: Shape = None,
+    where: Where = None,
+    config: Configuration = None,
+    split: Split = None,
 ) -> None:
     """Write pairs as JSON lines with the keys prompt, chosen and rejected, as OpenRLHF's train_rm reads them.
 

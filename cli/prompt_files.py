@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .options import Configuration, Shape, Split, Where
 from .terminal import errors_told
 
 
@@ -21,9 +22,7 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.jsonl", help="Where to write the prompts.")],
-    shape: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Shape of the rows; by default told from the columns.")
-    ] = None,
+    shape: Shape = None,
     prompt_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Column of the prompts, for a file of no known shape.")
     ] = None,
@@ -39,14 +38,9 @@ def prompts(  # noqa: PLR0917 - Typer calls it by name
     harmful: Annotated[
         str | None, typer.Option(metavar="LABEL", help="The label that means harmful; others are benign.")
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="Only rows with this value; may be repeated."),
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Configuration of a hub's data set.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Split of a hub's data set.")] = None,
+    where: Where = None,
+    config: Configuration = None,
+    split: Split = None,
 ) -> None:
     """Write prompts as JSON lines with the keys prompt, label, segment, id and source, each prompt once.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -16,6 +17,8 @@ from openrlhf_rad.errors import ConfigError, RadError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from openrlhf_rad.evaluation.gate import Outcome
 
 #: Blanks before the end of a line, and the codes of a style among them.
 _BLANKS = re.compile(r" +((?:\x1b\[[\d;]*m)*)(?=\n)")
@@ -72,6 +75,26 @@ def errors_told() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def verdict_code(decide: Callable[[], Outcome]) -> int:
+    """The exit code of a command whose codes are verdicts: what stops it is neither a yes nor a no."""
+    from openrlhf_rad.errors import ProfileError
+    from openrlhf_rad.evaluation.gate import Outcome
+
+    try:
+        return decide().value
+    except (ConfigError, ProfileError) as error:
+        say("error", error)
+        return USAGE
+    except RadError as error:
+        print(f"{Outcome.INCONCLUSIVE.name}: {error}", file=sys.stderr)
+        return Outcome.INCONCLUSIVE.value
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:  # Python would end with 1, which means no
+        traceback.print_exc()
+        return BROKEN
 
 
 def put(text: str | bytes, out: Path | None) -> None:
