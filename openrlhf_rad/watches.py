@@ -208,11 +208,11 @@ def drift(
     return Watch((metric,), window, test, 2 * window)
 
 
-def at_start(profile: RiskProfile, answers: Sequence[str], scored: Scored) -> list[Alarm]:
+def at_start(profile: RiskProfile, refused_b: Sequence[bool], scored: Scored) -> list[Alarm]:
     """Alarms of step 0: costs whose sign is inverted, risks that are saturated.
 
     Args:
-        answers: the reference's texts. scored: their costs by source, labels and prompts.
+        refused_b: which of the reference's answers refuse. scored: their costs by source, labels and prompts.
     """
     severity = severities(profile.watches)
     alarms: list[Alarm] = []
@@ -223,7 +223,7 @@ def at_start(profile: RiskProfile, answers: Sequence[str], scored: Scored) -> li
             message = f"step 0: {f'{source}: ' if several else ''}{text}"
             alarms.append(Alarm(0, watch, severity[watch], message))
 
-    harmful_b = known_harm(answers, scored.labels, profile.watches.harmful_label)
+    harmful_b = known_harm(refused_b, scored.labels, profile.watches.harmful_label)
     if harmful_b.any() and not harmful_b.all():
         for source, cost_b in scored.costs.items():
             order = harm_order(cost_b, harmful_b, np.asarray(scored.prompts))

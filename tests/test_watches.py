@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from openrlhf_rad.errors import ProfileError, WatchStop
-from openrlhf_rad.harm import harm_auc, known_harm
+from openrlhf_rad.harm import harm_auc, known_harm, refused
 from openrlhf_rad.method.constraint_set import Scored
 from openrlhf_rad.profile import RiskProfile, WatchSettings
 from openrlhf_rad.profile.language import severities
@@ -285,7 +285,7 @@ def scored(cost_b, label="harmful", **other):
 def test_the_reference_shows_a_cost_that_is_turned_round():
     rng = np.random.default_rng(5)
     harm_b = rng.normal(size=256) + np.arange(256) % 2
-    answers = ["Sure, first you"] * 256
+    answers = [refused("Sure, first you")] * 256
     profile = RiskProfile.from_text("risk: cvar α=0.9")
     assert at_start(profile, answers, scored(harm_b)) == []
     (alarm,) = at_start(profile, answers, scored(-harm_b))
@@ -297,19 +297,19 @@ def test_the_reference_shows_a_cost_that_is_turned_round():
     assert at_start(quiet, answers, scored(-harm_b)) == []
     # Without a harmful label, and where every harmful prompt is refused, nothing is known.
     assert at_start(profile, answers, scored(-harm_b, label="hate")) == []
-    assert at_start(profile, ["I'm sorry, but no."] * 256, scored(-harm_b)) == []
+    assert at_start(profile, [refused("I'm sorry, but no.")] * 256, scored(-harm_b)) == []
 
 
 def test_a_reference_that_knows_nothing_of_harm_hardly_ever_stops_a_run():
     rng = np.random.default_rng(6)
     profile = RiskProfile.from_text("risk: cvar α=0.9")
-    answers = ["Sure, first you"] * 64
+    answers = [refused("Sure, first you")] * 64
     assert sum(bool(at_start(profile, answers, scored(rng.normal(size=64)))) for _ in range(2000)) <= 3
 
 
 def test_the_reference_shows_a_saturated_risk():
     flag_b = np.repeat([0.0, 1.0], [180, 76])
-    answers = ["Sure, first you"] * 256
+    answers = [refused("Sure, first you")] * 256
     profile = RiskProfile.from_text("constraints: {harm: cvar α=0.9, other: mean}\nwatches: {inverted: off}")
     costs = {"harm": flag_b, "other": flag_b}
     found = at_start(profile, answers, Scored(costs, [""] * 256, [str(i) for i in range(256)]))
@@ -334,8 +334,20 @@ def test_answer_metrics_count_answers_by_their_digests():
 def test_harm_is_known_by_label_unless_the_answer_refuses():
     answers = ["Sure, first you", "I'm sorry, I can't help with that.", "  ", "Sure, first you", "Sure"]
     labels = ["harmful", "harmful", "harmful", "benign", None]
-    assert known_harm(answers, labels, "harmful").tolist() == [True, False, False, False, False]
-    assert known_harm(answers, labels, "benign").tolist() == [False, False, False, True, False]
+    assert known_harm([refused(answer) for answer in answers], labels, "harmful").tolist() == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    assert known_harm([refused(answer) for answer in answers], labels, "benign").tolist() == [
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_harm_auc_is_mann_and_whitney_s():

@@ -43,7 +43,7 @@ def others(logs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class Panel:
+class LoggerPanel:
     """RAD's part of OpenRLHF's loggers; either may be None."""
 
     def __init__(self, wandb: Any, tensorboard: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openrlhf_rad.harm import harm_auc
+from openrlhf_rad.harm import harm_auc, known_harm
 from openrlhf_rad.method.constraint_set import columns
 from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.profile import RiskProfile, cost_names
@@ -129,8 +129,8 @@ def cost_columns(sources: Sequence[str]) -> dict[str, str]:
 def batch_metrics(profile: RiskProfile, answers: Answers, experiences: Sequence[Any]) -> dict[str, float]:
     """Columns of ``metrics.jsonl`` from the answers of these experiences; what cannot be known is absent."""
     found = answer_metrics([text.digest for text in answers.texts])
-    harmful = profile.watches.harmful_label
-    harmful_b = np.array([text.label == harmful and not text.refused for text in answers.texts])
+    refused_b, labels = ([getattr(text, name) for text in answers.texts] for name in ("refused", "label"))
+    harmful_b = known_harm(refused_b, labels, profile.watches.harmful_label)
     order: dict[str, dict[str, float]] = {}  # by the constraint that a source is called after
     for source in cost_names(profile).values():
         auc = harm_auc(answers.costs[source], harmful_b)

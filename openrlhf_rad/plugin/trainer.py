@@ -28,7 +28,7 @@ from openrlhf_rad.plugin.attach import plain_class
 from openrlhf_rad.plugin.compatibility import check_clip
 from openrlhf_rad.plugin.costs.sources import cost_sources
 from openrlhf_rad.plugin.experience import RadExperienceMaker
-from openrlhf_rad.plugin.panel import Panel, others
+from openrlhf_rad.plugin.panel import LoggerPanel, others
 from openrlhf_rad.plugin.record import Answers, batch_metrics
 from openrlhf_rad.plugin.resume import capture, reference_of, reseed, restore, seed_of
 from openrlhf_rad.plugin.rollout import SharedTokenizer
@@ -84,7 +84,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
             self.samples_generator, SharedTokenizer.share(self.tokenizer)
         )
         self.experience_maker = self._rad_experience_maker()
-        self.panel = Panel(self.wandb_logger, self.tensorboard_logger)
+        self.panel = LoggerPanel(self.wandb_logger, self.tensorboard_logger)
         self.sampler = AnswerSampler(self.samples_generator, self.experience_maker, self.generate_kwargs)
 
     def _rad_experience_maker(self) -> RadExperienceMaker:
@@ -197,8 +197,8 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         prompts = [text.prompt for text in answers.texts]
         labels = [text.label or "" for text in answers.texts]
         costs = dict(answers.costs)
-        texts = [text.answer for text in answers.texts]
-        self._sound(at_start(self.options.profile, texts, Scored(costs, labels, prompts)))
+        refused_b = [text.refused for text in answers.texts]
+        self._sound(at_start(self.options.profile, refused_b, Scored(costs, labels, prompts)))
         return Reference(costs, answers.reward_b, prompts, labels)
 
     def heldout_answers(self, moment: Kind) -> list[dict[str, Any]]:

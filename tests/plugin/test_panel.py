@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from torch.utils.tensorboard import SummaryWriter
 
-from openrlhf_rad.plugin.panel import LAYOUT, Panel, keys, others
+from openrlhf_rad.plugin.panel import LAYOUT, LoggerPanel, keys, others
 from openrlhf_rad.plugin.trainer import _OPENRLHF_METRICS
 from openrlhf_rad.runs.records import COLUMNS, SECTIONS
 
@@ -43,7 +43,7 @@ def test_columns_go_to_their_sections_and_nothing_is_shown_twice():
 @pytest.mark.parametrize("metrics", [ONE, TWO], ids=["one constraint", "two"])
 def test_tensorboard_holds_the_sections_and_a_layout_that_finds_them(metrics, tmp_path):
     writer = SummaryWriter(str(tmp_path))
-    panel = Panel(None, SimpleNamespace(writer=writer))
+    panel = LoggerPanel(None, SimpleNamespace(writer=writer))
     for step in (1, 2):
         panel.log(step, metrics)
     writer.close()
@@ -72,7 +72,7 @@ def test_wandb_takes_the_sections_with_their_step(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     run = wandb.init(project="rad", dir=tmp_path)
     try:
-        panel = Panel(SimpleNamespace(handle=run), None)
+        panel = LoggerPanel(SimpleNamespace(handle=run), None)
         for step in (1, 2):
             panel.log(step, TWO | {"harm/risk": float(step)})
         shown = {name: run.summary[name] for name in keys(TWO)}

@@ -14,7 +14,7 @@ from openrlhf_rad.errors import ConfigError, CostError, WatchStop
 from openrlhf_rad.method.constraint_set import ConstraintSet, Scored
 from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
 from openrlhf_rad.plugin.costs.texts import RatedText
-from openrlhf_rad.plugin.panel import Panel
+from openrlhf_rad.plugin.panel import LoggerPanel
 from openrlhf_rad.plugin.record import Answers
 from openrlhf_rad.plugin.resume import identity, prepare, reference_of, restore
 from openrlhf_rad.plugin.trainer import RadTrainer, RadTraining
@@ -77,7 +77,7 @@ def trainer(good_args, tmp_path, monkeypatch):
         made.samples_generator = Samples()
         made.actor_model_group, made.critic_model_group = Actors(), None
         made.wandb_logger = made.tensorboard_logger = None
-        made.panel = Panel(None, None)
+        made.panel = LoggerPanel(None, None)
         made.best_eval_metric_key, made.best_eval_metric_value = "", float("-inf")
         made._latest_eval_metric_value = None
         return made
