@@ -10,7 +10,7 @@ UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 PINS := requirements/cpu.txt requirements/no-deps.txt requirements/dev.txt pyproject.toml
 # The stamp's name holds a hash of all pins: a second call installs nothing, a changed pin installs again.
 STAMP := $(VENV)/.installed-$(shell cat $(PINS) | sha256sum | cut -c1-16)
-SOURCES := openrlhf_rad cli tests docs $(wildcard benchmarks)
+SOURCES := openrlhf_rad cli tests docs examples $(wildcard benchmarks)
 
 .PHONY: install train test test-all faults soak modes docs evidence check format lint types bench
 

@@ -16,9 +16,9 @@ from openrlhf_rad.files import keep_from_others
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import cost_names
 from openrlhf_rad.report.tables import Values
-from openrlhf_rad.study import training
+from openrlhf_rad.study import enumerated, training
 from openrlhf_rad.study.folder import StudyFolder
-from openrlhf_rad.study.run import FRONTIER, TABLES, evaluate, keep_data, report, train_enumerated
+from openrlhf_rad.study.run import FRONTIER, TABLES, evaluate, keep_data, report
 from openrlhf_rad.study.scoring import EvaluatedJob, refuse_overlap
 from openrlhf_rad.study.spec import Model, Study, load_study
 from openrlhf_rad.study.tables import verdict_table
@@ -50,7 +50,7 @@ def main(file: Path, out: Path | None, processes: int, keep: Path | None, *, dry
         folder.open(study)
         if study.world is not None:
             with stoppable(), progress() as show:
-                train_enumerated(study, folder, processes, show)
+                enumerated.perform(study, folder, processes, show)
         elif code := _jobs(study, folder):
             return code
         if keep is not None:

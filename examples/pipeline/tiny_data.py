@@ -1,7 +1,7 @@
-"""Preference data in the shape of PKU-SafeRLHF, and a model to train on it: made-up words, for a try on a CPU.
+"""Preference data in the shape of PKU-SafeRLHF, and a model to train on it, of made-up words: for a CPU.
 
-``python tiny_data.py DIR`` writes DIR/preferences.jsonl and DIR/base. Of two answers the one with more words of
-help is better, the one with more words of harm is less safe.
+``python tiny_data.py DIR`` writes DIR/preferences.jsonl and DIR/base. Of two answers the one with more words
+of help is better, the one with more words of harm is less safe.
 """
 
 import json

@@ -19,6 +19,7 @@ from openrlhf_rad.files import append_lines, cut_lines, explained, flush, own_fo
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs import records
+from openrlhf_rad.tables.formats import write_parquet
 
 Array = NDArray[np.float64]
 Kind = Literal["before", "after"]
@@ -212,14 +213,9 @@ class RunFolder:
 
     def write_step(self, step: int, columns: Mapping[str, Any]) -> None:
         """Record the numbers of all answers of a step; name → values, one an answer."""
-        import pyarrow as pa  # noqa: PLC0415 - a run has it; who reads a run's texts alone need not
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        table = pa.table({name: pa.array(values) for name, values in columns.items()})
-        buffer = io.BytesIO()
-        pq.write_table(table.add_column(0, "step", pa.array(np.full(len(table), step))), buffer)
+        size = len(next(iter(columns.values())))
         own_folder(self.path / ANSWERS)
-        write_atomically(self.path / ANSWERS / _STEP.format(step), buffer.getvalue())
+        write_parquet(self.path / ANSWERS / _STEP.format(step), {"step": np.full(size, step), **columns})
 
     def write_answers(self, kind: Kind, rows: Iterable[Mapping[str, Any]]) -> None:
         """Record the held-out answers from before or after training: prompt, answer, label, reward, cost."""

@@ -6,7 +6,6 @@ follows; of a job the costs and rewards of sampled answers by the number of thei
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.errors import DataError, EnvironmentProblem
-from openrlhf_rad.files import write_atomically
+from openrlhf_rad.errors import DataError
 from openrlhf_rad.study.exact import HELD_OUT, OTHER, Prompts
 from openrlhf_rad.study.spec import START
+from openrlhf_rad.tables.formats import arrow, write_parquet
 
 Array = NDArray[np.float64]
 Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
@@ -33,7 +32,6 @@ PROMPTS, WORLDS, POLICIES, ANSWERS, RUNS, PATHS, STEPS = (
     "paths",
     "steps",
 )
-_MISSING = 'Parquet files need pyarrow, which is not installed; pip install "openrlhf-rad[data]"'
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,8 @@ Table = dict[tuple[str, int, str], Scores]
 
 def write_table(folder: Path, name: str, columns: Columns) -> None:
     """Write one table, whole or not at all. Raises EnvironmentProblem: no pyarrow, or the disk is full."""
-    arrow, parquet = _pyarrow()
-    buffer = io.BytesIO()
-    parquet.write_table(arrow.table(dict(columns)), buffer, compression="zstd")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(_file(folder, name), buffer.getvalue())
+    write_parquet(_file(folder, name), columns, "zstd")
 
 
 def read_table(folder: Path, name: str) -> dict[str, NDArray[Any]]:
@@ -69,7 +64,7 @@ def read_table(folder: Path, name: str) -> dict[str, NDArray[Any]]:
     path = _file(folder, name)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; run the study, which writes it")
-    _, parquet = _pyarrow()
+    _, parquet = arrow(path)
     table = parquet.read_table(path)
     return {column: table[column].to_numpy() for column in table.column_names}
 
@@ -133,12 +128,3 @@ def _sampled(folder: Path) -> Table:
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.parquet"
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow  # noqa: PLC0415 - an extra
-        import pyarrow.parquet  # noqa: PLC0415
-    except ImportError:
-        raise EnvironmentProblem(_MISSING) from None
-    return pyarrow, pyarrow.parquet

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openrlhf_rad.files import write_atomically
-from openrlhf_rad.study import enumerated, tables
+from openrlhf_rad.study import tables
 from openrlhf_rad.study.comparison import StudyEvidence
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.page import write_page
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 Show = Callable[[str, int, int], None]
 TABLES, FRONTIER, PAGE = "tables.json", "frontier", "report.html"
-
-
-def train_enumerated(study: Study, folder: StudyFolder, processes: int, show: Show) -> None:
-    """Train what is missing of the exact world and gather its data."""
-    enumerated.perform(study, folder, processes, show)
 
 
 def evaluate(study: Study, folder: StudyFolder, job: EvaluatedJob, show: Show) -> None:

@@ -7,9 +7,10 @@ from openrlhf_rad.errors import DataError
 from openrlhf_rad.statistics.inference import Estimate
 from openrlhf_rad.study import tables
 from openrlhf_rad.study.comparison import TIE, StudyEvidence
+from openrlhf_rad.study.enumerated import perform
 from openrlhf_rad.study.exact import HELD_OUT, OTHER
 from openrlhf_rad.study.folder import StudyFolder
-from openrlhf_rad.study.run import report, train_enumerated
+from openrlhf_rad.study.run import report
 from openrlhf_rad.study.spec import load_study
 from openrlhf_rad.study.verdicts import HypothesisFinding, _beyond, overall
 
@@ -24,7 +25,7 @@ def evidence(tmp_path_factory):
     study = load_study(path)
     place = StudyFolder(study)
     place.open(study)
-    train_enumerated(study, place, 1, lambda *_: None)
+    perform(study, place, 1, lambda *_: None)
     return report(study, place.data, place.path)
 
 
