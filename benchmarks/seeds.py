@@ -2,6 +2,8 @@
 
 Trains each seed that has no summary yet (ten minutes each on two cores), then prints one table, in Markdown,
 of what changed on the held-out prompts: the quantity before, after, and the change with its 95 % interval.
+``--ensemble 4 8 12`` trains by the mean plus one spread of costs fitted to so many layers each, in place of
+the job's own cost; a folder holds one or the other.
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad.data.labels import Labels
+from openrlhf_rad.fitting.cost import fit_cost
+from openrlhf_rad.jobs import cost_model, policy, policy_answers
+from openrlhf_rad.profile.yaml import dump
 from openrlhf_rad.runs import RunFolder
 
 ROWS = (
@@ -26,14 +32,28 @@ ROWS = (
 )
 
 
-def train(out: Path, seed: int, words: list[str]) -> None:
+def ensemble(out: Path, depths: list[int]) -> Path:
+    """The profile ``medical`` by costs fitted to so many layers each, as the job's own is."""
+    folders = [out / "costs" / str(layers) for layers in depths]
+    for folder, layers in zip(folders, depths, strict=True):
+        if not (folder / "config.json").is_file():
+            labels = Labels(policy_answers.training_examples(True))
+            sides = cost_model.sides(labels)
+            fit_cost(policy.prepare(), labels, cost_model.READING, layers, sides).save(folder)
+    models = [str(folder.absolute()) for folder in folders]
+    path = out / "ensemble.yaml"
+    path.write_text(dump({"extends": "medical", "cost": {"ensemble": {"models": models, "spread": 1.0}}}))
+    return path
+
+
+def train(out: Path, profile: str, seed: int, words: list[str]) -> None:
     """Run ``rad-train`` into ``out`` unless it holds a finished run."""
     if not (out / "summary.json").is_file():
         command = [
             "-m",
             "openrlhf_rad.cli.train",
             "--profile",
-            "medical",
+            profile,
             "--seed",
             str(seed),
             "--out",
@@ -57,10 +77,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--out", type=Path, default=Path("runs/seeds"))
+    parser.add_argument("--ensemble", type=int, nargs="+", metavar="LAYERS")
     options, words = parser.parse_known_args()
+    profile = str(ensemble(options.out, options.ensemble)) if options.ensemble else "medical"
     summaries = []
     for seed in options.seeds:
-        train(options.out / str(seed), seed, words)
+        train(options.out / str(seed), profile, seed, words)
         summaries.append(RunFolder(options.out / str(seed)).read_summary())
     names = [row["name"] for row in summaries[0]["rows"] if row["name"] in ROWS]
     print("| held out | " + " | ".join(f"seed {seed}" for seed in options.seeds) + " |")
