@@ -24,7 +24,7 @@ EXAMPLES = ROOT / "examples"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def cost(example: str, **overrides: str) -> Any:
+def cost(example: str, **overrides: Any) -> Any:
     """The `cost` of an example, with what stands for a model or a server here."""
     profile = load_profile(EXAMPLES / f"{example}.yaml")
     return plain_cost(profile.with_overrides({f"cost.{key}": held for key, held in overrides.items()}).cost)
@@ -120,7 +120,8 @@ def test_a_judge(run: Run, judging_server: str, tmp_path: Path, monkeypatch: pyt
 def test_an_ensemble(run: Run, tmp_path: Path) -> None:
     """A cost model and a Python file as one cost: mean and spread of both, in training as in rad eval."""
     files = {"models": [str(prepare_tiny().cost_model)], "functions": [str(EXAMPLES / "cost_function.py")]}
-    profile, trained = train(run, tmp_path, {"ensemble": {"ensemble": files}})
+    overrides = {f"ensemble.{kind}": held for kind, held in files.items()}
+    profile, trained = train(run, tmp_path, {"ensemble": cost("ensemble", **overrides)})
     costs = [row["cost"] for row in trained]
     assert len(set(costs)) > 2
     assert [row["cost"] for row in scored(profile)] == pytest.approx(costs, rel=1e-3, abs=0.03)  # of bfloat16
