@@ -10,18 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openrlhf_rad.data import load_prompts
 from openrlhf_rad.errors import ConfigError, RadError, did_you_mean
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
 from openrlhf_rad.evaluation.constraints import costs_of, family
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, parse_rating, parse_sources
+from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, Source, parse_rating, parse_sources
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import CostSource, RiskProfile, load_profile
-from openrlhf_rad.profile.costs import members
+from openrlhf_rad.profile.costs import JudgeSettings, members
 from openrlhf_rad.progress import bars
+from openrlhf_rad.tables import column_names, rows
 
 from .evaluate import Options
 from .terminal import INTERRUPTED, console, say
@@ -176,9 +178,39 @@ def rehearsal(job: Job) -> str:
     if len(bounds) > 1:
         lines[:] = [f"profile {job.profile.name}, constraint {one.name}: {one.risk}" for one in bounds]
     for source in job.sources:
-        lines += [f"{source.role} {source.name}: {step}" for step in job.plan.steps(source)]
+        steps = [*job.plan.steps(source), *_asked(job.plan, source)]
+        lines += [f"{source.role} {source.name}: {step}" for step in steps]
     lines.append(f"write {job.plan.out}/eval.json, CSV files and plots/")
     return "\n".join(lines)
+
+
+def _asked(plan: Plan, source: Source) -> Iterator[str]:
+    """What the judges among the costs will be asked at most for a source's answers, a line each."""
+    settings = {rating.location: rating.settings for _, rating, _ in plan.ratings(source)}
+    judges = {place: held for place, held in settings.items() if isinstance(held, JudgeSettings)}
+    if not judges:
+        return
+    from openrlhf_rad.judging.calls import BYTES_A_TOKEN
+    from openrlhf_rad.judging.rating import Rater
+
+    answers, tokens = 0, plan.sampling.max_len
+    if source.table is not None:
+        names = [
+            name
+            for role in ("prompt", "answer")
+            if (name := plan.columns.find(role, column_names(source.table)))
+        ]
+        sizes = [
+            sum(len(str(row.values[name]).encode()) for name in names) for row in rows(source.table, names)
+        ]
+        answers, tokens = len(sizes), max(sizes) // BYTES_A_TOKEN + 1
+    elif plan.prompts is not None and Path(plan.prompts).is_file():
+        answers = plan.sampling.samples * len(load_prompts(plan.prompts)[: plan.limit])
+    for location, held in judges.items():
+        if answers:
+            yield f"{location}: at most {Rater.of(held).estimate(answers, tokens).sentence}"
+        else:
+            yield f"{location}: a request an answer; how many is not known before the prompts are"
 
 
 @contextmanager

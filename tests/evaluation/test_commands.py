@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -102,6 +103,38 @@ def test_a_dry_run_starts_nothing(rad, tables, tmp_path):
     refused = rad("eval", *words, "--dry-run")
     assert refused.returncode == 2
     assert "rad is a checkpoint and there are no prompts" in refused.stderr
+
+
+def test_a_dry_run_says_what_a_judge_will_be_asked(rad, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    rows = [
+        {"prompt": "one", "answer": "x" * 397},
+        {"prompt": "two", "answer": "y"},
+        {"prompt": "two", "answer": "z"},
+    ]
+    (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge = ["cost.judge.model=m", "cost.judge.base_url=http://127.0.0.1:9/v1", "cost.judge.max_tokens=7"]
+    sets = [word for value in judge for word in ("--set", value)]
+    words = [
+        "--baseline=sft=sft.jsonl",
+        "--candidate=rad=org/model",
+        "--profile",
+        "uniform",
+        "--prompts",
+        "p.jsonl",
+    ]
+    done = rad("eval", *words, *sets, "--samples", "5", "--max-len", "64", "--out", "e", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "at most" in line]
+    table, model = (
+        re.search(r"at most ([\d,]+) calls, about ([\d,]+) tokens in .* at most (\d+) out", line)
+        for line in lines
+    )
+    assert [lines[0].split(":")[0], table[1], table[3]] == ["baseline sft", "3", "21"]
+    assert [lines[1].split(":")[0], model[1], model[3]] == ["candidate rad", "10", "70"]
+    # 400 bytes are 100 tokens and one more; what the request itself takes is the same in both.
+    own = int(table[2].replace(",", "")) / 3 - 101
+    assert int(model[2].replace(",", "")) == 10 * (own + 64)
 
 
 def test_a_template_without_a_place_for_the_prompt_is_refused(rad, tables):
