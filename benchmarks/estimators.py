@@ -166,17 +166,18 @@ def tilted(particle_rn: Array, spectrum: Spectrum, _tails: Tails) -> Array:
 def spacing(particle_rn: Array, spectrum: Spectrum, _tails: Tails) -> Array:
     """As :func:`~openrlhf_rad.method.scores.score` has it."""
     size = particle_rn.shape[-1]
-    return (1 - 1 / size) * from_above(np.add(*gap_terms(np.diff(particle_rn), spectrum)))
+    return (1 - 1 / size) * from_above(np.add(*gap_terms(np.diff(particle_rn), spectrum.sampled(size))))
 
 
 def whole(particle_rn: Array, spectrum: Spectrum, _tails: Tails) -> Array:
     """``leave_one_out`` with tails as they are."""
-    return leave_one_out(np.diff(particle_rn), spectrum)
+    return leave_one_out(np.diff(particle_rn), spectrum.sampled(particle_rn.shape[-1]))
 
 
 def winsorised(particle_rn: Array, spectrum: Spectrum, tails: Tails) -> Array:
     """``leave_one_out`` as in training."""
-    return leave_one_out(tails.winsorised(np.diff(particle_rn), particle_rn), spectrum)
+    change_rg = tails.winsorised(np.diff(particle_rn), particle_rn)
+    return leave_one_out(change_rg, spectrum.sampled(particle_rn.shape[-1]))
 
 
 def by(made: Estimator, baseline: Callable[[Array], Array] | None = None) -> Estimator:

@@ -122,12 +122,11 @@ def numeric_parts(size: int, reference: int) -> Iterator[tuple[str, Part]]:
         ),
     )
     yield "gaps and transport plan", solve
-    yield "scores", lambda: score(cost_b, particle_n, solved, profile.risk)
+    sampled = profile.risk.sampled(n)
+    yield "scores", lambda: score(cost_b, particle_n, solved, sampled)
     yield (
         "standard error of the violation",
-        lambda: violation_standard_error(
-            form, cost_b, particle_n, reference_n, profile.risk, margin=margin, cluster_b=cluster_b
-        ),
+        lambda: violation_standard_error(solved, cost_b, particle_n, sampled, cluster_b=cluster_b),
     )
     labels = [""] * size
     prompts = [f"prompt {place // ANSWERS_A_PROMPT}" for place in range(size)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.sign import label_lines
 from openrlhf_rad.method.scores import Tails, gap_terms, heavy_tails, placed
 from openrlhf_rad.method.settings import Gradient
-from openrlhf_rad.method.spectrum import MEAN, Spectrum
+from openrlhf_rad.method.spectrum import MEAN, SampledSpectrum, Spectrum
 from openrlhf_rad.profile import ConstraintSettings
 from openrlhf_rad.statistics.answers import Panel, arranged
 from openrlhf_rad.statistics.curves import EXPECTED, difference
@@ -127,13 +128,14 @@ def measure(sample: ScoredSample, spectrum: Spectrum, settings: ConstraintSettin
     cost_b = (sample.cost_b[order] - centre) / scale
     tails = heavy_tails(settings, spectrum, cost_b)
     rank_b = np.argsort(cost_b, kind="stable")
+    sampled = lru_cache(maxsize=8)(spectrum.sampled)  # groups of the jackknife have one size or two
     reward_b = None if sample.reward_b is None else sample.reward_b[order] - sample.reward_b.mean()
 
     def scores(kept_b: NDArray[np.bool_]) -> Array:
         """The score's spread and the balance of some of the answers."""
         ordered = cost_b[rank_b[kept_b[rank_b]]]
         unit = 1.0 if settings.gradient == "tilted" else float(ordered.std())
-        spread = _score_spread(ordered, spectrum, settings.gradient, tails) / unit
+        spread = _score_spread(ordered, sampled(ordered.size), settings.gradient, tails) / unit
         reward = 1.0 if reward_b is None else float(reward_b[kept_b].std())
         return np.array([spread, reward / spread if spread > 0 else np.inf])
 
@@ -190,14 +192,14 @@ def _spread(panel: Panel, value_b: Array) -> Inference:
     return of_influence(panel, MEAN, spread, (value_b**2 - spread**2) / (2 * max(spread, 1e-300)))
 
 
-def _score_spread(ordered: Array, spectrum: Spectrum, gradient: Gradient, tails: Tails) -> float:
+def _score_spread(ordered: Array, sampled: SampledSpectrum, gradient: Gradient, tails: Tails) -> float:
     """Standard deviation of s(c) over sorted costs with every quantile active; see :mod:`scores`."""
     size = ordered.size
     if gradient == "tilted":
-        term = spectrum.weights(size) / size
+        term = sampled.weight_n / size
     else:
         gap_g = tails.winsorised(np.diff(ordered), ordered)
-        term = np.append(np.add(*gap_terms(gap_g, spectrum)), 0.0)
+        term = np.append(np.add(*gap_terms(gap_g, sampled)), 0.0)
         term *= 1 - 1 / size if gradient == "spacing" else 1.0
     # A score is what lies above; up to a constant, less what lies below.
     return float(placed(ordered, ordered, term - np.cumsum(term)).std())

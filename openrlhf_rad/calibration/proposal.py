@@ -85,7 +85,8 @@ def resolve(part: Constraint, cost_b: Array) -> ScaledAsk:
 
 def reachable_fall(part: Constraint, cost_b: Array) -> float:
     """R: the greatest δ, in spreads, that a policy could meet whose every answer costs the least."""
-    present = FORMS[part.settings.form].figure(part.risk, cost_b)
+    form = FORMS[part.settings.form]
+    present = form.figure(np.sort(cost_b), form.spectrum(part.risk).weights(cost_b.size))
     return (present - reference.least_cost(part.settings, cost_b)) / float(cost_b.std())
 
 

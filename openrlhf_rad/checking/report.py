@@ -185,8 +185,8 @@ def cannot_carry(profile: RiskProfile, cost_b: Array) -> str:
             return str(error)
         if not ask.feasible:
             return f"it asks for a fall of {ask.fall:.3g}, and {ask.reach:.3g} is possible"
-        if rare := ask.rare(cost_r):
-            return rare
+        if ask.rare:
+            return ask.rare
     return ""
 
 

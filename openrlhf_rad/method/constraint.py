@@ -54,6 +54,7 @@ class ConstraintResult:
         activation_n: a_i in [0, 1], how much the constraint feels quantile i.
         change_g: h_i ≥ 0, by how much the constraint is further from being met at particle i + 1 than at i,
             shape (n − 1,); of the score by gaps (:mod:`openrlhf_rad.method.scores`).
+        exact_n, exact_g: the same by the exact indicator, as the violation feels the quantiles.
         gap_forward, gap_reverse: L_w(C_θ, C_0) and L_w(C_0, C_θ), exact and without margin.
         plan: of the Sinkhorn run; None where none was needed.
     """
@@ -64,6 +65,8 @@ class ConstraintResult:
     weight_n: Array
     activation_n: Array
     change_g: Array
+    exact_n: Array
+    exact_g: Array
     gap_forward: float
     gap_reverse: float
     plan: SinkhornResult | None = None
@@ -124,6 +127,8 @@ def evaluate(
         weight_n=weight_n if rule.weighted else np.ones(particle_n.size),
         activation_n=activation_n,
         change_g=change_g,
+        exact_n=rule.felt(sides),
+        exact_g=rule.changes(sides),
         gap_forward=gap_forward,
         gap_reverse=gap_reverse,
         plan=plan,
@@ -169,9 +174,9 @@ class Form(ABC):
 
     # What is asked.
 
-    def figure(self, risk: Spectrum, cost_b: Array) -> float:
-        """What must fall, of a sample in any order."""
-        return risk.risk(cost_b)
+    def figure(self, cost_r: Array, weight_r: Array) -> float:
+        """What must fall, of sorted costs and the weights of the spectrum that is bounded."""
+        return float(weight_r @ cost_r / cost_r.size)
 
     def threshold(self, level: Level) -> bool:
         """Whether a level is a cost to stay below, whatever the risk of the reference."""
@@ -191,9 +196,14 @@ class Form(ABC):
         return other
 
     def shift(
-        self, level: float, margin: float, _ordered: Array, _risk: Spectrum, _least: float
+        self, level: float, margin: float, _reach: float, _room_r: Array, _weight_r: Array
     ) -> tuple[float, float]:
-        """The level that can be kept, and by how much the reference's quantiles move."""
+        """The level that can be kept, and by how much the reference's quantiles move.
+
+        Args:
+            _reach: R. _room_r: how far each cost of the reference lies above the least, sorted.
+            _weight_r: of the spectrum.
+        """
         return level, margin
 
     def asked(self, level: Level, _margin: Level) -> Level | None:
@@ -261,9 +271,9 @@ class Expected(Form):
     upper_bound = True
     weighted = False
 
-    def figure(self, _risk: Spectrum, cost_b: Array) -> float:
+    def figure(self, cost_r: Array, _weight_r: Array) -> float:
         """The mean."""
-        return float(cost_b.mean())
+        return float(cost_r.mean())
 
     def threshold(self, level: Level) -> bool:
         """A number is one, too."""
@@ -394,21 +404,20 @@ class NoWorse(_Paired):
         return given - fall + other
 
     def shift(
-        self, level: float, margin: float, ordered: Array, risk: Spectrum, least: float
+        self, level: float, margin: float, reach: float, room_r: Array, weight_r: Array
     ) -> tuple[float, float]:
         """The s of Σ w_i min(s, y_i − least)/N = margin, or the one that brings every y_i to ``least``.
 
         What the margin asks beyond comes off the slack.
         """
-        slack = level - max(margin - (risk.risk(ordered) - least), 0.0)
-        share_r, room_r = risk.weights(ordered.size) / ordered.size, ordered - least
+        slack, share_r = level - max(margin - reach, 0.0), weight_r / weight_r.size
         if not (share_r[room_r < margin] > 0).any():
             return slack, margin
         # Piecewise linear in s: up to room_k those below k have fallen as far as they can, the others by s.
         fallen_r = np.append(0.0, np.cumsum(share_r * room_r)[:-1])
         rest_r = np.cumsum(share_r[::-1])[::-1]
         reached = int(np.searchsorted(fallen_r + rest_r * room_r, margin))
-        if reached == ordered.size:
+        if reached == room_r.size:
             return slack, float(room_r[-1])
         return slack, float(min((margin - fallen_r[reached]) / rest_r[reached], room_r[reached]))
 

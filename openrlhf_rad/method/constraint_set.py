@@ -158,7 +158,7 @@ class ConstraintPart:
 
     Attributes:
         constraint: of the profile. step: its RAD step. looks_back: whether it holds for a segment.
-        window: over how many answers a segment looks back.
+        window: over how many answers a segment looks back; 0 for what holds for all prompts.
         source: the cost that it bounds, a key of ``Scored.costs``.
     """
 
@@ -172,8 +172,10 @@ class ConstraintPart:
         if self.looks_back:
             self._check_reference(reference_r.size, reference.labels)
         self.step = RadStep(settings, reference_r, constraint=constraint, fixed_dual=fixed_dual)
-        self.window = max(MINIMUM_REFERENCE, _LOOK_BACK * self.step.minimum_batch())
-        self._recent = reference_r[-self.window :] if self.looks_back else np.empty(0)
+        self.window, self._recent = 0, np.empty(0)
+        if self.looks_back:
+            self.window = max(MINIMUM_REFERENCE, _LOOK_BACK * self.step.minimum_batch())
+            self._recent = reference_r[-self.window :]
 
     def __call__(self, batch: Scored) -> tuple[Array, dict[str, float]]:
         """λ·s(c) of every response, 0 where the constraint does not hold; and its metrics."""
@@ -182,7 +184,7 @@ class ConstraintPart:
         costs = self._costs(batch)
         if costs.size == 0:
             return bonus_b, {"lambda": self.step.dual.value, "samples": 0.0}
-        missing = max(0, self.window - costs.size) if self.looks_back else 0
+        missing = max(0, self.window - costs.size)
         earlier = self._recent[max(0, self._recent.size - missing) :]
         result = self.step(
             np.concatenate([costs, earlier]),

@@ -13,7 +13,7 @@ from openrlhf_rad.errors import CostError, ReferenceCostError
 from openrlhf_rad.method.constraint import FORMS, Form
 from openrlhf_rad.method.particles import as_costs
 from openrlhf_rad.method.settings import MINIMUM_REFERENCE, Constraint, ConstraintSettings
-from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.method.spectrum import SampledSpectrum, Spectrum
 
 Array = NDArray[np.float64]
 
@@ -23,12 +23,14 @@ MOST_SHARE = 0.8
 LEAST_COSTLY = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ask:
     """A constraint resolved on reference costs, all in the cost's own units.
 
     Attributes:
         settings, risk: whose ask it is.
+        reference_r: the costs, sorted, shape (N,).
+        spectrum: the one that is bounded. sampled: the same on N samples.
         level: ε, τ or d. margin: m.
         shift: by how much quantiles of the reference move, down to `least` at most. Those that cannot fall by
             m leave their part to the others, so that the risk of the shifted reference still lies m lower:
@@ -39,6 +41,9 @@ class Ask:
 
     settings: ConstraintSettings
     risk: Spectrum
+    reference_r: Array
+    spectrum: Spectrum
+    sampled: SampledSpectrum
     level: float
     margin: float
     shift: float
@@ -79,9 +84,10 @@ class Ask:
             f" write {self.key}: {self.asking(self.reach / 2):.4g}{lower}"
         )
 
-    def rare(self, cost_r: Array) -> str:
+    @property
+    def rare(self) -> str:
         """Why a fall that a handful of answers decides is not asked; empty where there are enough."""
-        costly, size = int((cost_r > self.least).sum()), cost_r.size
+        costly, size = int((self.reference_r > self.least).sum()), self.reference_r.size
         if costly >= LEAST_COSTLY or self.fall <= 0:
             return ""
         return (
@@ -98,12 +104,14 @@ def resolve(settings: ConstraintSettings, risk: Spectrum, cost_r: ArrayLike) -> 
         ReferenceCostError: a share of a risk ≤ 0, or a cost below `constraint.floor`.
     """
     form, ordered = FORMS[settings.form], np.sort(np.asarray(cost_r, dtype=np.float64))
-    least, present = least_cost(settings, ordered), form.figure(risk, ordered)
+    spectrum = form.spectrum(risk)
+    sampled = spectrum.sampled(ordered.size)
+    least, present = least_cost(settings, ordered), form.figure(ordered, sampled.weight_n)
     level = form.level(settings.level, ordered, present)
     margin = settings.margin.resolve(ordered, present) if form.pairs else 0.0
-    fall = form.fall(level, margin, present)
-    level, shift = form.shift(level, margin, ordered, risk, least)
-    return Ask(settings, risk, level, margin, shift, least, fall, present - least)
+    fall, reach = form.fall(level, margin, present), present - least
+    level, shift = form.shift(level, margin, reach, ordered - least, sampled.weight_n)
+    return Ask(settings, risk, ordered, spectrum, sampled, level, margin, shift, least, fall, reach)
 
 
 def least_reference(constraint: Constraint) -> int:

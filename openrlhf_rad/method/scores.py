@@ -28,14 +28,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.method.constraint import FORMS, ConstraintResult
 from openrlhf_rad.method.settings import ConstraintSettings, Gradient
-from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.method.spectrum import SampledSpectrum, Spectrum
 from openrlhf_rad.method.state import Stateful
 
 Array = NDArray[np.float64]
@@ -55,7 +54,7 @@ def score(
     cost_b: Array,
     particle_n: Array,
     result: ConstraintResult,
-    spectrum: Spectrum,
+    sampled: SampledSpectrum,
     *,
     gradient: Gradient = "leave_one_out",
 ) -> Array:
@@ -73,7 +72,7 @@ def score(
         cost_b: costs of the sampled responses, shape (B,).
         particle_n: the policy's quantiles, sorted upwards, shape (n,).
         result: of the constraint on these particles.
-        spectrum: φ; that of the mean for `expected`.
+        sampled: φ on n samples; that of the mean for `expected`.
 
     Returns:
         Shape (B,); in the unit of the costs, for `tilted` without unit.
@@ -82,9 +81,9 @@ def score(
     if gradient == "tilted":
         score_n = from_above(result.weight_n * result.activation_n / n)
     elif gradient == "leave_one_out":
-        score_n = leave_one_out(result.change_g, spectrum)
+        score_n = leave_one_out(result.change_g, sampled)
     elif gradient == "spacing":
-        score_n = (1 - 1 / n) * from_above(np.add(*gap_terms(result.change_g, spectrum)))
+        score_n = (1 - 1 / n) * from_above(np.add(*gap_terms(result.change_g, sampled)))
     else:
         raise ValueError(f"gradient is {gradient!r}; it must be 'leave_one_out', 'spacing' or 'tilted'")
     return placed(cost_b, particle_n, score_n)
@@ -96,32 +95,26 @@ def placed(cost_b: Array, particle_n: Array, score_n: Array) -> Array:
     return np.asarray(score_n[np.minimum(place_b, score_n.size - 1)])
 
 
-def leave_one_out(change_g: Array, spectrum: Spectrum) -> Array:
+def leave_one_out(change_g: Array, sampled: SampledSpectrum) -> Array:
     """−n (V_n − V_{n−1}^{(−j)}) of n sorted samples from the n − 1 changes between them. Shape (…, n).
 
     The gap above sample i lies at F = i/n; without sample j at i/(n − 1) if i < j, else at (i − 1)/(n − 1).
-    With G = ∫φ, summed by parts:
+    With G = ∫φ, summed by parts, the brackets being those of ``sampled``:
     s_j = Σ_{i ≥ j} n [G(i/n) − G((i − 1)/(n − 1))] h_i − Σ_{i < j} n [G(i/(n − 1)) − G(i/n)] h_i.
     For the mean it is RLOO over the batch; see Tamar et al. 2015 for CVaR, up to O(1/n).
     """
-    above_g, below_g = gap_terms(change_g, spectrum)
+    above_g, below_g = gap_terms(change_g, sampled)
     taken_n = np.zeros((*change_g.shape[:-1], change_g.shape[-1] + 1))
     np.cumsum(below_g, axis=-1, out=taken_n[..., 1:])
     return np.asarray(from_above(above_g) - taken_n)
 
 
-def gap_terms(change_g: Array, spectrum: Spectrum) -> tuple[Array, Array]:
-    """What each gap gives to the samples below it, and takes from those above it: weight times change."""
-    above_g, below_g = _gap_weights(spectrum, change_g.shape[-1] + 1)
-    return above_g * change_g, below_g * change_g
+def gap_terms(change_g: Array, sampled: SampledSpectrum) -> tuple[Array, Array]:
+    """What each gap gives to the samples below it, and takes from those above it: weight times change.
 
-
-@lru_cache(maxsize=8)
-def _gap_weights(spectrum: Spectrum, n: int) -> tuple[Array, Array]:
-    """The brackets of :func:`leave_one_out`; in sum n/(n − 1) times the mean of φ over the gap's bin."""
-    edge_n = spectrum.cumulative(np.arange(n) / max(n - 1, 1))
-    level_g = spectrum.cumulative(np.arange(1, n) / n)
-    return n * (level_g - edge_n[:-1]), n * (edge_n[1:] - level_g)
+    In sum n/(n − 1) times the change times the mean of φ over the gap's bin.
+    """
+    return sampled.above_g * change_g, sampled.below_g * change_g
 
 
 def from_above(term_i: Array) -> Array:
@@ -186,6 +179,8 @@ def heavy_tails(settings: ConstraintSettings, spectrum: Spectrum, cost_r: Array)
     seen = 1 - _BEYOND / size
     above = level_r[(level_r > _FROM) & (level_r <= seen) & (out_r > 0)]
     below = level_r[(level_r < 1 - _FROM) & (level_r >= 1 - seen) & (out_r < 0)]
+    if not (above.size or below.size):
+        return Tails()
     grid = np.linspace(0, 1, 10_001)
     least, most = grid[np.searchsorted(spectrum.cumulative(grid), [_KEPT, 1 - _KEPT])]
     high = max(float(above[0]), float(least)) if above.size else 1.0
@@ -194,12 +189,12 @@ def heavy_tails(settings: ConstraintSettings, spectrum: Spectrum, cost_r: Array)
     low = 0.0 if _tied(ordered[level_r < low]) else low
     if low <= 0 and high >= 1:
         return Tails()
-    tails, gap_r = Tails(low, high, _REACH * deviation), np.diff(ordered)
+    tails, gap_r, sampled = Tails(low, high, _REACH * deviation), np.diff(ordered), spectrum.sampled(size)
     spread, left = (
         float(np.abs(score_r - score_r.mean()).mean())
         for score_r in (
-            leave_one_out(gap_r, spectrum),
-            leave_one_out(tails.winsorised(gap_r, ordered), spectrum),
+            leave_one_out(gap_r, sampled),
+            leave_one_out(tails.winsorised(gap_r, ordered), sampled),
         )
     )
     return replace(tails, stretch=spread / left) if left > 0 else tails
@@ -263,8 +258,9 @@ class PartnerScores:
     """
 
     def __init__(self, change_g: Array, spectrum: Spectrum) -> None:
-        below = gap_terms(change_g[:-1], spectrum)  # level i/(n − 1), none above the last
-        above = gap_terms(change_g[1:], spectrum)  # level (i − 1)/(n − 1), none above the first
+        sampled = spectrum.sampled(max(change_g.size, 1))
+        below = gap_terms(change_g[:-1], sampled)  # level i/(n − 1), none above the last
+        above = gap_terms(change_g[1:], sampled)  # level (i − 1)/(n − 1), none above the first
         self._gain = _sums(np.append(below[0], 0.0)), _sums(np.append(0.0, above[0]))
         self._loss = _sums(np.append(below[1], 0.0)), _sums(np.append(0.0, above[1]))
 
@@ -276,6 +272,46 @@ class PartnerScores:
         lowest = np.minimum(place, without)
         loss = loss_0[lowest] + loss_1[place] - loss_1[np.minimum(without, place)]
         return np.asarray(gain - loss)
+
+
+class Scores:
+    """The scores of one constraint as it trains: its estimator and tails, and partners for a baseline.
+
+    Attributes:
+        own_baseline: whether they need no other baseline.
+        baseline: what has been learned of the partners.
+    """
+
+    def __init__(self, settings: ConstraintSettings, spectrum: Spectrum, cost_r: Array) -> None:
+        """cost_r: the reference costs, in the unit of the particles; its tails say which gaps are cut."""
+        self.own_baseline = settings.gradient == "leave_one_out"
+        self.baseline = PartnerBaseline()
+        self._gradient, self._spectrum = settings.gradient, spectrum
+        self._tails = heavy_tails(settings, spectrum, cost_r)
+
+    def __call__(
+        self,
+        cost_b: Array,
+        particle_n: Array,
+        result: ConstraintResult,
+        sampled: SampledSpectrum,
+        cluster_b: ArrayLike | None = None,
+    ) -> tuple[Array, float]:
+        """score_b of a rollout, and its standard deviation before the baseline, which learns from it.
+
+        Args:
+            cost_b, particle_n, result, sampled: as for :func:`score`.
+            cluster_b: the prompt of each answer; None: no two have one.
+        """
+        change_g = self._tails.winsorised(result.change_g, particle_n)
+        felt = replace(result, change_g=change_g)
+        score_b = score(cost_b, particle_n, felt, sampled, gradient=self._gradient)
+        deviation = float(score_b.std())
+        if self.own_baseline and cluster_b is not None:
+            place_b = np.minimum(np.searchsorted(particle_n, cost_b), particle_n.size - 1)
+            partner = PartnerScores(change_g, self._spectrum)
+            score_b = self.baseline(score_b, place_b, np.asarray(cluster_b), partner)
+        return score_b, deviation
 
 
 def _sums(term_g: Array) -> Array:

@@ -164,6 +164,24 @@ ALIASES = {"α": "alpha", "h": "bandwidth", "κ": "kappa", "γ": "gamma", "η": 
 SYMBOLS = {name: symbol for symbol, name in ALIASES.items()}
 
 
+class SampledSpectrum(NamedTuple):
+    """A spectrum on n sorted samples: what each of them counts, and each gap between two. No unit.
+
+    The gap above sample i lies at the level i/n; without another sample at i/(n − 1) or (i − 1)/(n − 1).
+
+    Attributes:
+        weight_n: w_i = n [G(i/n) − G((i − 1)/n)]: non-negative, mean 1.
+        above_g: n [G(i/n) − G((i − 1)/(n − 1))], what a gap gives the samples below it when one is left out.
+        below_g: n [G(i/(n − 1)) − G(i/n)], what it takes from those above it.
+        density_g: n [G((i + ½)/n) − G((i − ½)/n)], the mean of φ around the gap.
+    """
+
+    weight_n: Array
+    above_g: Array
+    below_g: Array
+    density_g: Array
+
+
 class Spectrum(ABC):
     """A spectrum φ; frozen and hashable. `str` is its expression, which reads back as an equal one."""
 
@@ -205,6 +223,16 @@ class Spectrum(ABC):
             raise ValueError(f"n is {n}; a spectrum needs at least one particle")
         bin_n: Array = n * np.diff(self.cumulative(np.arange(n + 1) / n))
         return np.maximum(bin_n, 0.0)
+
+    def sampled(self, n: int) -> SampledSpectrum:
+        """The spectrum on n samples; of the gaps each shape (n − 1,)."""
+        weight_n = self.weights(n)
+        edge_n = self.cumulative(np.arange(n) / max(n - 1, 1))
+        level_g = self.cumulative(np.arange(1, n) / n)
+        above_g, below_g = n * (level_g - edge_n[:-1]), n * (edge_n[1:] - level_g)
+        return SampledSpectrum(
+            weight_n, above_g, below_g, n * np.diff(self.cumulative((np.arange(n) + 0.5) / n))
+        )
 
     def risk(self, sample_b: ArrayLike) -> float:
         """ρ_φ of the empirical distribution of sample_b (Eq. (8)), exactly; in the sample's own units."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.errors import ConfigError, ReferenceCostError
-from openrlhf_rad.method.constraint import FORMS, ConstraintResult, Potentials, evaluate
+from openrlhf_rad.method.constraint import ConstraintResult, Potentials, evaluate
 from openrlhf_rad.method.dual import DualVariable, make_dual
 from openrlhf_rad.method.particles import as_costs, empirical_quantiles, saturation
 from openrlhf_rad.method.reference import MOST_SHARE, checked_costs, resolve
-from openrlhf_rad.method.scores import PartnerBaseline, PartnerScores, heavy_tails, score
+from openrlhf_rad.method.scores import Scores
 from openrlhf_rad.method.settings import Constraint, Settings
 from openrlhf_rad.method.uncertainty import Uncertainty, reference_standard_error, violation_standard_error
 
@@ -46,8 +46,8 @@ class RadStep:
     maximum, and ε mean the same for every cost model; with `units: cost` they are not.
 
     Attributes:
-        spread: σ_0. unit: by which costs are divided, σ_0 or 1. reference_risk: ρ_w(C_0) of the whole
-            reference sample. ask: level, margin, shift. All in the cost's own units.
+        spread: σ_0. unit: by which costs are divided, σ_0 or 1. ask: level, margin, shift. All in the cost's
+            own units.
     """
 
     def __init__(
@@ -76,26 +76,23 @@ class RadStep:
         self._reference = checked_costs(constraint, reference_costs)
         self.spread = float(self._reference.std())
         self.unit = self.spread if settings.units == "spread" else 1.0
-        self.reference_risk = constraint.risk.risk(self._reference)
         self.ask = resolve(constraint.settings, constraint.risk, self._reference)
         self._fixed = fixed_dual is not None
         if not (self._fixed or self.ask.feasible):
             raise ReferenceCostError(self.ask.refusal)
-        if not self._fixed and (rare := self.ask.rare(self._reference)):
-            raise ReferenceCostError(rare)
+        if not self._fixed and self.ask.rare:
+            raise ReferenceCostError(self.ask.rare)
         self.dual = (
             make_dual(constraint.dual) if fixed_dual is None else DualVariable(fixed_dual, 0.0, fixed_dual)
         )
         self._potentials: Potentials | None = None
-        self._form = FORMS[constraint.settings.form]
-        self._spectrum = self._form.spectrum(constraint.risk)
-        self._tails = heavy_tails(constraint.settings, self._spectrum, self._reference / self.unit)
-        self._baseline = PartnerBaseline()
+        self._form = self.ask.form
+        self._scores = Scores(constraint.settings, self.ask.spectrum, self._reference / self.unit)
 
     @property
     def own_baseline(self) -> bool:
         """Whether scores need no other baseline: see :mod:`openrlhf_rad.method.scores`."""
-        return self.constraint.settings.gradient == "leave_one_out"
+        return self._scores.own_baseline
 
     def __call__(
         self, cost_b: ArrayLike, cluster_b: ArrayLike | None = None, *, share: float = 1.0
@@ -116,27 +113,13 @@ class RadStep:
         n = self.particle_count(costs.size)
         particle_n = empirical_quantiles(costs / self.unit, n)
         reference_n = empirical_quantiles(self._reference / self.unit, n, repeats=True)
-        weight_n = self.constraint.risk.weights(n)
+        sampled = self.ask.spectrum.sampled(n)
+        weight_n = sampled.weight_n if self._form.weighted else self.constraint.risk.weights(n)
         result = self._evaluate(particle_n, reference_n, weight_n)
-        change_g = self._tails.winsorised(result.change_g, particle_n)
-        score_b = self._score(costs / self.unit, particle_n, replace(result, change_g=change_g))
-        score_std = float(score_b.std())
-        if self.own_baseline and cluster_b is not None:
-            place_b = np.minimum(np.searchsorted(particle_n, costs / self.unit), n - 1)
-            partner = PartnerScores(change_g, self._spectrum)
-            score_b = self._baseline(score_b, place_b, np.asarray(cluster_b), partner)
+        score_b, score_std = self._scores(costs / self.unit, particle_n, result, sampled, cluster_b)
         used = self.dual.value
-        error = violation_standard_error(
-            self.constraint.settings.form,
-            costs / self.unit,
-            particle_n,
-            reference_n,
-            self.constraint.risk,
-            margin=self.ask.shift / self.unit,
-            floor=self.ask.least / self.unit,
-            cluster_b=cluster_b,
-        )
-        reference_error = reference_standard_error(self.ask, self._reference, costs) / self.unit
+        error = violation_standard_error(result, costs / self.unit, particle_n, sampled, cluster_b=cluster_b)
+        reference_error = reference_standard_error(self.ask, costs) / self.unit
         self.dual.update(
             result.violation,
             error.standard_error,
@@ -184,7 +167,7 @@ class RadStep:
                 f"it asks that the risk fall by {ask.fall:.4g}, of {ask.reach:.4g} at most, when every"
                 f" answer costs the least; for half of it write {ask.key}: {ask.asking(ask.reach / 2):.4g}"
             )
-        noise = reference_standard_error(ask, self._reference, self._reference)
+        noise = reference_standard_error(ask, self._reference)
         if ask.fall > 0 and noise > ask.fall / 3:
             needed = math.ceil(self._reference.size * (5 * noise / ask.fall) ** 2)
             doubts.append(
@@ -227,16 +210,17 @@ class RadStep:
         reference_n = empirical_quantiles(cost_r, self.particle_count(cost_r.size))
         weight_n = self.constraint.risk.weights(reference_n.size)
         every = evaluate("spectral", reference_n, reference_n, weight_n, level=0.0)
-        every = replace(every, change_g=self._tails.winsorised(every.change_g, reference_n))
-        extremes = np.array([-math.inf, math.inf])
-        return self.dual.maximum * float(np.ptp(self._score(extremes, reference_n, every)))
+        extremes, sampled = np.array([-math.inf, math.inf]), self.ask.spectrum.sampled(reference_n.size)
+        score_b, _ = self._scores(extremes, reference_n, every, sampled)
+        return self.dual.maximum * float(np.ptp(score_b))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold: λ, the baseline's sums, and the last plan's potentials.
 
         The rest follows from profile and reference.
         """
-        state: dict[str, Any] = {"dual": self.dual.state_dict(), "baseline": self._baseline.state_dict()}
+        learned = self._scores.baseline.state_dict()
+        state: dict[str, Any] = {"dual": self.dual.state_dict(), "baseline": learned}
         if self._potentials is not None:
             state["potentials"] = [potential.tolist() for potential in self._potentials]
         return state
@@ -246,13 +230,9 @@ class RadStep:
         if not self._fixed:
             self.dual.load_state_dict(state["dual"])
         if "baseline" in state:
-            self._baseline.load_state_dict(state["baseline"])
+            self._scores.baseline.load_state_dict(state["baseline"])
         saved = state.get("potentials")
         self._potentials = None if saved is None else (np.array(saved[0]), np.array(saved[1]))
-
-    def _score(self, cost_b: Array, particle_n: Array, result: ConstraintResult) -> Array:
-        gradient = self.constraint.settings.gradient
-        return score(cost_b, particle_n, result, self._spectrum, gradient=gradient)
 
     def _evaluate(self, particle_n: Array, reference_n: Array, weight_n: Array) -> ConstraintResult:
         return evaluate(

@@ -8,17 +8,16 @@ quantiles, so that its standard error takes the place of deviation/√n.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from openrlhf_rad.method.constraint import FORMS, Compared
+from openrlhf_rad.method.constraint import ConstraintResult
 from openrlhf_rad.method.reference import Ask
-from openrlhf_rad.method.scores import leave_one_out, placed
-from openrlhf_rad.method.settings import FormName
-from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.method.scores import score
+from openrlhf_rad.method.spectrum import SampledSpectrum
 
 Array = NDArray[np.float64]
 
@@ -57,14 +56,11 @@ def upper_confidence_bound(
 
 
 def violation_standard_error(
-    form: FormName,
+    result: ConstraintResult,
     cost_b: Array,
     particle_n: Array,
-    reference_n: Array,
-    spectrum: Spectrum,
+    sampled: SampledSpectrum,
     *,
-    margin: float = 0.0,
-    floor: float = -math.inf,
     cluster_b: ArrayLike | None = None,
 ) -> Uncertainty:
     """Error of the violation of :func:`~openrlhf_rad.method.constraint.evaluate` given its reference.
@@ -75,20 +71,18 @@ def violation_standard_error(
     (Serfling 1980, section 8.1), enlarged by Bessel's factor for the samples that carry it.
 
     Args:
-        cost_b, particle_n, reference_n, margin, floor: as for the constraint, in one unit.
-        spectrum: of its risk.
+        result: of the constraint on these particles. cost_b, particle_n: in its unit.
+        sampled: the spectrum that is bounded, on n samples.
         cluster_b: a label a sample; samples of one label, such as answers to one prompt, count as dependent.
 
     Returns:
         0 on 0 samples where the constraint feels no quantile.
     """
-    rule, n = FORMS[form], particle_n.size
-    phi, sides = rule.spectrum(spectrum), Compared(particle_n, rule.shifted(reference_n, margin, floor))
-    carried_n = phi.weights(n) * rule.felt(sides)
+    n, carried_n = particle_n.size, sampled.weight_n * result.exact_n
     if not carried_n.any():
         return Uncertainty(0.0, 0.0)
-    score_n = leave_one_out(rule.changes(sides), phi)
-    influence_b = (1 - 1 / n) * placed(cost_b, particle_n, score_n)
+    exact = replace(result, change_g=result.exact_g)
+    influence_b = (1 - 1 / n) * score(cost_b, particle_n, exact, sampled)
     influence_b = influence_b - influence_b.mean()
     samples = float(carried_n.sum() ** 2 / (carried_n @ carried_n)) * cost_b.size / n
     if cluster_b is not None:
@@ -99,7 +93,7 @@ def violation_standard_error(
     return Uncertainty(math.sqrt(bessel * float(influence_b @ influence_b)) / cost_b.size, samples)
 
 
-def reference_standard_error(ask: Ask, reference_r: Array, cost_b: Array) -> float:
+def reference_standard_error(ask: Ask, cost_b: Array) -> float:
     """Standard error of the violation by the sample of reference costs, the policy's costs held fixed.
 
     The influence function of ∫ φ(t) ℓ(F_0⁻¹(t)) dt at c is ∫^c φ(F_0(y)) dℓ(y) (Serfling 1980, section 8.1):
@@ -107,13 +101,14 @@ def reference_standard_error(ask: Ask, reference_r: Array, cost_b: Array) -> flo
     policy's quantile of the same level. Level and margin are held as they were resolved.
 
     Args:
-        reference_r: the reference costs, sorted, shape (N,). cost_b: the policy's. In the cost's own units.
+        cost_b: the policy's costs, in their own units.
 
     Returns:
         In the cost's own units; 0 for a threshold that the reference plays no part in.
     """
-    level, size = ask.settings.level, reference_r.size
-    if ask.form.threshold(level):
+    level, reference_r, form = ask.settings.level, ask.reference_r, ask.form
+    size = reference_r.size
+    if form.threshold(level):
         if level.unit != "quantile":
             return 0.0
         # ρ_w(C_θ) or E[C_θ] stays below F_0⁻¹(p): the binomial interval of a quantile, one deviation wide.
@@ -121,11 +116,10 @@ def reference_standard_error(ask: Ask, reference_r: Array, cost_b: Array) -> flo
         low, high = (level.value + side * step for side in (-1, 1))
         ends = np.quantile(reference_r, [max(low, 0.0), min(high, 1.0)], method="inverted_cdf")
         return float(ends[1] - ends[0]) / 2
-    spectrum, place_g = ask.form.spectrum(ask.risk), np.arange(1, size)
+    place_g = np.arange(1, size)
     # Across the gap at level i/N the policy's quantile is one and the same, the ⌈i·n/N⌉th cost: in whole
     # numbers, which no rounding moves, and by one sort, where np.quantile's selection is quadratic in N.
     beside_g = np.sort(cost_b)[(place_g * cost_b.size + size - 1) // size - 1]
-    change_g = ask.form.reference_changes(reference_r, beside_g, ask.shift, ask.least)
-    density_g = size * np.diff(spectrum.cumulative((np.arange(size) + 0.5) / size))
-    influence_r = np.append(0.0, np.cumsum(density_g * change_g))
+    change_g = form.reference_changes(reference_r, beside_g, ask.shift, ask.least)
+    influence_r = np.append(0.0, np.cumsum(ask.sampled.density_g * change_g))
     return float(influence_r.std(ddof=1)) / math.sqrt(size)

@@ -214,8 +214,8 @@ def _samples(constraint: Constraint) -> int:
     risk = form.spectrum(constraint.risk)
     # The influence function of ρ_φ is ∫ φ(F(z)) dz (Huber 1981, section 3.3), here over normal quantiles.
     cost_r = _normal_quantiles()
-    density = cost_r.size * np.diff(risk.cumulative((np.arange(cost_r.size) + 0.5) / cost_r.size))
-    deviation = float(np.std(np.append(0.0, np.cumsum(density * np.diff(cost_r)))))
+    density_g = risk.sampled(cost_r.size).density_g
+    deviation = float(np.std(np.append(0.0, np.cumsum(density_g * np.diff(cost_r)))))
     low, high = _SAMPLES
     if risk.cumulative(1 - 0.5 / cost_r.size) < 0.5:
         return high  # most of the weight lies beyond these quantiles

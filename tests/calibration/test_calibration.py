@@ -65,7 +65,7 @@ def test_the_score_spread_is_that_of_the_training_step(risk, gradient, normal):
     measured = figures.measure(sample_of(cost_b), profile.risk, profile.constraint)
     assert measured.score_spread.value == pytest.approx(step(cost_b).metrics["score_std"])
     assert measured.spread.value == pytest.approx(step.spread)
-    assert measured.risk.value == pytest.approx(step.reference_risk)
+    assert measured.risk.value == pytest.approx(profile.risk.risk(cost_b))
 
 
 def test_a_cost_far_from_zero_loses_no_digits(normal):

@@ -51,7 +51,7 @@ def population_quantiles(n):
 def spectral_score(spectrum, gradient):
     particle_n = population_quantiles(PARTICLES)
     every = evaluate("spectral", particle_n, particle_n, spectrum.weights(PARTICLES), level=0.0)
-    return score(COST_K, particle_n, every, spectrum, gradient=gradient)
+    return score(COST_K, particle_n, every, spectrum.sampled(PARTICLES), gradient=gradient)
 
 
 def cosine(a, b):
@@ -87,10 +87,11 @@ def test_tilted_points_elsewhere_on_skewed_costs(spectrum):
 def test_tilted_is_equation_14_by_its_double_sum():
     n, epsilon = 50, 0.3
     particle_n, reference_n = population_quantiles(n), np.sort(RNG.lognormal(0.5, size=n))
-    weight_n = make_spectrum("wang", eta=0.75).weights(n)
+    wang = make_spectrum("wang", eta=0.75)
+    weight_n = wang.weights(n)
     options = TransportSettings(epsilon, tolerance=1e-12, max_iterations=100_000)
     result = evaluate("improvement", particle_n, reference_n, weight_n, level=0.1, transport=options)
-    found = reinforce(score(COST_K, particle_n, result, make_spectrum("wang", eta=0.75), gradient="tilted"))
+    found = reinforce(score(COST_K, particle_n, result, wang.sampled(n), gradient="tilted"))
 
     # Eq. (24) from ones, then Eq. (14) summed over responses and particles.
     kernel = np.exp(-np.maximum(reference_n[None, :] - particle_n[:, None], 0) / epsilon)
@@ -150,7 +151,7 @@ def test_on_tied_costs_it_is_the_true_gradient_of_the_gap(form, costs, spectrum)
         margin=margin,
         transport=TransportSettings(indicator="exact"),
     )
-    p, score_k = probabilities(logit_k), score(cost_k, particle_n, result, spectrum)
+    p, score_k = probabilities(logit_k), score(cost_k, particle_n, result, spectrum.sampled(n))
     estimate = p * (score_k - p @ score_k)
     assert cosine(estimate, truth) >= 0.999
     assert np.linalg.norm(estimate) / np.linalg.norm(truth) == pytest.approx(1, abs=0.02)

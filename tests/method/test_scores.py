@@ -47,7 +47,8 @@ def scores(form, sample, reference_n, spectrum, margin, *, gradient="leave_one_o
     weight_n = spectrum.weights(cost_b.size)
     ordered = np.sort(cost_b)
     result = evaluate(form, ordered, reference_n, weight_n, level=0.0, margin=margin, transport=EXACT)
-    return score(cost_b, ordered, result, MEAN if form == "expected" else spectrum, gradient=gradient)
+    sampled = (MEAN if form == "expected" else spectrum).sampled(cost_b.size)
+    return score(cost_b, ordered, result, sampled, gradient=gradient)
 
 
 @pytest.mark.parametrize("form", FORMS)

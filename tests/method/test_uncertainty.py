@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from openrlhf_rad.method.constraint import evaluate
+from openrlhf_rad.method.constraint import FORMS, evaluate
 from openrlhf_rad.method.particles import empirical_quantiles
 from openrlhf_rad.method.settings import TransportSettings
 from openrlhf_rad.method.spectrum import MEAN
@@ -32,7 +32,7 @@ def weights(profile, n):
 
 
 def violation(profile, form, margin, cost_b, reference):
-    """The violation at level 0, written out: `evaluate` would solve a transport problem each time."""
+    """The violation at level 0, written out, and its error."""
     n = cost_b.size
     particle_n, reference_n = empirical_quantiles(cost_b, n), empirical_quantiles(reference, n)
     weight_n = weights(profile, n)
@@ -42,9 +42,15 @@ def violation(profile, form, margin, cost_b, reference):
         "spectral": weight_n * (particle_n - reference_n),
         "expected": particle_n,
     }[form]
-    spectrum = load_profile(profile).risk
-    found = violation_standard_error(form, cost_b, particle_n, reference_n, spectrum, margin=margin)
+    found = error_of(form, cost_b, reference_n, load_profile(profile).risk, margin)
     return missed_n.mean(), found
+
+
+def error_of(form, cost_b, reference_n, spectrum, margin, **more):
+    ordered, weight_n = np.sort(cost_b), spectrum.weights(cost_b.size)
+    result = evaluate(form, ordered, reference_n, weight_n, level=0.0, margin=margin, transport=EXACT)
+    bounded = FORMS[form].spectrum(spectrum)
+    return violation_standard_error(result, cost_b, ordered, bounded.sampled(cost_b.size), **more)
 
 
 @pytest.mark.parametrize(("profile", "form", "margin"), CASES)
@@ -92,9 +98,9 @@ def test_only_the_tail_carries_a_tail_mean():
 def test_answers_to_one_prompt_count_as_dependent():
     cost_p = np.random.default_rng(4).normal(size=40)
     cost_b, prompt_b = np.repeat(cost_p, 4), np.repeat(np.arange(40), 4).astype(str)
-    arguments = (np.sort(cost_b), np.sort(cost_b), MEAN)
-    alone = violation_standard_error("expected", cost_b, *arguments)
-    found = violation_standard_error("expected", cost_b, *arguments, cluster_b=prompt_b)
+    arguments = (cost_b, np.sort(cost_b), MEAN, 0.0)
+    alone = error_of("expected", *arguments)
+    found = error_of("expected", *arguments, cluster_b=prompt_b)
     assert found.standard_error == pytest.approx(stats.sem(cost_p), rel=1e-12)  # four copies tell nothing new
     assert found.samples == 40
     assert alone.standard_error == pytest.approx(found.standard_error / 2, rel=0.02)
@@ -102,7 +108,7 @@ def test_answers_to_one_prompt_count_as_dependent():
 
 def test_a_constraint_that_feels_no_quantile_has_no_error():
     cost_b = np.arange(10.0)
-    found = violation_standard_error("no_worse", cost_b, cost_b, cost_b + 100, MEAN, margin=1.0)
+    found = error_of("no_worse", cost_b, cost_b + 100, MEAN, 1.0)
     assert (found.standard_error, found.samples) == (0.0, 0.0)
 
 

@@ -17,7 +17,7 @@ from openrlhf_rad.method.transport.problem import (
     as_points,
     check_limits,
     check_scale,
-    finite,
+    finite_points,
     stopped,
 )
 
@@ -136,13 +136,11 @@ def sinkhorn_batch(
 def _joined(samples: ArrayLike | Sequence[ArrayLike], name: str) -> tuple[Array, Index]:
     """All samples end to end, and where each begins and ends. Raises TransportError."""
     if isinstance(samples, np.ndarray) and samples.ndim == 2 and samples.size:
-        flat = finite(as_points(np.ascontiguousarray(samples).reshape(-1), name), name)
+        flat = finite_points(np.ascontiguousarray(samples).reshape(-1), name)
         return flat, np.arange(samples.shape[0] + 1) * samples.shape[1]
-    parts = [as_points(part, f"{name}[{k}]") for k, part in enumerate(samples)]  # type: ignore[arg-type]
+    parts = [finite_points(part, f"{name}[{k}]") for k, part in enumerate(samples)]  # type: ignore[arg-type]
     if not parts:
         raise TransportError(f"{name} holds 0 samples; a batch needs at least one problem")
-    for k, part in enumerate(parts):
-        finite(part, f"{name}[{k}]")
     return np.concatenate(parts), np.append(0, np.cumsum([part.size for part in parts]))
 
 

@@ -154,6 +154,11 @@ def finite(points: Array, name: str) -> Array:
     return points
 
 
+def finite_points(values: ArrayLike, name: str) -> Array:
+    """The values as float64, shape (n,), all of them finite. Raises TransportError."""
+    return finite(as_points(values, name), name)
+
+
 def sorting(points: Array, name: str) -> Index:
     """Indices that sort the points. Raises TransportError when one of them is not finite."""
     order = np.argsort(points)
@@ -204,7 +209,7 @@ def check_start(init: Any, n: int, m: int) -> tuple[Array, Array]:
 
 def check_weights(weights: ArrayLike, n: int) -> Array:
     """Quantile weights w_1 … w_n, finite and at least 0. Raises TransportError."""
-    weight_n = finite(as_points(weights, "weights"), "weights")
+    weight_n = finite_points(weights, "weights")
     if weight_n.size != n or weight_n.min() < 0:
         raise TransportError(
             f"weights has {weight_n.size} values from {weight_n.min():g} on for {n} points of x; it needs one"

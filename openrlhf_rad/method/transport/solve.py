@@ -20,6 +20,7 @@ from openrlhf_rad.method.transport.problem import (
     check_start,
     check_weights,
     finite,
+    finite_points,
     quantile_pairs,
     sorting,
     stopped,
@@ -133,8 +134,8 @@ def dominance_gap(x: ArrayLike, y: ArrayLike, weight_n: ArrayLike | None = None)
     Raises:
         TransportError: x, y and the weights differ in length, are empty or not finite.
     """
-    x_n, y_n = np.sort(finite(as_points(x, "x"), "x")), np.sort(finite(as_points(y, "y"), "y"))
-    weights = np.ones(x_n.size) if weight_n is None else finite(as_points(weight_n, "weight_n"), "weight_n")
+    x_n, y_n = np.sort(finite_points(x, "x")), np.sort(finite_points(y, "y"))
+    weights = np.ones(x_n.size) if weight_n is None else finite_points(weight_n, "weight_n")
     if not x_n.size == y_n.size == weights.size:
         raise TransportError(
             f"x has {x_n.size} points, y {y_n.size}, weight_n {weights.size}; the gap compares quantiles"
