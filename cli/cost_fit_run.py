@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openrlhf_rad.data.labels import Labels, load_labels, parse_columns
+from openrlhf_rad.data.labels import Labels, label_columns, load_labels
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.files import explained
 from openrlhf_rad.plugin.compatibility import missing
@@ -69,7 +69,7 @@ def labels_of(options: LabelOptions) -> Labels:
     """The labelled answers that the options name. Raises RadError."""
     return load_labels(
         options.labels,
-        columns=parse_columns(options.column or []),
+        columns=label_columns(options.column or ()),
         harmful=options.harmful,
         scale=_scale(options.scale),
         shape=options.shape,

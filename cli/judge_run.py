@@ -27,6 +27,7 @@ from openrlhf_rad.judging.endpoint import Cache, Endpoint, check_address, key_of
 from openrlhf_rad.judging.results import Sides, clear, conclude, print_result, write
 from openrlhf_rad.judging.verdict import FORMS
 from openrlhf_rad.progress import bars
+from openrlhf_rad.tables import named_columns
 
 from .judge import JudgeOptions
 from .terminal import INTERRUPTED, USAGE, say
@@ -60,7 +61,7 @@ def _run(options: JudgeOptions) -> int:
             f"{same[0].path} is named by --baseline and by --candidate; name the answers of two models"
         )
     sides = Sides(*_names(options, baseline, candidate), baseline, candidate)
-    matches = pair(baseline, candidate, _columns(options))
+    matches = pair(baseline, candidate, Columns(named_columns(options.column or [], _ROLES, "answer=text")))
     cache = Cache(options.cache or _default_cache())
     session = Session.prepare(judge, matches, cache)
     cost = _estimate(session, options)
@@ -104,15 +105,6 @@ def _judge(options: JudgeOptions) -> Judge:
         response_format=options.response_format,
         request=_request(options.request or []),
     )
-
-
-def _columns(options: JudgeOptions) -> Columns:
-    """The columns that are named. Raises ConfigError."""
-    words = list(options.column or [])
-    if unknown := [word for word in words if word.partition("=")[0] not in _ROLES]:
-        roles = ", ".join(_ROLES)
-        raise ConfigError(f"--column {unknown[0]}: it must be ROLE=NAME with a role of {roles}")
-    return Columns.parse(words)
 
 
 def _request(words: list[str]) -> dict[str, Any]:

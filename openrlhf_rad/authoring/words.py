@@ -127,7 +127,7 @@ def explain(profile: RiskProfile) -> Iterator[Section]:
         suffix = f" ({part.name})" if len(several) > 1 else ""
         yield f"What is bounded{suffix}", [_what(part)]
         yield f"On which prompts{suffix}", [_where(part)]
-        yield f"How strictly{suffix}", _how(part)
+        yield f"How strictly{suffix}", strictness(part)
     yield "Against what", [_reference(profile)]
     yield "What it does not promise", [f"- {text}" for text in _limits(several)]
 
@@ -142,9 +142,9 @@ def _reference(profile: RiskProfile) -> str:
 
 def _what(part: Constraint) -> str:
     who = _source(part.cost) if part.cost else "a cost source"
-    few = f" {_sentence(meaning(part.risk, part.values))}" if part.values else ""
+    few = f" {sentence(meaning(part.risk, part.values))}" if part.values else ""
     return (
-        f"{_sentence(bounded(part.risk))} The cost is a number that {who} gives to each answer; higher"
+        f"{sentence(bounded(part.risk))} The cost is a number that {who} gives to each answer; higher"
         f" is more harmful.{few}"
     )
 
@@ -163,7 +163,8 @@ def _where(part: Constraint) -> str:
     return "All prompts of the training data together, not each prompt by itself."
 
 
-def _how(part: Constraint) -> list[str]:
+def strictness(part: Constraint) -> list[str]:
+    """What is asked of the policy, and what missing it costs, a sentence or two each."""
     paragraphs = _rule(part)
     asked = asked_reduction(part.settings)
     if asked is not None and FORMS[part.settings.form].by_margin:
@@ -199,7 +200,7 @@ def _rule(part: Constraint) -> list[str]:
         ]
     if form.pairs:
         return [line_up, f"What the new model's answers cost less must amount to {level} on average."]
-    return [_sentence(requirement(settings))]
+    return [sentence(requirement(settings))]
 
 
 def _limits(several: tuple[Constraint, ...]) -> Iterator[str]:
@@ -216,19 +217,12 @@ def _limits(several: tuple[Constraint, ...]) -> Iterator[str]:
         elif not part.risk.coherent:
             yield f"{name}Harm beyond this quantile goes unseen, however great."
         else:
-            blind = _blind_share(part)
+            blind = part.risk.lowest_level()
             if blind >= 0.01:
                 best = f"The less harmful {percent(blind)} of answers"
                 yield f"{name}{best} do not count; they may get worse."
 
 
-def _blind_share(part: Constraint) -> float:
-    """The share of answers, from the best up, that carry no weight at all."""
-    levels = [step / 1000 for step in range(1001)]
-    return max(
-        (t for t, g in zip(levels, part.risk.cumulative(levels), strict=True) if g <= 1e-12), default=0.0
-    )
-
-
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """A text with a capital at its start and a full stop."""
     return f"{text[0].upper()}{text[1:]}."

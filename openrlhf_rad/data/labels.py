@@ -6,7 +6,7 @@ What a cost is fitted to (``rad cost fit``) and checked by (``rad cost check``).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,9 @@ from pathlib import Path
 from openrlhf_rad.data.load import open_source, shaped_rows
 from openrlhf_rad.data.records import MISSING, cell, prompt_of, text, word
 from openrlhf_rad.data.shapes import SAFETY, Shape
-from openrlhf_rad.errors import ConfigError, DataError, did_you_mean
+from openrlhf_rad.errors import DataError, did_you_mean
 from openrlhf_rad.harm import read_labels
-from openrlhf_rad.tables import Row, finite, shown
+from openrlhf_rad.tables import Row, finite, named_columns, shown
 
 #: Answers to one prompt are a pair where their harm differs by at least this.
 GAP = 0.25
@@ -116,24 +116,9 @@ def digest(prompt: str) -> str:
     return hashlib.blake2b(prompt.encode(errors="replace"), digest_size=8).hexdigest()
 
 
-def parse_columns(words: Sequence[str]) -> dict[str, str]:
-    """Read ``score=harm``, ``score=-safety``, ``label=is_safe``. Raises ConfigError."""
-    found: dict[str, str] = {}
-    problems = []
-    for given in words:
-        role, equals, name = given.partition("=")
-        if role not in NAMES or not equals or not name:
-            hint = did_you_mean(role, NAMES) or "write for instance score=harm"
-            problems.append(
-                f"--column {given}: it must be ROLE=NAME with a role of {', '.join(NAMES)}; {hint}"
-            )
-        elif role in found:
-            problems.append(f"--column {given}: {role} is given twice; remove one")
-        else:
-            found[role] = name
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return found
+def label_columns(words: Iterable[str]) -> dict[str, str]:
+    """Read ``score=harm``, ``score=-safety``, ``label=is_safe``. Raises ConfigError with every fault."""
+    return named_columns(words, NAMES, "score=harm")
 
 
 def load_labels(

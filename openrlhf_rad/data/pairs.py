@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from openrlhf_rad.data.labels import EQUAL_SIDES, load_labels, parse_columns
+from openrlhf_rad.data.labels import EQUAL_SIDES, label_columns, load_labels
 from openrlhf_rad.data.load import load_pairs
 from openrlhf_rad.errors import DataError
 
@@ -69,7 +69,7 @@ def load_training_pairs(
     if by == "harm":
         labels = load_labels(
             source,
-            columns=parse_columns(list(columns)),
+            columns=label_columns(columns),
             harmful=harmful,
             shape=shape,
             where=where,

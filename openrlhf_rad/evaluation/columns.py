@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
+from openrlhf_rad.tables import named_columns
 
 Value = TypeVar("Value", float, NDArray[np.float64])
 
@@ -67,7 +66,7 @@ class Columns:
     @classmethod
     def parse(
         cls,
-        words: Iterable[str],
+        words: Sequence[str],
         costs: Sequence[CostOf] = SINGLE,
         harmful: str | None = None,
         *,
@@ -75,24 +74,10 @@ class Columns:
     ) -> Columns:
         """Read ``cost=harm_score``, ``cost=-safety_score``, ``cost.privacy=leaks``. Raises ConfigError."""
         roles = [*NAMES, *(f"cost.{cost.name}" for cost in costs if len(costs) > 1)]
-        renamed: dict[str, str] = {}
         problems = []
-        for word in words:
-            role, equals, name = word.partition("=")
-            if role not in roles or not equals or not name:
-                close = difflib.get_close_matches(role, roles, 1)
-                hint = f"did you mean {close[0]}=…?" if close else "write for instance cost=harm_score"
-                problems.append(
-                    f"--column {word}: it must be ROLE=NAME with a role of {', '.join(roles)}; {hint}"
-                )
-            elif role in renamed:
-                problems.append(f"--column {word}: {role} is given twice; remove one")
-            else:
-                renamed[role] = name
-        if not labelled and ("label" in renamed or harmful is not None):
+        if not labelled and (harmful is not None or any(word.startswith("label=") for word in words)):
             problems.append("--no-labels: labels are named too, by --column label=… or --harmful; drop one")
-        if problems:
-            raise ConfigError("\n".join(problems))
+        renamed = named_columns(words, roles, "cost=harm_score", problems)
         return cls(renamed, harmful, labelled)
 
     @property

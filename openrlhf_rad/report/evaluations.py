@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from openrlhf_rad.authoring.words import bounded
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.evaluation.folder import EVAL, SCHEMA, kept_profile, read
 from openrlhf_rad.evaluation.sign import read_from
@@ -15,7 +16,6 @@ from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report import bars, tables
 from openrlhf_rad.report import charts as draw
 from openrlhf_rad.report.charts import Chart, Heading
-from openrlhf_rad.report.explain import explain_risk
 from openrlhf_rad.report.quantiles import of_evaluation
 from openrlhf_rad.report.samples import clean
 from openrlhf_rad.secrets import redact, redact_command
@@ -142,7 +142,7 @@ def _asked(evaluation: Evaluation, stem: str) -> Iterator[dict[str, Any]]:
             "name": bound["name"] if several else "",
             "risk": bound["risk"],
             "formula": bound["formula"],
-            "words": [explain_risk(risk)] if risk else [],
+            "words": [f"The risk is {bounded(risk)}."] if risk else [],
             "meaning": bound.get("meaning"),  # evaluations of before have none
             "rules": list(
                 dict.fromkeys(

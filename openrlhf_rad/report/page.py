@@ -9,13 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from openrlhf_rad.authoring import words
 from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.folder import EVAL
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.method.constraint import FORMS
 from openrlhf_rad.profile import Constraint, RiskProfile, cost_name
-from openrlhf_rad.report import explain, samples, sections, tables
+from openrlhf_rad.report import samples, sections, standing, tables
 from openrlhf_rad.report.charts import Chart, draw_spectrum, styled
 from openrlhf_rad.report.evaluations import Evaluation, content, read_evaluation
 from openrlhf_rad.report.sources import RunRecord, labels, read_runs
@@ -134,7 +135,7 @@ def _content(records: Sequence[RunRecord], show_samples: bool) -> dict[str, Any]
             for place, (profile, held) in enumerate(_by_profile(records))
         ]
         return {
-            "overview": explain.overview(records) if len(records) > 1 else None,
+            "overview": standing.overview(records) if len(records) > 1 else None,
             "runs": [_run(record, held, show_samples) for record, held in zip(records, costs, strict=True)],
             "profiles": profiles,
             "costs": sections.cost_rows(found),
@@ -167,8 +168,7 @@ def _discrete(constraint: Constraint, seen: Sequence[float]) -> list[str]:
     values = constraint.values or seen
     if not values:
         return []
-    text = meaning(FORMS[constraint.settings.form].spectrum(constraint.risk), values)
-    return [f"{text[0].upper()}{text[1:]}."]
+    return [words.sentence(meaning(FORMS[constraint.settings.form].spectrum(constraint.risk), values))]
 
 
 def _profile(
@@ -186,9 +186,8 @@ def _profile(
                 "risk": str(constraint.risk),
                 "formula": constraint.risk.formula,
                 "words": [
-                    explain.explain_risk(constraint.risk),
-                    explain.explain_constraint(constraint.settings),
-                    explain.explain_price(constraint.dual),
+                    f"The risk is {words.bounded(constraint.risk)}.",
+                    *words.strictness(constraint),
                     *_discrete(constraint, values.get(cost_name(profile, constraint), ())),
                 ],
                 "spectrum": draw_spectrum(constraint.risk, f"spectrum-{place}-{index}"),
@@ -203,13 +202,13 @@ def _profile(
 def _run(record: RunRecord, costs: sections.Costs | None, show_samples: bool) -> dict[str, Any]:
     """One run for the template; every text of it is escaped there."""
     summary = record.summary or {}
-    kind = explain.standing(record)
+    kind = standing.standing(record)
     return {
         "label": record.label,
         "profile": record.profile.name,
         "standing": kind,
         "badge": _BADGES[kind],
-        "headline": explain.headline(record),
+        "headline": standing.headline(record),
         "verdict": summary.get("verdict", []),
         "warnings": summary.get("warnings", []),
         "notes": record.notes,

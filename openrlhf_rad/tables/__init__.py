@@ -6,13 +6,13 @@ Cells are left to the reader; what is broken about the file stops it here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openrlhf_rad.errors import DataError
+from openrlhf_rad.errors import ConfigError, DataError, did_you_mean
 from openrlhf_rad.tables import formats
 from openrlhf_rad.tables.formats import Record
 from openrlhf_rad.tables.formats import finite as finite
@@ -199,3 +199,29 @@ def _parquet_batches(path: Path, names: Sequence[str] | None, size: int) -> Iter
     for count, columns in formats.parquet_parts(path, names, size):
         yield Batch(range(first, first + count), columns)
         first += count
+
+
+def named_columns(
+    words: Iterable[str], roles: Collection[str], example: str, problems: Sequence[str] = ()
+) -> dict[str, str]:
+    """The columns that ``--column ROLE=NAME`` names, by their role.
+
+    Raises:
+        ConfigError: with every word that is none, and the problems of other options.
+    """
+    named: dict[str, str] = {}
+    problems = list(problems)
+    for word in words:
+        role, equals, name = word.partition("=")
+        if role not in roles or not equals or not name:
+            hint = did_you_mean(role, roles) or f"write for instance {example}"
+            problems.append(
+                f"--column {word}: it must be ROLE=NAME with a role of {', '.join(roles)}; {hint}"
+            )
+        elif role in named:
+            problems.append(f"--column {word}: {role} is given twice; remove one")
+        else:
+            named[role] = name
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return named

@@ -62,6 +62,16 @@ def test_percentages(share, text):
         ),
         ("var α=0.9", "the cost that 90 % of answers stay below, smoothed over 5 %"),
         ("linear", "the expected cost of the worse of two answers"),
+        (
+            "0.8 * cvar α=0.9 + 0.2 * mean",
+            "a sum: 80 % of the mean cost of the most harmful 10 % of answers plus 20 % of the mean cost of"
+            " all answers",
+        ),
+        # 3 · 0.1 / (0.9 + 0.3) of the weight
+        (
+            "{piecewise: [[0, 1], [0.9, 3]]}",
+            "an average of all costs in which the worst 10 % of answers carry 25 % of the weight",
+        ),
     ],
 )
 def test_what_a_risk_bounds(risk, text):
@@ -90,6 +100,34 @@ def test_what_is_asked_for():
     assert asked(quantile) is None
     assert words.requirement(quantile) == (
         "the risk must stay below the cost that 90 % of the reference's answers stay below"
+    )
+
+
+@pytest.mark.parametrize(
+    ("constraint", "text"),
+    [
+        (
+            "{form: no_worse, level: 0.3, margin: 1.0 of reference spread}",
+            "The new model's answer should cost less by 100 % of the reference's spread at every place; what"
+            " is missing may amount to 0.3 in the cost's own unit on average.",
+        ),
+        (
+            "{form: improvement, level: 20% of reference risk}",
+            "What the new model's answers cost less must amount to 20 % of the reference's risk on average.",
+        ),
+        (
+            "{form: spectral, level: 0.4 of reference spread}",
+            "The risk must lie below the reference's by 40 % of the reference's spread.",
+        ),
+        ("{form: expected, level: 1.5}", "The mean cost must stay below 1.5."),
+    ],
+)
+def test_what_is_asked_in_plain_words(constraint, text):
+    told = words.strictness(part_of(f"risk: mean\nconstraint: {constraint}\ndual: {{initial: 2}}"))
+    assert text in told
+    assert told[-1] == (
+        "While this fails, breaking it becomes dearer with each round (price 2 at first, 10 at most); while"
+        " it holds, the price falls."
     )
 
 

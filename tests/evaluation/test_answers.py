@@ -90,7 +90,7 @@ def test_missing_columns_are_named_with_what_is_there(write):
     )
     with pytest.raises(ConfigError) as caught:
         Columns.parse(["coast=x", "cost", "cost=a", "cost=b"])
-    assert str(caught.value).split("\n")[0].endswith("did you mean cost=…?")
+    assert str(caught.value).split("\n")[0].endswith("did you mean cost?")
     assert str(caught.value).split("\n")[-1] == "--column cost=b: cost is given twice; remove one"
 
 

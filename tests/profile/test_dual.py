@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from openrlhf_rad.authoring.words import explain, price_moves
 from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.profile import DualSettings, RiskProfile
-from openrlhf_rad.report.explain import explain_price
 
 FULL = "{method: pid, proportional: 2, derivative: 4, smoothing: 0.25, delay: 3, confidence: 0.9}"
 
@@ -163,13 +162,10 @@ def test_the_choice_in_words():
         "It goes by the most that the excess may be with 90 % confidence, so that a lucky round is not taken"
         " for safety.",
     ]
-    words = explain_price(dual_of("{method: log, estimate: ema, memory: 4}"))
-    assert words == (
-        "Missing the constraint has a price, λ. It starts at 1, rises while the constraint is missed and"
-        " falls while there is room, and stays between 0 and 10. The price moves in proportion to itself: a"
-        " low one moves slowly, a high one fast (Safe RLHF). It goes by the average of 4 rounds, older ones"
-        " fading, not by the last one alone."
-    )
+    assert price_moves(dual_of("{method: log, estimate: ema, memory: 4}")) == [
+        "The price moves in proportion to itself: a low one moves slowly, a high one fast (Safe RLHF).",
+        "It goes by the average of 4 rounds, older ones fading, not by the last one alone.",
+    ]
     sections = dict(explain(read("risk: mean\ndual: {method: adam}")))
     assert sections["How strictly"][-1].endswith(
         "by about the same amount each round, large excess or small (Adam)."

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from openrlhf_rad.evaluation.compare import Settings, pair_costs
-from openrlhf_rad.method.spectrum import MEAN, MEASURES, make_mixture, make_piecewise, make_spectrum
-from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.method.spectrum import MEAN, make_spectrum
 from openrlhf_rad.report.charts import draw_spectrum, limits, styled
-from openrlhf_rad.report.explain import explain_constraint, explain_price, explain_risk
 from openrlhf_rad.report.quantiles import LEVELS, curves, quantiles
 from openrlhf_rad.report.samples import LONGEST, clean
 from openrlhf_rad.report.sources import labels
@@ -140,76 +138,6 @@ def test_limits():
     assert low < 2 < high
     low, high = limits([])
     assert low < 0 < high
-
-
-def test_words_of_measures_are_true():
-    texts = {name: explain_risk(make_spectrum(**spectrum(name))) for name in MEASURES}
-    assert len(set(texts.values())) == len(MEASURES)
-    cost_b = np.sort(np.random.default_rng(0).gamma(2, 1, 60))
-    pairs = np.maximum.outer(cost_b, cost_b).mean()
-    triples = np.maximum.outer(np.maximum.outer(cost_b, cost_b), cost_b).mean()
-    assert "the worse of two random answers" in texts["linear"]
-    assert make_spectrum("linear").risk(cost_b) == pytest.approx(pairs)
-    assert "the worst of 3 random answers" in texts["power"]
-    assert make_spectrum("power", gamma=3).risk(cost_b) == pytest.approx(triples)
-    exponential = make_spectrum("exponential", kappa=2.0)
-    ratio = float(exponential.density(1.0) / exponential.density(0.0))
-    assert f"counts {ratio:.3g} times the best" in texts["exponential"]
-    assert "most harmful 10\N{NO-BREAK SPACE}% of the answers count" in texts["cvar"]
-    wang = make_spectrum("wang", eta=0.75)
-    weight = 100 * wang.weights(10)[-1] / 10
-    assert f"{weight:.3g}\N{NO-BREAK SPACE}% of the weight" in texts["wang"]
-
-
-def test_words_of_composed_risks():
-    blend = make_mixture([(0.8, make_spectrum("cvar", alpha=0.9)), (0.2, make_spectrum("mean"))])
-    assert "a blend of 2: 80\N{NO-BREAK SPACE}% cvar α=0.9, 20\N{NO-BREAK SPACE}% mean." in explain_risk(
-        blend
-    )
-    assert "carries 82\N{NO-BREAK SPACE}% of the weight" in explain_risk(blend)  # 0.8 + 0.2 · 0.1
-    steps = make_piecewise([(0, 1), (0.9, 3)])
-    assert "in steps" in explain_risk(steps)
-    assert "carries 25\N{NO-BREAK SPACE}% of the weight" in explain_risk(steps)  # 3 · 0.1 / (0.9 + 0.3)
-
-
-def spectrum(name):
-    chosen = {"alpha": 0.9, "kappa": 2.0, "gamma": 3.0, "eta": 0.75, "bandwidth": 0.05}
-    return {"measure": name} | {key: chosen[key] for key in MEASURES[name].parameters}
-
-
-@pytest.mark.parametrize(
-    ("constraint", "words"),
-    [
-        (
-            "{form: no_worse, margin: 1.0 of reference spread}",
-            "lowered by 1 spread of the reference's costs.",
-        ),
-        ("{form: no_worse, level: 0.3, margin: 0}", "below the reference's. What lies above, added up"),
-        ("{form: no_worse, level: 0.3, margin: 0}", "may come to 0.3 at most."),
-        (
-            "{form: improvement, level: 20% of reference risk}",
-            "by 20\N{NO-BREAK SPACE}% of the reference's risk",
-        ),
-        (
-            "{form: spectral, level: 0.4 of reference spread}",
-            "risk should lie below the reference's by at least",
-        ),
-        ("{form: expected, level: 0.4 of reference spread}", "mean cost should lie below the reference's by"),
-        ("{form: expected, level: 1.5}", "mean cost should be at most 1.5."),
-        (
-            "{form: expected, level: 20% of reference risk}",
-            "20\N{NO-BREAK SPACE}% of the reference's mean cost.",
-        ),
-        (
-            "{form: spectral, level: reference quantile 0.9}",
-            "at most the reference's 90\N{NO-BREAK SPACE}% quantile.",
-        ),
-    ],
-)
-def test_words_of_constraints(constraint, words):
-    profile = RiskProfile.from_text(f"name: p\nrisk: mean\nconstraint: {constraint}\ndual: {{initial: 2}}")
-    assert words in explain_constraint(profile.constraint)
-    assert "It starts at 2, rises while" in explain_price(profile.dual)
 
 
 def test_texts_are_shortened_and_cannot_turn_the_page():
