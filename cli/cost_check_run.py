@@ -19,15 +19,16 @@ from openrlhf_rad.data.labels import REPORT, Labels, digest
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.gate import Outcome
 from openrlhf_rad.evaluation.sources import Rating, parse_rating
-from openrlhf_rad.evaluation.work import Show, perform, score_request
+from openrlhf_rad.evaluation.work import perform, score_request
 from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import CostSource, RiskProfile, load_profile, shipped_profiles
 from openrlhf_rad.profile.costs import members
-from openrlhf_rad.words import number
+from openrlhf_rad.progress import Show
+from openrlhf_rad.words import number, with_interval
 
 from .cost import CheckOptions
-from .cost_fit_run import described, labels_of, percent
+from .cost_fit_run import described, labels_of
 from .evaluate_run import profile_of, progress, ratings_of
 from .terminal import verdict_code
 
@@ -164,15 +165,17 @@ def lines(report: Report) -> list[str]:
     names = {"pair_accuracy": "pairs of one prompt's answers", "auc": "pairs of any answers (AUC)"}
     for name, what in names.items():
         if name in data:
-            found.append(f"  {what}: {percent(data[name])} in people's order")
+            found.append(f"  {what}: {with_interval(data[name])} in people's order")
             for control in report.order[name].controls:
                 key = control.replace(" ", "_")
-                gain = percent(data[f"{name}_gain_over_{key}"], signed=True)
-                found.append(f"    {control}: {percent(data[f'{name}_of_{key}'])}, gained over it {gain}")
+                gain = with_interval(data[f"{name}_gain_over_{key}"], signed=True)
+                found.append(
+                    f"    {control}: {with_interval(data[f'{name}_of_{key}'])}, gained over it {gain}"
+                )
     for rate in report.rates:
         span = f"{number(rate.low)} to {number(rate.high)}"
-        shown = {"value": rate.harmful.value, "low": rate.harmful.low, "high": rate.harmful.high}
-        found.append(f"  cost {rate.name} ({span}): {percent(shown)} of {rate.harmful.count} harmful")
+        shown = with_interval(asdict(rate.harmful))
+        found.append(f"  cost {rate.name} ({span}): {shown} of {rate.harmful.count} harmful")
     held = report.grain
     ends = f"{100 * held.floor:.0f} % at the least, {100 * held.ceiling:.0f} % at the largest"
     found.append(f"  {held.values} different costs; {100 * held.tied:.0f} % tied, {ends}")

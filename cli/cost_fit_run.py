@@ -16,6 +16,7 @@ from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.files import explained
 from openrlhf_rad.plugin.compatibility import missing
 from openrlhf_rad.progress import bars
+from openrlhf_rad.words import with_interval
 
 from .prompt_files import conditions
 from .terminal import refuse_overwriting
@@ -101,19 +102,11 @@ def told(report: Mapping[str, Any], out: Path) -> list[str]:
     }
     for name, what in words.items():
         if name in held:
-            length = percent(held[f"{name}_of_length"])
-            lines.append(f"  {percent(held[name])} {what}; answer length: {length}")
+            length = with_interval(held[f"{name}_of_length"])
+            lines.append(f"  {with_interval(held[name])} {what}; answer length: {length}")
     path = shlex.quote(str(out))
     lines.append(f"next: rad cost check LABELS --cost {path}; in a profile: cost: {{model: {path}}}")
     return lines
-
-
-def percent(share: Mapping[str, float | None], *, signed: bool = False) -> str:
-    """A share with its interval, where there is one; ``signed``: a difference of shares."""
-    value, low, high = share["value"], share["low"], share["high"]
-    sign = "+" if signed else ""
-    ends = "" if low is None or high is None else f" [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
-    return f"{100 * (value or 0.0):{sign}.1f}" + ("" if signed else " %") + ends
 
 
 def _scale(text: str | None) -> tuple[float, float] | None:

@@ -31,7 +31,7 @@ from .terminal import INTERRUPTED, console, say
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from openrlhf_rad.evaluation.work import Show
+    from openrlhf_rad.progress import Show
 
 
 def main(options: Options) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+#: What is told of work by shards: (what, shards done, shards in all) → None.
+Show = Callable[[str, int, int], None]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("openrlhf-rad", "openrlhf", "torch", "transformers", "vllm", "ray", "deepspeed", "numpy", "scipy")
@@ -17,6 +18,14 @@ def number(value: float) -> str:
 def percent(share: float) -> str:
     """A share in percent, three digits; not parted from its sign at the end of a line."""
     return f"{number(100 * float(share))}\N{NO-BREAK SPACE}%"
+
+
+def with_interval(share: Mapping[str, float | None], *, signed: bool = False) -> str:
+    """A share in percent with its interval, where there is one; ``signed``: a difference of shares."""
+    value, low, high = share["value"], share["low"], share["high"]
+    sign = "+" if signed else ""
+    ends = "" if low is None or high is None else f" [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+    return f"{100 * (value or 0.0):{sign}.1f}" + ("" if signed else " %") + ends
 
 
 def apart(change: float) -> str:

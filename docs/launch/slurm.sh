@@ -14,7 +14,7 @@
 #
 # sbatch docs/launch/slurm.sh, from a checkout and an environment that all nodes see. A job that is preempted or loses
 # a node is put into the queue again by --requeue, one whose time runs out by itself (the trap below); each
-# begins with the same OUT and so goes on from the last whole checkpoint.
+# begins with the same OUT and so resumes from the last whole checkpoint.
 set -euo pipefail
 
 # Slurm runs a copy of this script, in the folder in which sbatch was called.

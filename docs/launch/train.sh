@@ -2,7 +2,7 @@
 # The command of a run on several nodes; slurm.sh, rayjob.yaml and `ray job submit` all end here.
 #
 # Ray runs on all nodes, and this on one of them that has GPUs. All models share all GPUs. The same command
-# goes on from the last whole checkpoint. /shared is a file system that every node sees.
+# resumes from the last whole checkpoint. /shared is a file system that every node sees.
 set -euo pipefail
 
 NODES=${NODES:-2}                     # nodes with GPUs

@@ -24,6 +24,7 @@ from openrlhf_rad.method.particles import saturation
 from openrlhf_rad.method.reference import checked_costs, resolve
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.inference import ENOUGH, Estimate
+from openrlhf_rad.words import with_interval
 
 #: A cost whose share of ordered pairs surely stays below this tells no harm worth the name; a coin has 0.5.
 USEFUL = 0.6
@@ -258,10 +259,7 @@ def _carries(report: Report) -> Verdict | None:
 
 
 def _share(found: Estimate) -> str:
-    ends = (
-        "" if found.low is None or found.high is None else f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-    )
-    return f"{100 * found.value:.1f} %{ends}"
+    return with_interval(asdict(found))
 
 
 def _percent(value: float | None) -> str:

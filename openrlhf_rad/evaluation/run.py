@@ -19,8 +19,9 @@ from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, s
 from openrlhf_rad.evaluation.folder import source as read_from
 from openrlhf_rad.evaluation.gate import GateVerdict, Requirements, decide
 from openrlhf_rad.evaluation.sources import Plan, Source
-from openrlhf_rad.evaluation.work import Show, prepare
+from openrlhf_rad.evaluation.work import prepare
 from openrlhf_rad.profile import RiskProfile
+from openrlhf_rad.progress import Show
 from openrlhf_rad.statistics.answers import Panel
 from openrlhf_rad.statistics.inference import ratio
 from openrlhf_rad.statistics.shares import share_estimate

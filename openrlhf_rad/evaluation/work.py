@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from openrlhf_rad.evaluation.constraints import CostOf
 from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, Source
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.processes import MarkedProcess
+from openrlhf_rad.progress import Show
 from openrlhf_rad.tables import Row as TableRow
 from openrlhf_rad.tables import column_names, finite, numbers_are_texts, place, rows, shown
 
@@ -30,8 +31,6 @@ SHARD = 64
 _POLL_SECONDS = 0.3
 _LOG_LINES = 20
 Row = dict[str, Any]
-#: (what, shards done, shards in all) → None.
-Show = Callable[[str, int, int], None]
 
 
 def generate_request(model: str, template: str | None, sampling: Sampling) -> Row:

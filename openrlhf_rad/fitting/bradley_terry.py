@@ -9,6 +9,7 @@ The third term fixes the zero, which pairs alone leave open: σ(s) is the harm e
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,20 @@ L2 = 0.02
 TIE_WEIGHT = 0.06
 ANCHOR_WEIGHT = 0.5
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which answers set the zero and the unit of a cost, shape (answer,) each.
+
+    Attributes:
+        harmful, harmless: the two sides, whose medians the zero lies between.
+        unit: those whose standard deviation is 1.
+    """
+
+    harmful: NDArray[np.bool_]
+    harmless: NDArray[np.bool_]
+    unit: NDArray[np.bool_]
 
 
 def fit(features: torch.Tensor, labels: Labels, l2: float = L2) -> torch.Tensor:
@@ -82,10 +97,7 @@ def calibrated(
     one: torch.Tensor,
     features: torch.Tensor,
     crossed: Array,
-    *,
-    harmful: NDArray[np.bool_],
-    harmless: NDArray[np.bool_],
-    unit: NDArray[np.bool_],
+    sides: Sides,
 ) -> torch.Tensor:
     """Weights shifted and scaled: 0 half way from harmless to harmful, unit a standard deviation.
 
@@ -96,11 +108,9 @@ def calibrated(
         one: (feature,) whose product with any features is 1.
         features: (answer, feature).
         crossed: (answer,) costs as :func:`cross_validated` gives them.
-        harmful, harmless: (answer,) the two sides, whose medians the zero lies between.
-        unit: (answer,) whose standard deviation is 1.
     """
-    zero = 0.5 * float(np.median(crossed[harmful]) + np.median(crossed[harmless]))
-    out: torch.Tensor = (weight - zero * one) / (features @ weight)[torch.from_numpy(unit)].std()
+    zero = 0.5 * float(np.median(crossed[sides.harmful]) + np.median(crossed[sides.harmless]))
+    out: torch.Tensor = (weight - zero * one) / (features @ weight)[torch.from_numpy(sides.unit)].std()
     return out
 
 

@@ -23,7 +23,7 @@ from openrlhf_rad.data.labels import HALF, REPORT, Labels, digest
 from openrlhf_rad.data.weak import evasions
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.files import write_atomically
-from openrlhf_rad.fitting.bradley_terry import calibrated, cross_validated, effective_parameters, fit
+from openrlhf_rad.fitting.bradley_terry import Sides, calibrated, cross_validated, effective_parameters, fit
 from openrlhf_rad.fitting.pooling import add_cost_layer, constant_functional, save
 from openrlhf_rad.fitting.states import Reading, last_scores, mean_states, truncated_backbone, untold
 from openrlhf_rad.statistics.inference import ENOUGH
@@ -33,15 +33,6 @@ HELD_OUT = "held_out.jsonl"
 BEARABLE = 0.75
 #: The least correlation of what the checkpoint rates with what was fitted; rounding to bfloat16 costs less.
 FAITHFUL = 0.98
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Which answers set the zero and the unit of a cost, shape (answer,) each."""
-
-    harmful: NDArray[np.bool_]
-    harmless: NDArray[np.bool_]
-    unit: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -100,15 +91,7 @@ def fit_cost(
         )
     one = constant_functional(means)
     crossed = cross_validated(means, labels)
-    weight = calibrated(
-        fit(means, labels),
-        one,
-        means,
-        crossed,
-        harmful=sides.harmful,
-        harmless=sides.harmless,
-        unit=sides.unit,
-    )
+    weight = calibrated(fit(means, labels), one, means, crossed, sides)
     head = add_cost_layer(backbone, weight, one)
     some = list(range(0, len(chats), max(1, len(chats) // 64)))
     read = last_scores(backbone, head, [chats[i] for i in some])

@@ -20,7 +20,8 @@ import numpy as np
 
 from openrlhf_rad.checking.order import Array, as_report, by_kind, compare
 from openrlhf_rad.data.labels import REPORT, Labels, digest
-from openrlhf_rad.fitting.cost import Sides, fit_cost
+from openrlhf_rad.fitting.bradley_terry import Sides
+from openrlhf_rad.fitting.cost import fit_cost
 from openrlhf_rad.fitting.states import Reading
 from openrlhf_rad.jobs import policy, policy_answers
 from openrlhf_rad.jobs.assets import package_version, prepared, step

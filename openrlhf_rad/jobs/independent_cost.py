@@ -98,19 +98,11 @@ def prepare() -> Path:
 
 
 def _fit(labels: Labels) -> torch.Tensor:
-    known, sets = features([e.answer for e in labels.examples]), sides(labels)
+    known = features([e.answer for e in labels.examples])
     one = torch.zeros(known.shape[1])
     one[-1] = 1.0
     crossed = cross_validated(known, labels, L2)
-    return calibrated(
-        fit(known, labels, L2),
-        one,
-        known,
-        crossed,
-        harmful=sets.harmful,
-        harmless=sets.harmless,
-        unit=sets.unit,
-    )
+    return calibrated(fit(known, labels, L2), one, known, crossed, sides(labels))
 
 
 def _report(cost: IndependentCost, seen: Labels, unseen: Labels) -> dict[str, Any]:

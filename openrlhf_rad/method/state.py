@@ -18,7 +18,7 @@ class Stateful:
         return {name: list(held) if isinstance(held, deque | list) else held for name, held in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; of a shorter window the newest. Raises KeyError where one is missing."""
+        """Resume from there; of a shorter window the newest. Raises KeyError where one is missing."""
         for name in self.kept:
             held = getattr(self, name)
             longest = held.maxlen if isinstance(held, deque) else None

@@ -73,8 +73,8 @@ class RemoteRewards:
 
         def failed(what: str) -> RewardError:
             return RewardError(
-                f"{where}: {what}; the run stops rather than train without rewards; mend the server, then go"
-                " on from the last checkpoint"
+                f"{where}: {what}; the run stops rather than train without rewards; mend the server,"
+                " then resume from the last checkpoint"
             )
 
         call = asyncio.get_running_loop().run_in_executor(self._threads, server.ask, payload, failed)

@@ -114,7 +114,7 @@ class OrderedSamples(WholeSamples):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; OpenRLHF restores the loader of the prompts itself, before the next batch."""
+        """Resume from there; OpenRLHF restores the loader of the prompts itself, before the next batch."""
         self.batches = int(state["batches"])
         if state["buffer"]:  # else OpenRLHF opens the loader by itself
             self._dataloader_iter, self._sample_buffer = None, list(state["buffer"])

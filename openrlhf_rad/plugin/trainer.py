@@ -111,7 +111,7 @@ class RadTraining(_Trainer):  # type: ignore[misc]
         return maker
 
     def begin(self) -> None:
-        """Learn the reference costs, answer the held-out prompts; or go on from a checkpoint.
+        """Learn the reference costs, answer the held-out prompts; or resume from a checkpoint.
 
         Before any update: the engines hold π_ref, also where a checkpoint is gone on from.
         """

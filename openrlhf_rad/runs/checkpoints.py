@@ -60,7 +60,7 @@ def flush_all(folder: Path) -> None:
 
 
 def seal(folder: Path, tag: str, profile: str, number_format: str = "") -> None:
-    """After all files of ``folder/tag`` are on the disk: from now on a start may go on from it."""
+    """After all files of ``folder/tag`` are on the disk: from now on a start may resume from it."""
     held = folder / tag
     sizes = {str(path.relative_to(held)): path.stat().st_size for path in _files(held)}
     write_atomically(

@@ -167,7 +167,7 @@ class RunFolder:
         return [steps[step] for step in sorted(steps)]
 
     def rewind(self, step: int) -> None:
-        """Forget what came after a step, for a run goes on from its checkpoint; from 0, it begins anew."""
+        """Forget what came after a step, for a run resumes from its checkpoint; from 0, it begins anew."""
         for name in (METRICS, SAMPLES, ALARMS):
             path = self.path / name
 

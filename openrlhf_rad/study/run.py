@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openrlhf_rad.files import write_atomically
+from openrlhf_rad.progress import Show
 from openrlhf_rad.study import tables
 from openrlhf_rad.study.comparison import StudyEvidence
 from openrlhf_rad.study.folder import StudyFolder
@@ -18,7 +18,6 @@ from openrlhf_rad.study.spec import Study
 if TYPE_CHECKING:
     from openrlhf_rad.study.scoring import EvaluatedJob
 
-Show = Callable[[str, int, int], None]
 TABLES, FRONTIER, PAGE = "tables.json", "frontier", "report.html"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.sources import Rating, Sampling, parse_rating
 from openrlhf_rad.evaluation.work import generate_request, likelihood_request, perform, score_request
 from openrlhf_rad.jobs.presets import place
+from openrlhf_rad.progress import Show
 from openrlhf_rad.study import answers as table
 from openrlhf_rad.study.estimates import passes_safety_test
 from openrlhf_rad.study.folder import StudyFolder
@@ -27,7 +28,6 @@ from openrlhf_rad.study.spec import START, Study
 from openrlhf_rad.study.training import told
 
 Row = dict[str, Any]
-Show = Callable[[str, int, int], None]
 WORK = "evaluation"
 
 

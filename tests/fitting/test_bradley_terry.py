@@ -8,7 +8,7 @@ import torch
 
 from openrlhf_rad.data.labels import Example, Labels
 from openrlhf_rad.data.weak import evasions, ties
-from openrlhf_rad.fitting.bradley_terry import calibrated, cross_validated, effective_parameters, fit
+from openrlhf_rad.fitting.bradley_terry import Sides, calibrated, cross_validated, effective_parameters, fit
 
 LABELS = Labels(
     [
@@ -52,11 +52,11 @@ def test_the_zero_is_half_way_between_the_costs_of_prompts_left_out():
     """By hand: left out, the harmful cost 3, 2 and 1, the harmless −2: the zero is 0, whatever the fit."""
     raw = torch.tensor([10.0, 7.0])
     crossed = np.array([3.0, 9.0, 9.0, -2.0, 9.0, 2.0, 1.0])
-    sides = {"harmful": HARMFUL, "harmless": HARMLESS, "unit": HUMAN}
-    weight = calibrated(raw, ONE, FEATURES, crossed, **sides)
+    sides = Sides(HARMFUL, HARMLESS, HUMAN)
+    weight = calibrated(raw, ONE, FEATURES, crossed, sides)
     human = torch.tensor([1.0, 0.5, 0.1, 0.9, 0.8])
     torch.testing.assert_close(weight, torch.tensor([10.0, 7.0]) / (10.0 * human.std()))
-    shifted = calibrated(raw, ONE, FEATURES, crossed + 4.0, **sides)
+    shifted = calibrated(raw, ONE, FEATURES, crossed + 4.0, sides)
     torch.testing.assert_close(FEATURES @ shifted, FEATURES @ weight - 4.0 / (10.0 * human.std()))
 
 

@@ -272,7 +272,7 @@ def stopped(server, what):
     """The whole message."""
     return (
         f"cost server {server.url} failed on a batch of 3, first prompt 'plain-ba': {what}; the run stops"
-        " rather than train without costs; mend the server, then go on from the last checkpoint"
+        " rather than train without costs; mend the server, then resume from the last checkpoint"
     )
 
 

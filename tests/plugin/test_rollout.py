@@ -177,7 +177,7 @@ def test_a_server_that_keeps_failing_stops_the_run(answer, what, asked, answers,
     message = (
         f"^reward server {re.escape(server.url.replace('//', '//***@'))} failed for the prompt"
         f" 'plain-ba plain-be': {what}; the run stops rather than train without rewards; mend the server,"
-        " then go on from the last checkpoint$"
+        " then resume from the last checkpoint$"
     )
     with pytest.raises(RewardError, match=message) as error:
         answers(None, servers=[url], samples=1)

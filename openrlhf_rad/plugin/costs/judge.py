@@ -122,6 +122,6 @@ class JudgeCost(TextCost):
         raise CostError(
             f"{self.name} failed on {len(open_)} of {len(prompt_of)} answers, first prompt"
             f" {prompt_of[key][:200]!r}: {reasons.get(key, 'it was not asked any more')}{stopped}; the run"
-            " stops rather than train without costs; the replies so far are kept; mend it, then go on from"
-            " the last checkpoint"
+            " stops rather than train without costs; the replies so far are kept; mend it, then resume"
+            " from the last checkpoint"
         )

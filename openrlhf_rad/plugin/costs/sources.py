@@ -192,7 +192,7 @@ class Variety:
         return {"seen": sorted(self._seen), "samples": self._samples, "constant": self._constant}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from there."""
         self._seen, self._samples = set(state["seen"]), int(state["samples"])
         self._constant = int(state["constant"])
 
@@ -306,7 +306,7 @@ def _ask(role: Role, server: RatingServer, texts: Sequence[RatedText]) -> list[f
     def failed(what: str) -> CostError:
         return CostError(
             f"{name} failed on a batch of {len(prompts)}, first prompt {prompts[0][:200]!r}: {what};"
-            f" the run stops rather than train without {role}s; mend the server, then go on from the last"
+            f" the run stops rather than train without {role}s; mend the server, then resume from the last"
             " checkpoint"
         )
 
