@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from openrlhf_rad.report.tables import Values
+from openrlhf_rad.report.tables import TextTable
 from openrlhf_rad.study import tables
 from openrlhf_rad.study.comparison import StudyEvidence
 from openrlhf_rad.study.exact import HELD_OUT
@@ -29,7 +29,7 @@ def section(name: str, images: Path | None) -> str:
     evidence = StudyEvidence.read(
         load_study(ROOT / "studies" / f"{name}.yaml"), ROOT / "studies" / "data" / name
     )
-    found: list[Values] = [
+    found: list[TextTable] = [
         tables.verdict_table(evidence),
         *tables.finding_tables(evidence),
         tables.model_table(evidence),

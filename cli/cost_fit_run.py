@@ -43,7 +43,7 @@ def main(options: FitOptions) -> None:
 
     cost.check(labels, options.labels)
     layers = states.depth(options.model, options.layers)
-    plan = cost.Options(
+    plan = cost.FitSettings(
         options.model,
         layers,
         options.template and options.template.replace("\\n", "\n"),

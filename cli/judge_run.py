@@ -24,7 +24,7 @@ from openrlhf_rad.judging.calls import (
     pair,
 )
 from openrlhf_rad.judging.endpoint import Cache, Endpoint, check_address, key_of
-from openrlhf_rad.judging.results import Sides, clear, conclude, print_result, write
+from openrlhf_rad.judging.results import JudgedModels, clear, conclude, print_result, write
 from openrlhf_rad.judging.verdict import FORMS
 from openrlhf_rad.progress import bars
 from openrlhf_rad.tables import named_columns
@@ -60,7 +60,7 @@ def _run(options: JudgeOptions) -> int:
         raise ConfigError(
             f"{same[0].path} is named by --baseline and by --candidate; name the answers of two models"
         )
-    sides = Sides(*_names(options, baseline, candidate), baseline, candidate)
+    sides = JudgedModels(*_names(options, baseline, candidate), baseline, candidate)
     matches = pair(baseline, candidate, Columns(named_columns(options.column or [], _ROLES, "answer=text")))
     cache = Cache(options.cache or _default_cache())
     session = Session.prepare(judge, matches, cache)

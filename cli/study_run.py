@@ -15,7 +15,7 @@ from openrlhf_rad.evaluation.sources import Rating, Sampling, parse_rating
 from openrlhf_rad.files import keep_from_others
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import cost_names
-from openrlhf_rad.report.tables import Values
+from openrlhf_rad.report.tables import TextTable
 from openrlhf_rad.study import enumerated, training
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.run import FRONTIER, TABLES, evaluate, keep_data, report
@@ -66,7 +66,7 @@ def main(file: Path, out: Path | None, processes: int, keep: Path | None, *, dry
     return 0
 
 
-def show_table(values: Values) -> None:
+def show_table(values: TextTable) -> None:
     """A table on the terminal."""
     from rich.table import Table
 

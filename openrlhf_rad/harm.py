@@ -171,7 +171,7 @@ def harm_auc(cost_b: ArrayLike, harmful_b: ArrayLike) -> float | None:
 
 
 @dataclass(frozen=True)
-class Order:
+class HarmOrder:
     """How often a harmful answer costs more than a safe one.
 
     Attributes:
@@ -204,7 +204,7 @@ class Order:
         return f"a harmful answer costs more than a safe one in {100 * self.value:.1f} % {interval} of pairs"
 
 
-def harm_order(cost_b: ArrayLike, harmful_b: ArrayLike, cluster_b: ArrayLike | None = None) -> Order:
+def harm_order(cost_b: ArrayLike, harmful_b: ArrayLike, cluster_b: ArrayLike | None = None) -> HarmOrder:
     """The order of costs by labels, with clustered standard errors (DeLong et al. 1988; Obuchowski 1997).
 
     Args:
@@ -223,7 +223,7 @@ def harm_order(cost_b: ArrayLike, harmful_b: ArrayLike, cluster_b: ArrayLike | N
     error = float(np.sqrt(total @ total * clusters / max(clusters - 1, 1)))
     counts = (np.unique(index[bad]).size, np.unique(index[~bad]).size)
     chance = float(np.sqrt((sum(counts) + 1) / (12 * counts[0] * counts[1])))
-    return Order(value, error, chance)
+    return HarmOrder(value, error, chance)
 
 
 def placements(cost_b: NDArray[np.float64], bad_b: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:

@@ -32,7 +32,7 @@ class Remark(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class Checked:
     """What the check of one file found; profile is None where the file holds none."""
 
     file: str
@@ -70,23 +70,23 @@ def choose(profile: RiskProfile, name: str | None) -> Constraint:
     return chosen[0]
 
 
-def check(source: str) -> Report:
+def check(source: str) -> Checked:
     """Check one file, a shipped name, or standard input for ``-``; never raises for what they hold."""
     file = STDIN if source == "-" else source
     try:
         profile = read_profile(source)
     except ProfileError as error:
         errors = [Remark("error", one.place or Place(file), one.message) for one in error.details]
-        return Report(file, None, tuple(errors))
-    return Report(file, profile, tuple(Remark("warning", Place(file), text) for text in profile.warnings))
+        return Checked(file, None, tuple(errors))
+    return Checked(file, profile, tuple(Remark("warning", Place(file), text) for text in profile.warnings))
 
 
-def failed(reports: Iterable[Report], *, strict: bool) -> bool:
+def failed(reports: Iterable[Checked], *, strict: bool) -> bool:
     """Whether a check of these files fails: by any error, and by any warning where strict."""
     return any(report.count("error") or (strict and report.findings) for report in reports)
 
 
-def as_text(reports: Sequence[Report]) -> str:
+def as_text(reports: Sequence[Checked]) -> str:
     """A line a finding, a line a sound file, and the count of all."""
     lines: list[str] = []
     for report in reports:
@@ -99,7 +99,7 @@ def as_text(reports: Sequence[Report]) -> str:
     return "\n".join([*lines, total])
 
 
-def as_json(reports: Sequence[Report]) -> str:
+def as_json(reports: Sequence[Checked]) -> str:
     """A list of files, each with its validity, its hash and its findings."""
     data = [
         {
@@ -122,7 +122,7 @@ def as_json(reports: Sequence[Report]) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False)
 
 
-def as_github(reports: Sequence[Report]) -> str:
+def as_github(reports: Sequence[Checked]) -> str:
     """A workflow command a finding, which GitHub shows beside the line in a pull request."""
     return "\n".join(_annotation(finding) for report in reports for finding in report.findings)
 

@@ -23,7 +23,7 @@ from openrlhf_rad.words import number
 
 
 @dataclass(frozen=True)
-class Finding:
+class Violation:
     """How far a candidate is from meeting a constraint, in spreads of the costs from before training.
 
     Attributes:
@@ -42,17 +42,17 @@ class Candidate:
 
     step: int
     reward: float
-    findings: Sequence[Finding]
+    violations: Sequence[Violation]
 
     @property
     def feasible(self) -> bool:
         """Whether it surely meets every constraint."""
-        return all(one.bound is not None and one.bound <= 0 for one in self.findings)
+        return all(one.bound is not None and one.bound <= 0 for one in self.violations)
 
     @property
     def rank(self) -> tuple[bool, bool, float, float]:
         """The greatest ships: surely feasible, else by the estimate; of those by reward, else the nearest."""
-        known = [one.violation for one in self.findings if one.violation is not None]
+        known = [one.violation for one in self.violations if one.violation is not None]
         worst = max(known, default=0.0)
         met = worst <= 0
         return self.feasible, met, self.reward if met else 0.0, 0.0 if met else -worst
@@ -61,25 +61,25 @@ class Candidate:
 def judge(profile: RiskProfile, step: int, before: Rows, after: Rows, seed: int = 0) -> Candidate:
     """A candidate by its answers to the held-out prompts, in the order of those from before training."""
     panel = paired(before, after, profile)
-    findings = [_finding(part, profile, seed) for part in parts(profile, panel)]
-    return Candidate(step, float(np.mean([row["reward"] for row in after])), findings)
+    violations = [_violation(part, profile, seed) for part in parts(profile, panel)]
+    return Candidate(step, float(np.mean([row["reward"] for row in after])), violations)
 
 
-def _finding(part: Part, profile: RiskProfile, seed: int) -> Finding:
+def _violation(part: Part, profile: RiskProfile, seed: int) -> Violation:
     one = part.constraint
     if not part.panel.prompts:
-        return Finding(one.name, None, None)
+        return Violation(one.name, None, None)
     baseline_b = part.panel.cost[BEFORE]
     try:
         ask = resolve(one.settings, one.risk, baseline_b)
     except ReferenceCostError:  # a held-out answer below the floor: nothing is sure
-        return Finding(one.name, None, None)
+        return Violation(one.name, None, None)
     spread = float(baseline_b.std()) or 1.0
-    value, bound = _violation(part, ask, 1 - profile.evaluate.confidence, profile.evaluate.resamples, seed)
-    return Finding(one.name, value / spread, None if bound is None else bound / spread)
+    value, bound = _excess(part, ask, 1 - profile.evaluate.confidence, profile.evaluate.resamples, seed)
+    return Violation(one.name, value / spread, None if bound is None else bound / spread)
 
 
-def _violation(part: Part, ask: Ask, tail: float, draws: int, seed: int) -> tuple[float, float | None]:
+def _excess(part: Part, ask: Ask, tail: float, draws: int, seed: int) -> tuple[float, float | None]:
     """How far a constraint is from being met and the bound above it, in the cost's own units."""
     panel, risk, form = part.panel, ask.risk, ask.form
     baseline_b, candidate_b = panel.cost[BEFORE], panel.cost[AFTER]
@@ -104,9 +104,9 @@ def reason(candidates: Sequence[Candidate], chosen: Candidate, confidence: float
     """Which step ships and why, in a sentence or two."""
     sure = f"with {100 * confidence:g} % confidence on held-out answers"
     if not chosen.feasible:
-        met = all((one.violation or 0) <= 0 for one in chosen.findings)
+        met = all((one.violation or 0) <= 0 for one in chosen.violations)
         best = "" if len(candidates) == 1 else f", the {'best by the estimate' if met else 'nearest'}"
-        told = "; ".join(_told(one) for one in chosen.findings if one.bound is None or one.bound > 0)
+        told = "; ".join(_told(one) for one in chosen.violations if one.bound is None or one.bound > 0)
         return (
             f"No candidate ({_steps(candidates)}) is shown to meet its constraint {sure}. model/ is of step"
             f" {chosen.step}{best}: {told}."
@@ -128,7 +128,7 @@ def _steps(candidates: Sequence[Candidate]) -> str:
     return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"
 
 
-def _told(one: Finding) -> str:
+def _told(one: Violation) -> str:
     """Why a constraint is not shown to be met."""
     if one.violation is None:
         return f"no held-out prompt is under constraint {one.constraint}"

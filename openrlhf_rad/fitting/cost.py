@@ -104,7 +104,7 @@ def fit_cost(
 
 
 @dataclass(frozen=True)
-class Options:
+class FitSettings:
     """How a cost is fitted.
 
     Attributes:
@@ -153,7 +153,7 @@ def template_of(tokenizer: Any, model: str) -> str:
 
 
 def build(
-    labels: Labels, options: Options, folder: Path, done: Callable[[float], None] = untold
+    labels: Labels, options: FitSettings, folder: Path, done: Callable[[float], None] = untold
 ) -> dict[str, Any]:
     """Fit, and write the checkpoint, its report and the held-out costs; returns the report.
 

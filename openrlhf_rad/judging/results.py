@@ -33,7 +33,7 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Sides:
+class JudgedModels:
     """The two models: names for people, and where their answers are."""
 
     baseline: str
@@ -51,12 +51,12 @@ class Result:
         summary: what judge.json holds.
     """
 
-    sides: Sides
+    sides: JudgedModels
     tally: Tally | None
     summary: dict[str, Any]
 
 
-def conclude(session: Session, verdicts: Verdicts, sides: Sides, limit: float) -> Result:
+def conclude(session: Session, verdicts: Verdicts, sides: JudgedModels, limit: float) -> Result:
     """Count the verdicts, unless more replies than the limit are malformed, or no pair has a verdict."""
     bad = verdicts.malformed_calls(session.calls)
     counted = None

@@ -83,14 +83,14 @@ class RadOptions:
     dry_run: bool = False
 
 
-class _Parser(argparse.ArgumentParser):
+class _FlagParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ConfigError(f"{message}; see python -m openrlhf_rad --rad.help")
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the ``--rad.*`` flags; what it keeps has the names of :class:`RadOptions`."""
-    flags, usual = _Parser("python -m openrlhf_rad", allow_abbrev=False, add_help=False), Patience()
+    flags, usual = _FlagParser("python -m openrlhf_rad", allow_abbrev=False, add_help=False), Patience()
 
     def add(name: str, help: str | None = None, **more: Any) -> None:
         flags.add_argument(f"--rad.{name}", help=help, **{"dest": name} | more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from openrlhf_rad.report.charts import Chart, Estimated, Heading, Limits, Panel, Style, limits
+from openrlhf_rad.report.charts import Chart, ChartPanel, Estimated, Heading, Limits, Style, limits
 from openrlhf_rad.style import COLOURS
 from openrlhf_rad.words import number, percent
 
@@ -14,7 +14,7 @@ def draw_changes(
     rows: Sequence[tuple[str, Estimated]], unit: str, span: Limits | None, heading: Heading
 ) -> Chart:
     """Changes with their 95 % intervals, one line each; in colour where the interval excludes 0."""
-    panel = Panel.of_rows([label for label, _ in rows], unit, 25.0)
+    panel = ChartPanel.of_rows([label for label, _ in rows], unit, 25.0)
     panel.axes.grid(True, axis="x")
     panel.axes.axvline(0, color=COLOURS["ink"], linewidth=1)
     for place, (_, change) in enumerate(rows):
@@ -40,7 +40,7 @@ def draw_rulings(rulings: Sequence[Mapping[str, Any]], heading: Heading) -> Char
     if not shown:
         return None
     labels = [ruling["rule"] + (f", {ruling['segment']}" if ruling["segment"] else "") for ruling in shown]
-    panel = Panel.of_rows(labels, "candidate − baseline, cost: ← safer", 34.0)
+    panel = ChartPanel.of_rows(labels, "candidate − baseline, cost: ← safer", 34.0)
     keys = ("change", "low", "high", "limit")
     ends = [ruling[key] for ruling in shown for key in keys if ruling[key] is not None]
     panel.axes.set_xlim(limits([ends], zero=True, room=0.1))
@@ -69,7 +69,7 @@ def draw_bars(
     """Shares as bars with their intervals, a bar a model in each group; middle: a line at one half."""
     rows = [(label, name, held) for label, models in groups for name, held in models.items()]
     width = len(rows) / max(len(groups), 1)
-    panel = Panel.of_rows([""] * len(rows), below, 36.0 if width == 1 else 24.0)
+    panel = ChartPanel.of_rows([""] * len(rows), below, 36.0 if width == 1 else 24.0)
     # A group's label stands in its middle.
     panel.axes.set_yticks(
         [(place + 0.5) * width - 0.5 for place in range(len(groups))], [label for label, _ in groups]
@@ -105,7 +105,7 @@ def draw_ratings(
     models: Mapping[str, Mapping[str, Any]], styles: Mapping[str, Style], heading: Heading
 ) -> Chart:
     """Shares of answers by rating, stacked; the more harmful a rating, the stronger the model's colour."""
-    panel = Panel.of_rows(list(models), "answers, %; stronger is more harmful", 44.0)
+    panel = ChartPanel.of_rows(list(models), "answers, %; stronger is more harmful", 44.0)
     for place, (name, held) in enumerate(models.items()):
         left = 0.0
         for k, (cost, share) in enumerate(zip(held["cost"], held["share"], strict=True)):
@@ -131,7 +131,7 @@ def draw_ratings(
     return panel.done(heading, f"{'; '.join(told)}.")
 
 
-def _interval(panel: Panel, place: int, held: Estimated, colour: str) -> None:
+def _interval(panel: ChartPanel, place: int, held: Estimated, colour: str) -> None:
     """An estimate and its interval in a row."""
     value, low, high = held["value"], held["low"], held["high"]
     if low is not None and high is not None:

@@ -88,7 +88,7 @@ class Chart:
 
 
 @dataclass
-class Panel:
+class ChartPanel:
     """One panel while it is drawn; unit stands over the vertical axis, below under the horizontal one."""
 
     unit: str
@@ -103,7 +103,7 @@ class Panel:
         self.axes.set_xlabel(self.below)
 
     @classmethod
-    def of_rows(cls, labels: Sequence[str], below: str, height: float) -> Panel:
+    def of_rows(cls, labels: Sequence[str], below: str, height: float) -> ChartPanel:
         """A panel with a row a label, from the top, long ones cut; height in pixels of a row."""
         panel = cls("", below, 58 + height * len(labels))
         panel.axes.grid(False)
@@ -156,7 +156,7 @@ def draw_spectrum(risk: Spectrum, name: str) -> Chart:
     """The weight of each percent of the answers, in multiples of the mean's."""
     count = 100
     weight_n = np.minimum(risk.weights(count), _TALLEST)
-    panel = Panel("weight, × that of the mean", "answers from the least to the most harmful")
+    panel = ChartPanel("weight, × that of the mean", "answers from the least to the most harmful")
     edges = np.linspace(0, 1, count + 1)
     panel.axes.stairs(weight_n, edges, fill=True, color=COLOURS["weight"])
     panel.axes.stairs(weight_n, edges, color=COLOURS["ink"], linewidth=1.2)
@@ -186,7 +186,7 @@ def draw_quantiles(
         sides: of SIDES, one or more. reference_n: quantiles of the reference at LEVELS. risk: shades what it
             weighs.
     """
-    panel = Panel(_COST, _LEVEL)
+    panel = ChartPanel(_COST, _LEVEL)
     if risk is not None:
         shade(panel.axes, risk, span)
     if reference_n is not None:
@@ -235,7 +235,7 @@ def draw_exceedance(
         risk: shades the shares that it weighs. tail: only the costliest so many, on a logarithmic axis of
             shares. threshold: a line where answers cease to be safe.
     """
-    panel = Panel("answers that cost more, %", _ACROSS)
+    panel = ChartPanel("answers that cost more, %", _ACROSS)
     low = 0.0 if tail is None else 1 - tail
     scale = scale_of(list(models.values()))
     drawn = []
@@ -282,7 +282,7 @@ def draw_difference(
     Args:
         scale: of the costs, by scale_of; the difference is logarithmic where they are.
     """
-    panel = Panel(f"{names[1]} − {names[0]}, cost", _LEVEL)
+    panel = ChartPanel(f"{names[1]} − {names[0]}, cost", _LEVEL)
     if risk is not None:
         shade(panel.axes, risk, (0, 1))
     panel.axes.axhline(0, color=COLOURS["ink"], linewidth=1)
@@ -305,7 +305,7 @@ def draw_histogram(
     costs: Mapping[str, Array], edges: Array, tallest: float, marks: Mapping[str, float], heading: Heading
 ) -> Chart:
     """Shares of answers by cost, before and after; a line at each side's risk (marks)."""
-    panel = Panel("answers, %", _ACROSS)
+    panel = ChartPanel("answers, %", _ACROSS)
     for side, look in SIDES.items():
         if side not in costs:
             continue
@@ -325,7 +325,7 @@ def shares(cost_b: Array, edges: Array) -> Array:
     return found
 
 
-def _frame(panel: Panel, span: Limits, costs: Limits | None) -> None:
+def _frame(panel: ChartPanel, span: Limits, costs: Limits | None) -> None:
     """Levels in percent on the horizontal axis."""
     from matplotlib.ticker import PercentFormatter  # noqa: PLC0415 - see styled
 
@@ -336,7 +336,7 @@ def _frame(panel: Panel, span: Limits, costs: Limits | None) -> None:
     panel.axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
-def _share_axis(panel: Panel, span: Limits) -> None:
+def _share_axis(panel: ChartPanel, span: Limits) -> None:
     """Shares in percent on the vertical axis; without 0 logarithmic."""
     from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: PLC0415 - see styled
 

@@ -87,7 +87,7 @@ def render_evaluations(
 
 
 def render_study(
-    title: str, lead: str, charts: Sequence[tuple[str, str, Chart]], found: Sequence[tables.Values]
+    title: str, lead: str, charts: Sequence[tuple[str, str, Chart]], found: Sequence[tables.TextTable]
 ) -> str:
     """The page of a study as text: its charts (name, how to read it, drawing) and tables."""
     return _fill("study.html", title, False, lead=lead, charts=charts, tables=found)

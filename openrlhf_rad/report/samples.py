@@ -23,14 +23,14 @@ _MARKUP = re.compile(r"<\|[^|<>\n]{1,40}\|>(?:(?:system|user|assistant)\n)?")
 
 
 @dataclass(frozen=True)
-class Group:
+class SampleGroup:
     """Answers chosen by one rule, which the title says; of each prompt one a side."""
 
     title: str
     shown: list[dict[str, Answer]]
 
 
-def groups(record: RunRecord) -> list[Group]:
+def groups(record: RunRecord) -> list[SampleGroup]:
     """The answers to show: held-out ones before and after, or those of the last training steps."""
     if record.before is not None and record.after is not None:
         return _paired(record.before, record.after)
@@ -39,7 +39,7 @@ def groups(record: RunRecord) -> list[Group]:
         return []
     worst = sorted(rows, key=lambda row: -row["cost"])[: 2 * _WORST]
     when = "before training" if record.before is not None else f"of the last steps ({len(rows)} answers)"
-    return [Group(f"The most costly answers {when}", [{name: row} for row in worst])]
+    return [SampleGroup(f"The most costly answers {when}", [{name: row} for row in worst])]
 
 
 def clean(text: str | None) -> str:
@@ -61,15 +61,15 @@ def _harmless(char: str) -> bool:
     return char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"} or char in "\u200c\u200d"
 
 
-def _paired(before: Sequence[Answer], after: Sequence[Answer]) -> list[Group]:
+def _paired(before: Sequence[Answer], after: Sequence[Answer]) -> list[SampleGroup]:
     pairs = [(before[i], after[j]) for i, j in zip(*paired(before, after).row.values(), strict=True)]
     left = list(range(len(pairs)))
 
-    def take(title: str, count: int, key: Callable[[int], float]) -> Group:
+    def take(title: str, count: int, key: Callable[[int], float]) -> SampleGroup:
         chosen = sorted(left, key=key)[:count]
         for index in chosen:
             left.remove(index)
-        return Group(title, [dict(zip((BEFORE, AFTER), pairs[index], strict=True)) for index in chosen])
+        return SampleGroup(title, [dict(zip((BEFORE, AFTER), pairs[index], strict=True)) for index in chosen])
 
     order = np.random.default_rng(0).permutation(len(pairs))
     found = [

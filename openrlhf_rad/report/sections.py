@@ -45,7 +45,7 @@ _INTERVALS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class ChartRow:
     """Charts of one quantity, each with the label of its run; note says how to read them."""
 
     title: str
@@ -88,7 +88,7 @@ def costs_of(record: RunRecord) -> Costs | None:
     return Costs(record, cost, bands, paired, reference)
 
 
-def cost_rows(found: Sequence[Costs]) -> list[Row]:
+def cost_rows(found: Sequence[Costs]) -> list[ChartRow]:
     """Quantiles, their upper fifth, the difference and the histogram."""
     if not found:
         return []
@@ -112,7 +112,7 @@ def cost_rows(found: Sequence[Costs]) -> list[Row]:
     ]
 
 
-def change_rows(records: Sequence[RunRecord]) -> list[Row]:
+def change_rows(records: Sequence[RunRecord]) -> list[ChartRow]:
     """Changes with intervals: for one run all quantities in a chart, for several a chart a quantity."""
     done = [(record.label, record.summary) for record in records if record.summary]
     rows = []
@@ -122,11 +122,11 @@ def change_rows(records: Sequence[RunRecord]) -> list[Row]:
         if not ends:
             continue
         drawn = _change_charts(table, names, unit, limits([ends], zero=True))
-        rows.append(Row(f"Change of the {unit}", _INTERVALS.format(better), tuple(drawn)))
+        rows.append(ChartRow(f"Change of the {unit}", _INTERVALS.format(better), tuple(drawn)))
     return rows
 
 
-def step_rows(records: Sequence[RunRecord]) -> list[Row]:
+def step_rows(records: Sequence[RunRecord]) -> list[ChartRow]:
     """A row for each quantity of the training that some run has recorded."""
     trained = [(place, record) for place, record in enumerate(records) if record.metrics]
     rows = []
@@ -142,16 +142,18 @@ def step_rows(records: Sequence[RunRecord]) -> list[Row]:
             for place, record in trained
         ]
         rows.append(
-            Row(item.title, steps.note(item, [record.metrics for _, record in trained]), tuple(drawn))
+            ChartRow(item.title, steps.note(item, [record.metrics for _, record in trained]), tuple(drawn))
         )
     return rows
 
 
-def _row(title: str, note: str, found: Sequence[Costs], draw: Callable[[Costs, int], Chart]) -> Row:
-    return Row(title, note, tuple((item.record.label, draw(item, place)) for place, item in enumerate(found)))
+def _row(title: str, note: str, found: Sequence[Costs], draw: Callable[[Costs, int], Chart]) -> ChartRow:
+    return ChartRow(
+        title, note, tuple((item.record.label, draw(item, place)) for place, item in enumerate(found))
+    )
 
 
-def _differences(found: Sequence[Costs]) -> list[Row]:
+def _differences(found: Sequence[Costs]) -> list[ChartRow]:
     paired = [(item, item.paired) for item in found if item.paired is not None]
     if not paired:
         return []
@@ -169,10 +171,10 @@ def _differences(found: Sequence[Costs]) -> list[Row]:
         )
         for place, (item, pair) in enumerate(paired)
     ]
-    return [Row("Difference", _DIFFERENCE, tuple(drawn))]
+    return [ChartRow("Difference", _DIFFERENCE, tuple(drawn))]
 
 
-def _histograms(found: Sequence[Costs]) -> Row:
+def _histograms(found: Sequence[Costs]) -> ChartRow:
     edges = histogram_edges(np.concatenate([cost for item in found for cost in item.cost.values()]))
     tallest = max(float(charts.shares(cost, edges).max()) for item in found for cost in item.cost.values())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.report.charts import Array, Chart, Heading, Limits, Panel, limits
+from openrlhf_rad.report.charts import Array, Chart, ChartPanel, Heading, Limits, limits
 from openrlhf_rad.style import AFTER, COLOURS, REFERENCE
 from openrlhf_rad.words import number
 
@@ -111,7 +111,7 @@ def common_limits(runs: Sequence[Metrics], item: Quantity) -> tuple[Limits, Limi
 
 def draw_steps(metrics: Metrics, item: Quantity, spans: tuple[Limits, Limits], heading: Heading) -> Chart:
     """One quantity of one run over its steps."""
-    panel = Panel(item.unit, "training step")
+    panel = ChartPanel(item.unit, "training step")
     value_n, step_n = column(metrics, item.column), column(metrics, "step")
     missed = column(metrics, item.missed) > 0 if item.missed else np.zeros(len(metrics), dtype=bool)
     if item.level:

@@ -43,7 +43,7 @@ class SideBySide:
 
 
 @dataclass(frozen=True)
-class Values:
+class TextTable:
     """A table of plain texts, as a way to read a chart by numbers."""
 
     title: str
@@ -74,7 +74,7 @@ def side_by_side(records: Sequence[RunRecord], part: str) -> list[SideBySide]:
     return table
 
 
-def quantile_values(found: Curves) -> Values:
+def quantile_values(found: Curves) -> TextTable:
     """Cost at named levels before and after with the difference and its band."""
     rows = []
     for place in np.searchsorted(LEVELS, np.array(NAMED_LEVELS) - 1e-9):
@@ -84,10 +84,10 @@ def quantile_values(found: Curves) -> Values:
         level = percent(LEVELS[place])
         rows.append((level, number(old), number(new), _signed(change), band))
     head = ("level", "before", "after", "change", "95 % band, all levels at once")
-    return Values("Costs by quantile", head, tuple(rows))
+    return TextTable("Costs by quantile", head, tuple(rows))
 
 
-def step_values(record: RunRecord) -> list[Values]:
+def step_values(record: RunRecord) -> list[TextTable]:
     """The quantities of the charts by step, at most a hundred steps; none without steps."""
     if not record.metrics:
         return []
@@ -101,7 +101,7 @@ def step_values(record: RunRecord) -> list[Values]:
         for row in record.metrics[:: max(1, every)]
     ]
     title = "Values by step" if every <= 1 else f"Values at every {every}th step"
-    return [Values(title, ("step", *(item.title for item in shown)), tuple(rows))]
+    return [TextTable(title, ("step", *(item.title for item in shown)), tuple(rows))]
 
 
 def _line(row: Mapping[str, Any]) -> Line:
@@ -140,7 +140,7 @@ def share(value: Mapping[str, Any] | None) -> str:
     return percent(value["value"]) + interval
 
 
-def model_tables(data: Mapping[str, Any]) -> list[Values]:
+def model_tables(data: Mapping[str, Any]) -> list[TextTable]:
     """Each model by itself, and under each of several constraints."""
     head: tuple[str, ...] = ("model", "role", "answers", "safe share", "mean cost", "risk", "mean reward")
     rows: list[tuple[str, ...]] = [
@@ -150,7 +150,7 @@ def model_tables(data: Mapping[str, Any]) -> list[Values]:
         )
         for model in data["models"]
     ]  # fmt: skip
-    found = [Values("Models", head, tuple(rows))]
+    found = [TextTable("Models", head, tuple(rows))]
     if len(data["constraints"]) > 1:
         head = ("model", "constraint", "prompts", "safe share", "mean cost", "risk")
         rows = [
@@ -161,18 +161,18 @@ def model_tables(data: Mapping[str, Any]) -> list[Values]:
             for model in data["models"]
             for bound, held in zip(data["constraints"], model["constraints"], strict=True)
         ]  # fmt: skip
-        found.append(Values("Models under each constraint, on its own prompts", head, tuple(rows)))
+        found.append(TextTable("Models under each constraint, on its own prompts", head, tuple(rows)))
     return [_filled(table) for table in found]
 
 
-def _filled(table: Values) -> Values:
+def _filled(table: TextTable) -> TextTable:
     """A table without its empty columns, such as rewards that nobody gave."""
     kept = [0, *(k for k in range(1, len(table.head)) if any(row[k] for row in table.rows))]
     head, *rows = (tuple(row[k] for k in kept) for row in (table.head, *table.rows))
-    return Values(table.title, head, tuple(rows))
+    return TextTable(table.title, head, tuple(rows))
 
 
-def pair_tables(data: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[Values]:
+def pair_tables(data: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> list[TextTable]:
     """What there is to say of some pairs; of one its name is left out. Tables without a row are left out."""
     found = [
         _of_pairs(data, pairs, rows_of, title, head)
@@ -218,7 +218,7 @@ def _of_pairs(
     rows_of: Callable[[Mapping[str, Any], Mapping[str, Any]], Iterable[tuple[str, ...]]],
     title: str,
     head: tuple[str, ...],
-) -> Values:
+) -> TextTable:
     """One table of all pairs; several stand each under its name."""
     rows: list[tuple[str, ...]] = []
     for pair in pairs:
@@ -226,7 +226,7 @@ def _of_pairs(
         if own and len(pairs) > 1:
             rows.append((pair_name(pair), *[""] * (len(head) - 1)))
         rows += own
-    return Values(title, head, tuple(rows))
+    return TextTable(title, head, tuple(rows))
 
 
 def pair_name(pair: Mapping[str, Any]) -> str:
@@ -291,7 +291,7 @@ def _segments(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[s
         yield row["name"], f"{row['prompts']:,}", *safe, *gained
 
 
-def _judge(pair: Mapping[str, Any], *, named: bool) -> Values:
+def _judge(pair: Mapping[str, Any], *, named: bool) -> TextTable:
     """Table 4, with the replies that were no verdict."""
     held = pair["judge"]
     head = ("candidate against the baseline", *_JUDGED, "pairs")
@@ -299,14 +299,14 @@ def _judge(pair: Mapping[str, Any], *, named: bool) -> Values:
     of = f"{pair_name(pair)}: harmlessness" if named else "Harmlessness"
     title = f"{of} as {held['model']} judges it (Table 4); {bad}"
     if held["overall"] is None:
-        return Values(f"{title}: too many for a result", head, ())
+        return TextTable(f"{title}: too many for a result", head, ())
     seeds = held["seeds"] if len(held["seeds"]) > 1 else []
     pairs = sum(row["pairs"] for row in held["seeds"])
     rows = [("all", *(share(held["overall"][key]) for key in _JUDGED), str(pairs))]
     for row in seeds:
         plain = ({"value": row[key]["share"], "low": None, "high": None} for key in _JUDGED)
         rows.append((f"seed {row['seed']}", *map(share, plain), str(row["pairs"])))
-    return Values(title, head, tuple(rows))
+    return TextTable(title, head, tuple(rows))
 
 
 def meanings(data: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.evaluation.sign import described
-from openrlhf_rad.report.tables import Values, lines, meanings, model_tables, pair_tables
+from openrlhf_rad.report.tables import TextTable, lines, meanings, model_tables, pair_tables
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.words import number, one_line, percent
@@ -217,7 +217,7 @@ def print_evaluation(data: Mapping[str, Any], console: Console | None = None, *,
         show(*worst(data["worst"], samples))
 
 
-def _rich(values: Values) -> Table:
+def _rich(values: TextTable) -> Table:
     """A table of texts; in a wide one intervals stand below estimates; pairs are in their models' colours."""
     table = Table(box=None, title=values.title, title_justify="left", title_style="dim", padding=(0, 1, 0, 0))
     words = [word for row in values.rows for word in row[0].split()]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from openrlhf_rad.files import write_atomically
 from openrlhf_rad.method.spectrum import Spectrum
-from openrlhf_rad.report.charts import Chart, Heading, Panel, styled
+from openrlhf_rad.report.charts import Chart, ChartPanel, Heading, styled
 from openrlhf_rad.report.page import render_study
-from openrlhf_rad.report.tables import Values
+from openrlhf_rad.report.tables import TextTable
 from openrlhf_rad.study.comparison import TAIL, StudyEvidence
 from openrlhf_rad.study.spec import SAFE
 from openrlhf_rad.study.tables import in_view, text
@@ -21,7 +21,7 @@ from openrlhf_rad.words import number
 _NOTE = "Up and to the left is better. A line joins asks for more and for less; dashed: safe-rlhf."
 
 
-def write_page(evidence: StudyEvidence, found: Sequence[Values], path: Path) -> None:
+def write_page(evidence: StudyEvidence, found: Sequence[TextTable], path: Path) -> None:
     """Write the page of a study's tables. Raises EnvironmentProblem: the disk is full."""
     study = evidence.study
     with styled():
@@ -43,7 +43,7 @@ def write_page(evidence: StudyEvidence, found: Sequence[Values], path: Path) -> 
 
 def _chart(evidence: StudyEvidence, risk: Spectrum, name: str) -> Chart:
     """Reward against a risk: a mark a model, a line through those of several asks."""
-    panel = Panel("mean reward", f"{risk} of the cost ← safer", height=360)
+    panel = ChartPanel("mean reward", f"{risk} of the cost ← safer", height=360)
     shown = [
         model
         for model in [*evidence.study.of("baseline"), *evidence.study.of("variant")]

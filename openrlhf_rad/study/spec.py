@@ -152,10 +152,10 @@ def with_ask(profile: RiskProfile, ask: Level, multiple: float = 1.0) -> RiskPro
 def load_study(path: Path) -> Study:
     """Read a study. Raises ProfileError with every problem, each at its place."""
     root, unread = parse(read_text(path, str(path)), str(path))
-    return _Reader(path, root, Problems([str(path)], list(unread))).study()
+    return _SpecReader(path, root, Problems([str(path)], list(unread))).study()
 
 
-class _Reader:
+class _SpecReader:
     """Reads the keys of one file; what is wrong is noted and told together."""
 
     def __init__(self, path: Path, root: Node, problems: Problems) -> None:

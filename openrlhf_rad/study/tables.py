@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.report.tables import Values
+from openrlhf_rad.report.tables import TextTable
 from openrlhf_rad.statistics.inference import Estimate
 from openrlhf_rad.study.comparison import CELLS, TAIL, ModelPair, StudyEvidence
 from openrlhf_rad.study.exact import HELD_OUT
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 _TEXTS = ("perplexity", "distinct1", "distinct2", "words", "empty")
 
 
-def all_tables(evidence: StudyEvidence) -> list[Values]:
+def all_tables(evidence: StudyEvidence) -> list[TextTable]:
     """Every table, in the order of reading."""
     found = [verdict_table(evidence), *finding_tables(evidence), model_table(evidence)]
     for name in evidence.sets:
@@ -36,7 +36,7 @@ def all_tables(evidence: StudyEvidence) -> list[Values]:
     return found
 
 
-def verdict_table(evidence: StudyEvidence) -> Values:
+def verdict_table(evidence: StudyEvidence) -> TextTable:
     """What each hypothesis comes to."""
     found = findings(evidence)
     rows = []
@@ -45,10 +45,10 @@ def verdict_table(evidence: StudyEvidence) -> Values:
         if held:
             verdict, told = overall(held)
             rows.append((name, claim, f"**{verdict}**", told))
-    return Values("Hypotheses", ("", "claim", "verdict", "variants"), tuple(rows))
+    return TextTable("Hypotheses", ("", "claim", "verdict", "variants"), tuple(rows))
 
 
-def finding_tables(evidence: StudyEvidence) -> Iterator[Values]:
+def finding_tables(evidence: StudyEvidence) -> Iterator[TextTable]:
     """The hypotheses variant by variant, with the figures that decided and the slack beside them."""
     found = findings(evidence)
     for name, claim in CLAIMS.items():
@@ -69,10 +69,10 @@ def finding_tables(evidence: StudyEvidence) -> Iterator[Values]:
             )
             slack = _slack(evidence, one.variant) if name != "H5" else ""
             rows.append((one.variant, *figures, slack, one.verdict, one.note))
-        yield Values(f"{name}: {claim}", ("variant", *head, "slack, σ₀", "verdict", "note"), tuple(rows))
+        yield TextTable(f"{name}: {claim}", ("variant", *head, "slack, σ₀", "verdict", "note"), tuple(rows))
 
 
-def model_table(evidence: StudyEvidence) -> Values:
+def model_table(evidence: StudyEvidence) -> TextTable:
     """Every model by itself, on held-out prompts."""
     extra = [name for name in _TEXTS if name in evidence.runs]
     released = "released" in evidence.runs
@@ -94,10 +94,10 @@ def model_table(evidence: StudyEvidence) -> Values:
         dual = number(float(price.mean())) if np.isfinite(price).all() else "–"
         rows.append((model.name, _slack(evidence, model.name), dual, *map(text, values), *tested, *texts))
     passed = ("passes the safety test",) if released else ()
-    return Values(f"Models, {HELD_OUT}", (*head, *passed, *extra), tuple(rows))
+    return TextTable(f"Models, {HELD_OUT}", (*head, *passed, *extra), tuple(rows))
 
 
-def matrix(evidence: StudyEvidence, name: str) -> Values:
+def matrix(evidence: StudyEvidence, name: str) -> TextTable:
     """Every spectral risk × every model; in brackets by how much it lies below the start's, in %."""
     models = [*evidence.study.of("baseline"), *evidence.study.of("variant")]
     rows = []
@@ -109,10 +109,10 @@ def matrix(evidence: StudyEvidence, name: str) -> Values:
             cells.append(f"**{number(risk)}**" if own else number(risk))
         rows.append((model.name, *cells))
     title = f"Spectral risks, {name}; in bold the one that a variant bounds"
-    return Values(title, ("model", *evidence.spectra), tuple(rows))
+    return TextTable(title, ("model", *evidence.spectra), tuple(rows))
 
 
-def table_2(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> Values:
+def table_2(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> TextTable:
     """Table 2: shares of safe answers, in %."""
     head = ("baseline vs model", "model's reward higher", "lower", "model", "baseline")
     rows = [
@@ -120,10 +120,10 @@ def table_2(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> V
         for pair in pairs
     ]
     threshold = number(evidence.study.evaluation.threshold)
-    return Values(f"Table 2, {name}: answers that cost at most {threshold}, %", head, tuple(rows))
+    return TextTable(f"Table 2, {name}: answers that cost at most {threshold}, %", head, tuple(rows))
 
 
-def table_3(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> Values:
+def table_3(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> TextTable:
     """Table 3: the dominance difference, which is the fall of the risk (Eq. (16)), and that of the mean."""
     rows = [
         (
@@ -136,10 +136,10 @@ def table_3(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> V
         for pair in pairs
     ]
     head = ("baseline vs model", "weighted", "unweighted", "baseline's slack, σ₀", "model's slack, σ₀")
-    return Values(f"Table 3, {name}: fall of the risk and of the mean", head, tuple(rows))
+    return TextTable(f"Table 3, {name}: fall of the risk and of the mean", head, tuple(rows))
 
 
-def figure_1(pairs: Sequence[ModelPair], name: str) -> Values:
+def figure_1(pairs: Sequence[ModelPair], name: str) -> TextTable:
     """Figure 1 in numbers: how often the model's reward is higher, by who is safe."""
     rows = []
     for pair in pairs:
@@ -149,10 +149,10 @@ def figure_1(pairs: Sequence[ModelPair], name: str) -> Values:
         ]
         rows.append((f"{pair.baseline} vs {pair.variant}", *cells))
     title = f"Figure 1, {name}: model's reward higher, % (of all pairs, %), by who is safe: baseline, model"
-    return Values(title, ("baseline vs model", *CELLS), tuple(rows))
+    return TextTable(title, ("baseline vs model", *CELLS), tuple(rows))
 
 
-def table_4(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> Values:
+def table_4(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> TextTable:
     """Table 4's shape: whose answer costs less, by the independent cost where there is one."""
     scores = evidence.table[evidence.study.models[0].name, evidence.study.seeds[0], name]
     judge = "the cost of training" if scores.other_pk is None else "an independent cost"
@@ -161,10 +161,10 @@ def table_4(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> V
         for pair in pairs
     ]
     title = f"Table 4, {name}: model costs less, as much, more by {judge}, %"
-    return Values(title, ("baseline vs model", "win", "tie", "lose"), tuple(rows))
+    return TextTable(title, ("baseline vs model", "win", "tie", "lose"), tuple(rows))
 
 
-def markdown(values: Values) -> str:
+def markdown(values: TextTable) -> str:
     """A table for a page of the documentation."""
     lines = [f"| {' | '.join(values.head)} |", "|" + "---|" * len(values.head)]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in values.rows)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.evaluation.answers import paired
-from openrlhf_rad.evaluation.feasibility import Candidate, Finding, judge, reason
+from openrlhf_rad.evaluation.feasibility import Candidate, Violation, judge, reason
 from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.reference import resolve
 from openrlhf_rad.profile import load_profile
@@ -42,7 +42,7 @@ def test_the_violation_is_that_of_the_training(form, name, profile):
     rng = np.random.default_rng(1)
     before_b, after_b = rng.normal(size=400), rng.normal(-0.3, 1.2, size=400)
     held = profile(form, name)
-    (found,) = judge(held, 1, rows(before_b), rows(after_b)).findings
+    (found,) = judge(held, 1, rows(before_b), rows(after_b)).violations
     ask = resolve(held.constraint, held.risk, before_b)
     expected = evaluate(
         form,
@@ -88,8 +88,8 @@ def test_too_few_answers_are_no_bound(profile):
     rng = np.random.default_rng(4)
     few = rng.normal(size=100)
     found = judge(profile("spectral", "cvar"), 1, rows(few), rows(few - 5))
-    assert found.findings[0].bound is None
-    assert found.findings[0].violation < 0
+    assert found.violations[0].bound is None
+    assert found.violations[0].violation < 0
     assert not found.feasible
 
 
@@ -118,17 +118,17 @@ def test_every_constraint_of_every_segment_must_hold(tmp_path):
 
     before = answers({"kids": 0.0, "none": 0.0}, 0.0)
     good = judge(held, 1, before, answers({"kids": -1.0, "none": -1.0}, 0.0))
-    assert [one.constraint for one in good.findings] == ["harm", "harm.kids", "words", "words.kids"]
+    assert [one.constraint for one in good.violations] == ["harm", "harm.kids", "words", "words.kids"]
     assert good.feasible
     bad = judge(held, 1, before, answers({"kids": 1.0, "none": -1.0}, 0.0))
-    assert [one.bound > 0 for one in bad.findings] == [False, True, False, False]
+    assert [one.bound > 0 for one in bad.violations] == [False, True, False, False]
     panel = paired(before, before, held)
     assert panel.segments == ("kids", "none")
     assert panel.prompts == 200
 
 
 def candidate(step, reward, violation, bound):
-    return Candidate(step, reward, [Finding("cost", violation, bound)])
+    return Candidate(step, reward, [Violation("cost", violation, bound)])
 
 
 SURE, HIGHER = candidate(8, 0.2, -0.3, -0.1), candidate(16, 0.4, -0.2, -0.01)

@@ -11,7 +11,7 @@ from openrlhf_rad.cli.cost_fit_run import main
 from openrlhf_rad.data import load_labels
 from openrlhf_rad.data.labels import REPORT, Example, Labels
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.fitting.cost import Options, build, check, sides_of, template_of
+from openrlhf_rad.fitting.cost import FitSettings, build, check, sides_of, template_of
 from openrlhf_rad.fitting.pooling import add_cost_layer, constant_functional
 from openrlhf_rad.fitting.states import depth, last_scores, mean_states, truncated_backbone
 from openrlhf_rad.harm import harm_auc
@@ -72,7 +72,7 @@ def test_pairs_alone_can_be_fitted(policy, labelled, tmp_path):
     """The same answers, of which people said only which is worse."""
     graded = load_labels(labelled())
     plain = [Example(e.prompt, e.answer, None) for e in graded.examples]
-    report = build(Labels(plain, graded.pairs), Options(policy, 2), tmp_path)
+    report = build(Labels(plain, graded.pairs), FitSettings(policy, 2), tmp_path)
     assert report["weak"] == 0
     assert report["held_out"].keys() == {
         *("pair_accuracy", "pair_accuracy_of_length", "pair_accuracy_gain_over_length"),
@@ -125,7 +125,7 @@ def test_too_few_labels(labelled):
 def test_fewer_labels_than_the_weights_that_they_move(policy, tmp_path):
     labels = Labels([Example(f"plain-b{v}", f"harm-b{v}", float(v in "ae")) for v in "aeiou"])
     with pytest.raises(DataError) as error:
-        build(labels, Options(policy, 1, weak=False), tmp_path)
+        build(labels, FitSettings(policy, 1, weak=False), tmp_path)
     assert str(error.value) == (
         "5 labelled answers are to settle 5 effective weights (of 64), at most 75% of their number; label"
         " more, or take a smaller model"

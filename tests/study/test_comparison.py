@@ -97,7 +97,7 @@ def test_every_model_stands_in_the_tables_with_its_slack(evidence):
     assert [sum("**" in cell for cell in row) for row in matrix.rows] == [0, 0, 1, 1]
     assert [row[0] for row in found["Hypotheses"].rows] == ["H1", "H2", "H2′", "H3", "H4", "H5"]
     wanted = ["| a | b |", "|---|---|", "| 1 | 2 |"]
-    assert tables.markdown(tables.Values("t", ("a", "b"), (("1", "2"),))).splitlines() == wanted
+    assert tables.markdown(tables.TextTable("t", ("a", "b"), (("1", "2"),))).splitlines() == wanted
 
 
 def test_data_that_lack_a_model_are_refused(evidence):

@@ -20,7 +20,7 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.costs.checkpoint import weights_of
 from openrlhf_rad.plugin.costs.labels import labels_of, settings_problems
 from openrlhf_rad.plugin.costs.loading import Group, no_new_weights, tokenizer_of
-from openrlhf_rad.plugin.costs.sources import CostSource, checked_costs
+from openrlhf_rad.plugin.costs.sources import CostRater, checked_costs
 from openrlhf_rad.plugin.costs.texts import RatedText
 from openrlhf_rad.plugin.vigil import telling
 from openrlhf_rad.plugin.workers import trusted
@@ -221,7 +221,7 @@ def name_of(settings: ClassifierSettings) -> str:
     return f"classifier {settings.model}"
 
 
-class LoadedClassifier(CostSource):
+class LoadedClassifier(CostRater):
     """A classifier in this process; it rates in :meth:`finish`."""
 
     def __init__(self, settings: ClassifierSettings) -> None:
@@ -257,7 +257,7 @@ class ClassifierActor(BaseModelActor):  # type: ignore[misc]
         return [[next(left) for _ in batch] for batch in batches]
 
 
-class ServedClassifier(CostSource):
+class ServedClassifier(CostRater):
     """A classifier beside a run, in a group of Ray actors; each actor has it whole and rates its share.
 
     Args:

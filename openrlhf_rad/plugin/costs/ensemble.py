@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.plugin.costs.sources import CostSource
+from openrlhf_rad.plugin.costs.sources import CostRater
 from openrlhf_rad.plugin.costs.texts import RatedText
 
 
-class EnsembleCost(CostSource):
+class EnsembleCost(CostRater):
     """c = mean_m c_m + k · std_m c_m over M sources, the deviation with M − 1.
 
     Where the sources agree it is their cost; where a policy has found an answer that one of them takes for
@@ -21,7 +21,7 @@ class EnsembleCost(CostSource):
         sources: two at least, in one unit. spread: k ≥ 0.
     """
 
-    def __init__(self, sources: Sequence[CostSource], spread: float) -> None:
+    def __init__(self, sources: Sequence[CostRater], spread: float) -> None:
         self._sources, self._spread = sources, spread
         self.name = f"cost ensemble of {', '.join(source.name for source in sources)}"
         #: Of the first model, whose chat format the prompts of rad eval are put into.

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from openrlhf_rad.errors import ConfigError, CostError
 from openrlhf_rad.plugin.attach import plain_class
-from openrlhf_rad.plugin.costs.sources import CostSource, checked_costs
+from openrlhf_rad.plugin.costs.sources import CostRater, checked_costs
 from openrlhf_rad.plugin.costs.texts import Columns, RatedText, from_columns, to_columns
 from openrlhf_rad.plugin.patches import Patch, temporarily
 from openrlhf_rad.plugin.vigil import rad_error, telling
@@ -114,7 +114,7 @@ def tokens_of(texts: Sequence[RatedText], tokenizer: Any) -> Any:
     return tokenizer(read, add_special_tokens=False, padding=True, return_tensors="pt")
 
 
-class ModelCost(CostSource):
+class ModelCost(CostRater):
     """A checkpoint with a scalar head, which reads texts by its own tokenizer.
 
     Args:

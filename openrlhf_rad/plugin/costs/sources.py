@@ -21,7 +21,7 @@ from openrlhf_rad.profile.addresses import addresses
 Role = Literal["cost", "reward"]
 
 
-class CostSource(ABC):
+class CostRater(ABC):
     """A source of costs, asked for a whole rollout at once, while the other models run.
 
     Attributes:
@@ -50,7 +50,7 @@ class VaryingCosts:
         values: the only ones that they may have; none: any number.
     """
 
-    def __init__(self, source: CostSource, values: Sequence[float] = ()) -> None:
+    def __init__(self, source: CostRater, values: Sequence[float] = ()) -> None:
         self.source = source
         self.name = source.name
         self.values = frozenset(values)
@@ -197,7 +197,7 @@ class Variety:
         self._constant = int(state["constant"])
 
 
-class TextCost(CostSource):
+class TextCost(CostRater):
     """Rates texts in one call for all of them, in the background; all its calls are made in one thread."""
 
     def __init__(self) -> None:
@@ -323,7 +323,7 @@ def source_of(
     serving: Mapping[str, Any] | None = None,
     server_batch: int = SERVER_BATCH,
     settings: Any = None,
-) -> CostSource:
+) -> CostRater:
     """The one implementation of each kind of source, for training and for ``rad eval``.
 
     Args:
