@@ -631,7 +631,7 @@ def _plain(name: str, held: Any) -> Any:
 def values(field: FieldInfo) -> str:
     """The values of a field in words, for the table."""
     about, options, auto = key_of(field), get_args(field.annotation), auto_of(field)
-    null = " or `null`" if _nullable(field) else ""
+    null = " or `null`" if NoneType in options and not auto else ""
     if auto:
         return f"`auto` or a whole number, {auto.low} to {auto.high:,}"
     if field.annotation is int:
@@ -647,10 +647,6 @@ def values(field: FieldInfo) -> str:
             else "a level ≥ 0, no quantile"
         )
     return ", ".join(f"`{option}`" for option in options)
-
-
-def _nullable(field: FieldInfo) -> bool:
-    return NoneType in get_args(field.annotation) and not auto_of(field)
 
 
 def auto_of(field: FieldInfo) -> Auto | None:

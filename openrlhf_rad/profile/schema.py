@@ -133,15 +133,12 @@ def _risk() -> Schema:
     members = [_weighted(member) for member in whole]
     mixture = {"type": "array", "minItems": 1, "maxItems": MAX_MEMBERS, "items": {"anyOf": members}}
     # Parameters alone change those of a base's risk.
-    names_only = {"type": "object", "maxProperties": 3, "propertyNames": {"enum": _parameter_names()}}
+    parameters = {name for measure in MEASURES.values() for name in measure.parameters}
+    known = sorted(parameters | {SYMBOLS[name] for name in parameters})
+    names_only = {"type": "object", "maxProperties": 3, "propertyNames": {"enum": known}}
     return {
         "anyOf": [expression, *whole, {**_closed({"mixture": mixture}), "required": ["mixture"]}, names_only]
     }
-
-
-def _parameter_names() -> list[str]:
-    names = {name for measure in MEASURES.values() for name in measure.parameters}
-    return sorted(names | {SYMBOLS[name] for name in names})
 
 
 def _measure(name: str, measure: Measure) -> Schema:

@@ -51,7 +51,8 @@ class BatchResult:
     def __getitem__(self, k: int) -> SinkhornResult:
         """Problem k; its arrays are views."""
         k = range(len(self))[k]
-        low, middle, high = self._bounds(k)
+        low, middle = int(self._end_x[k] + self._end_y[k]), int(self._end_x[k + 1] + self._end_y[k])
+        high = int(self._end_x[k + 1] + self._end_y[k + 1])
         error, iterations = float(self.marginal_error[k]), int(self.iterations[k])
         return SinkhornResult(
             value=float(self.value[k]),
@@ -75,14 +76,6 @@ class BatchResult:
                 f" {self[bad[0]].message}"
             )
         return self
-
-    def _bounds(self, k: int) -> tuple[int, int, int]:
-        low = self._end_x[k] + self._end_y[k]
-        return (
-            int(low),
-            int(self._end_x[k + 1] + self._end_y[k]),
-            int(self._end_x[k + 1] + self._end_y[k + 1]),
-        )
 
 
 def sinkhorn_batch(

@@ -25,9 +25,9 @@ def solve_pot(problem: TransportProblem) -> SinkhornResult:
     plan, log_u, log_v, iterations = _pot_plan(cost_nm, epsilon, tol, problem.max_iterations, warm)
     upward = np.where(y_m[None, :] > x_n[:, None], plan, 0.0)
     error = float(max(np.linalg.norm(plan.sum(1) - 1 / n), np.linalg.norm(plan.sum(0) - 1 / m)))
-    cost = float((plan * cost_nm).sum())
+    cost, mass = float((plan * cost_nm).sum()), plan[plan > 0]  # 0 log 0 = 0
     return SinkhornResult(
-        value=cost + epsilon * _entropy(plan),
+        value=cost + epsilon * float((mass * np.log(mass)).sum()),
         cost=cost,
         gradient=-upward.sum(1),
         gradient_y=upward.sum(0),
@@ -39,12 +39,6 @@ def solve_pot(problem: TransportProblem) -> SinkhornResult:
         weighted_gap=problem.weighted_gap(),
         message=stopped(iterations, error, tol, problem.max_iterations),
     )
-
-
-def _entropy(plan: Array) -> float:
-    """Σ P log P with 0 log 0 = 0."""
-    mass = plan[plan > 0]
-    return float((mass * np.log(mass)).sum())
 
 
 def _warm_start(x_n: Array, y_m: Array, epsilon: float) -> tuple[Array, Array]:
