@@ -14,7 +14,7 @@ from openrlhf_rad.data import load_prompts
 from openrlhf_rad.errors import ConfigError, RadError, did_you_mean
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Settings
-from openrlhf_rad.evaluation.constraints import costs_of, family
+from openrlhf_rad.evaluation.constraints import costs_of
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, Source, parse_rating, parse_sources
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
@@ -144,9 +144,9 @@ def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]
     found: dict[str, Rating] = {}
     for one in profile.constraints:
         if one.cost is not None:
-            found[family(one)] = Rating("cost", one.cost.kind, one.cost.location, one.cost.settings)
+            found[one.family] = Rating("cost", one.cost.kind, one.cost.location, one.cost.settings)
         elif preset is not None:
-            found[family(one)] = Rating("cost", preset.cost[0], place(preset.cost[1], Path()))
+            found[one.family] = Rating("cost", preset.cost[0], place(preset.cost[1], Path()))
     return found
 
 

@@ -13,7 +13,7 @@ from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation import sign
 from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.constraints import CostOf, costs_of, family
+from openrlhf_rad.evaluation.constraints import Costs, costs_of
 from openrlhf_rad.evaluation.folder import PROFILE, kept, kept_profile, read
 from openrlhf_rad.evaluation.folder import source as read_from
 from openrlhf_rad.evaluation.gate import RULES, GateVerdict, Outcome, Requirements, decide
@@ -141,7 +141,7 @@ def _evidence(
 def _refuse_other_costs(profile: RiskProfile, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise DataError where the profile names another source of costs than scored the answers."""
     wanted = {
-        family(one): str(Rating("cost", one.cost.kind, one.cost.location, one.cost.settings))
+        one.family: str(Rating("cost", one.cost.kind, one.cost.location, one.cost.settings))
         for one in profile.constraints
         if one.cost
     }
@@ -156,7 +156,7 @@ def _refuse_other_costs(profile: RiskProfile, rows: Sequence[Mapping[str, Any]])
                 )
 
 
-def _columns(options: Options, costs: Sequence[CostOf]) -> Columns:
+def _columns(options: Options, costs: Costs) -> Columns:
     return Columns.parse(options.column or [], costs, options.harmful, labelled=not options.no_labels)
 
 

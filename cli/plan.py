@@ -13,7 +13,7 @@ from pathlib import Path
 from openrlhf_rad.errors import ConfigError, did_you_mean
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import RadOptions, overrides, parse
-from openrlhf_rad.profile import RiskProfile, cost_names, load_profile
+from openrlhf_rad.profile import RiskProfile, load_profile, named_costs
 from openrlhf_rad.runs.checkpoints import Checkpoint, newest
 
 from . import flags as flag
@@ -109,7 +109,7 @@ class Plan:
     def assets(self) -> list[str]:
         """The files prepared for the preset that this run reads; none that the user has replaced."""
         used = {words[0] for words in self.flags.values() if words}
-        used |= {cost.location for cost in cost_names(self.profile) if cost}
+        used |= {cost.location for cost in named_costs(self.profile).values() if cost}
         return [path for path in self.preset.assets if path in used] if self.preset else []
 
 
@@ -177,7 +177,7 @@ def _profile(options: TrainOptions, preset: Preset | None) -> RiskProfile:
 
 
 def _with_cost(profile: RiskProfile, preset: Preset | None, out: Path) -> RiskProfile:
-    if None not in cost_names(profile):
+    if None not in named_costs(profile).values():
         return profile
     if preset is None:  # the checks before the start will say it
         return profile

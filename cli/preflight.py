@@ -12,7 +12,7 @@ from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin import command_line, compatibility
 from openrlhf_rad.plugin.costs.models import training_problems
 from openrlhf_rad.plugin.resume import check_profile
-from openrlhf_rad.profile import CostSource, cost_names
+from openrlhf_rad.profile import CostSource, named_costs
 from openrlhf_rad.profile.costs import members
 from openrlhf_rad.runs.folder import SUMMARY, RunFolder
 from openrlhf_rad.watches import unlabelled
@@ -132,7 +132,7 @@ def _shares(text: str, count: int) -> bool:
 
 
 def _cost(plan: Plan) -> Problems:
-    if None in cost_names(plan.profile):
+    if None in named_costs(plan.profile).values():
         yield (
             f"the profile {plan.profile.name} names no cost; every run measures its answers by one; add"
             " --set cost.function=FILE.py, --set cost.model=FOLDER or --set cost.remote_url=http://…"
@@ -148,10 +148,9 @@ def _cost(plan: Plan) -> Problems:
 
 def _costs(plan: Plan) -> dict[str, CostSource]:
     """The sources of costs by their place in the profile."""
-    named = cost_names(plan.profile)
     return {
         "cost" if cost == plan.profile.cost else f"constraints.{name}.cost": cost
-        for cost, name in named.items()
+        for name, cost in named_costs(plan.profile).items()
         if cost
     }
 

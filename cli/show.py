@@ -7,8 +7,9 @@ import numpy as np
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.judging.rating import Rater
 from openrlhf_rad.method.spectrum import Spectrum
+from openrlhf_rad.naming import prefixes
 from openrlhf_rad.plugin.compatibility import settle_loss
-from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile import RiskProfile, named_costs
 from openrlhf_rad.profile.addresses import sealed
 
 from . import flags as flag
@@ -43,24 +44,21 @@ def dry_run(plan: Plan) -> str:
 def weights(plan: Plan) -> str:
     """Each spectrum as shares of the worst costs, a sketch, and its vector for 20 particles."""
     parts = plan.profile.constraints
-    if len(parts) == 1:
-        return _weights(parts[0].risk, plan.particles)
-    return "\n\n".join(f"{one.name}: {_weights(one.risk, plan.particles)}" for one in parts)
+    where = prefixes([one.name for one in parts])
+    return "\n\n".join(f"{where[one.name]}{_weights(one.risk, plan.particles)}" for one in parts)
 
 
 def costs(profile: RiskProfile) -> str:
     """The sources of costs; each with its name where there are several."""
-    named = cost_names(profile)
-    lines = [f"{cost.kind}: {cost.location}" if cost else "none" for cost in named]
-    if len(lines) == 1:
-        return lines[0]
-    return "\n".join(f"{name}: {line}" for name, line in zip(named.values(), lines, strict=True))
+    named = named_costs(profile)
+    lines = {name: f"{cost.kind}: {cost.location}" if cost else "none" for name, cost in named.items()}
+    return "\n".join(f"{prefix}{lines[name]}" for name, prefix in prefixes(named).items())
 
 
 def judged(plan: Plan) -> list[str]:
     """What the judges among the costs will be asked at most, a line each; none where they cannot be."""
     found = []
-    for cost in cost_names(plan.profile):
+    for cost in named_costs(plan.profile).values():
         if cost is None or cost.kind != "judge":
             continue
         try:

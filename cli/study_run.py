@@ -14,7 +14,7 @@ from openrlhf_rad.errors import ConfigError, RadError
 from openrlhf_rad.evaluation.sources import Rating, Sampling, parse_rating
 from openrlhf_rad.files import keep_from_others
 from openrlhf_rad.processes import stoppable
-from openrlhf_rad.profile import cost_names
+from openrlhf_rad.profile import named_costs
 from openrlhf_rad.report.tables import TextTable
 from openrlhf_rad.study import enumerated, training
 from openrlhf_rad.study.folder import StudyFolder
@@ -187,7 +187,7 @@ def _job(plan: Plan) -> EvaluatedJob:
     def value(name: str, default: str) -> str:
         return flag.value(plan.flags, name, default)
 
-    (cost,) = cost_names(plan.profile)
+    (cost,) = named_costs(plan.profile).values()
     if cost is None:
         raise ConfigError(
             f"the profile {plan.profile.name} names no cost; every model of a study is measured by one; write"

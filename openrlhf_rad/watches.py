@@ -38,6 +38,7 @@ from openrlhf_rad.method.particles import saturation
 from openrlhf_rad.method.reference import MOST_SHARE
 from openrlhf_rad.method.settings import cost_name
 from openrlhf_rad.method.state import Stateful
+from openrlhf_rad.naming import metric_scopes, prefixes
 from openrlhf_rad.profile import RiskProfile, Severity, WatchSettings
 from openrlhf_rad.profile.language import severities
 
@@ -93,10 +94,10 @@ class Watches:
 
     def __init__(self, dual_max: Mapping[str, float | None], settings: WatchSettings) -> None:
         self.severity = severities(settings)
-        scopes = {f"{name}/" if len(dual_max) > 1 else "": most for name, most in dual_max.items()}
+        scopes = metric_scopes(dual_max)
         watches = {
-            f"{scope}{name}": watch
-            for scope, most in scopes.items()
+            f"{scopes[one]}{name}": watch
+            for one, most in dual_max.items()
             for name, watch in of_a_constraint(most, settings.window).items()
         }
         watches |= of_the_answers(settings.window)
@@ -216,12 +217,11 @@ def at_start(profile: RiskProfile, refused_b: Sequence[bool], scored: Scored) ->
     """
     severity = severities(profile.watches)
     alarms: list[Alarm] = []
+    where = prefixes([one.name for one in profile.constraints])
 
-    def sound(watch: str, source: str, text: str) -> None:
-        several = len(profile.constraints) > 1
+    def sound(watch: str, constraint: str, text: str) -> None:
         if severity[watch] != "off":
-            message = f"step 0: {f'{source}: ' if several else ''}{text}"
-            alarms.append(Alarm(0, watch, severity[watch], message))
+            alarms.append(Alarm(0, watch, severity[watch], f"step 0: {where[constraint]}{text}"))
 
     harmful_b = known_harm(refused_b, scored.labels, profile.watches.harmful_label)
     if harmful_b.any() and not harmful_b.all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import DataError, RadError
-from openrlhf_rad.evaluation.columns import Columns, CostColumn, cost_role
-from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, family
+from openrlhf_rad.evaluation.columns import Columns, CostColumn
+from openrlhf_rad.evaluation.constraints import SINGLE, Costs
 from openrlhf_rad.harm import Labels, examples, read_labels, refused
-from openrlhf_rad.profile import RiskProfile, cost_name, cost_names
+from openrlhf_rad.naming import cost_roles, recorded_costs
+from openrlhf_rad.profile import RiskProfile, cost_name
 from openrlhf_rad.statistics.answers import Panel, arranged
 from openrlhf_rad.tables import Batch, batches, column_names, finite, numbers_are_texts, pick, place, shown
 from openrlhf_rad.tables.formats import as_text
@@ -98,7 +99,7 @@ def read_answers(
     path: Path,
     columns: Columns,
     model: str | None = None,
-    costs: Sequence[CostOf] = SINGLE,
+    costs: Costs = SINGLE,
     *,
     paired: bool = True,
 ) -> Answers:
@@ -118,9 +119,10 @@ def read_answers(
     if label := columns.find("label", held):
         # Texts are read only to tell refusals from harm.
         found |= {"label": label, "answer": columns.find("answer", held)}
-    taken = {cost_role(cost, costs): columns.find_cost(cost, held) for cost in costs}
+    roles = cost_roles(costs)
+    taken = {roles[name]: columns.find_cost(cost, held) for name, cost in costs.items()}
     price = {role: column.name if column else None for role, column in taken.items()}
-    wanted = {cost_role(cost, costs): columns.wanted_cost(cost, costs) for cost in costs}
+    wanted = {role: columns.wanted_cost(name, costs) for name, role in roles.items()}
     wanted |= {role: columns.wanted(role) for role in found}
     problems = [
         f"{place(path, 1)}: the column {wanted[role]} is missing, the columns are {', '.join(held)};"
@@ -150,7 +152,7 @@ def read_answers(
     }
     _refuse_typos(path, renamed, seen | set(held), held)
     used = {role: str(taken.get(role) or name) for role, name in names.items() if name in seen}
-    return reader.finish(columns, [cost.name for cost in costs], used)
+    return reader.finish(columns, roles, used)
 
 
 def _refuse_typos(path: Path, renamed: Mapping[str, str], seen: set[str], held: Sequence[str]) -> None:
@@ -205,7 +207,7 @@ class _Reader:
             self._put(role, self._coded(role, batch, codes, line_b.size), keep)
         self._put("refused", self._refused(batch, line_b.size), keep)
 
-    def finish(self, columns: Columns, constraints: Sequence[str], used: Mapping[str, str]) -> Answers:
+    def finish(self, columns: Columns, roles: Mapping[str, str], used: Mapping[str, str]) -> Answers:
         part = {role: np.concatenate(held) for role, held in self._parts.items() if held}
         reward_b: Array | None = part["reward"]
         missing = np.flatnonzero(np.isnan(part["reward"]))
@@ -243,7 +245,7 @@ class _Reader:
             reward_b,
             part["segment"].astype(np.int32) - 1,
             tuple(map(str, self._codes["segment"])),
-            dict(zip(constraints, costs.values(), strict=True)),
+            {name: costs[role] for name, role in roles.items()},
             used,
             label_b,
             part["refused"] if texts else None,
@@ -498,16 +500,16 @@ def paired(before: Rows, after: Rows, profile: RiskProfile | None = None) -> Pan
     label_p = [before[place].get("label") or "" for place in order[held.start_p]]
     segments = tuple(sorted(set(label_p) - {""}))
     code = {"": -1} | {name: place for place, name in enumerate(segments)}
-    source = {SINGLE[0].name: ""}
+    source = {name: name for name in SINGLE}
     if profile is not None:
-        several = len(cost_names(profile)) > 1
-        source = {family(one): cost_name(profile, one) if several else "" for one in profile.constraints}
+        source = {one.family: cost_name(profile, one) for one in profile.constraints}
+    names = set(source.values())
     costs = {
         constraint: {
-            name: np.array([_cost(rows[place], held_by) for place in row[name]])
+            name: np.array([_cost(rows[place], cost, names) for place in row[name]])
             for name, rows in sides.items()
         }
-        for constraint, held_by in source.items()
+        for constraint, cost in source.items()
     }
     rewarded = all(one.get("reward") is not None for rows in sides.values() for one in rows)
     reward = {name: np.array([rows[place]["reward"] for place in row[name]]) for name, rows in sides.items()}
@@ -523,13 +525,12 @@ def paired(before: Rows, after: Rows, profile: RiskProfile | None = None) -> Pan
     )
 
 
-def _cost(answer: Mapping[str, Any], source: str) -> float:
-    """The cost of one of several sources; "": of the only one. Raises RadError."""
-    if not source:
-        return float(answer["cost"])
-    if source not in answer.get("costs", {}):
+def _cost(answer: Mapping[str, Any], source: str, sources: Collection[str]) -> float:
+    """The cost of an answer by one of the sources of a run. Raises RadError."""
+    costs = recorded_costs(answer, sources)
+    if source not in costs:
         raise RadError(
             f"an answer to {answer['prompt'][:60]!r} has no cost of {source}; a run with several costs"
             " records all of them under costs; answer the held-out prompts again"
         )
-    return float(answer["costs"][source])
+    return float(costs[source])

@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
+from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, Costs
+from openrlhf_rad.naming import cost_columns, cost_roles
 from openrlhf_rad.tables import named_columns
 
 Value = TypeVar("Value", float, NDArray[np.float64])
@@ -67,13 +68,13 @@ class Columns:
     def parse(
         cls,
         words: Sequence[str],
-        costs: Sequence[CostOf] = SINGLE,
+        costs: Costs = SINGLE,
         harmful: str | None = None,
         *,
         labelled: bool = True,
     ) -> Columns:
         """Read ``cost=harm_score``, ``cost=-safety_score``, ``cost.privacy=leaks``. Raises ConfigError."""
-        roles = [*NAMES, *(f"cost.{cost.name}" for cost in costs if len(costs) > 1)]
+        roles = list(dict.fromkeys([*NAMES, *cost_roles(costs).values()]))
         problems = []
         if not labelled and (harmful is not None or any(word.startswith("label=") for word in words)):
             problems.append("--no-labels: labels are named too, by --column label=… or --harmful; drop one")
@@ -115,11 +116,9 @@ class Columns:
         names += ["cost"] if cost.first else []
         return next((CostColumn(found) for name in names if (found := _spelled(name, present))), None)
 
-    def wanted_cost(self, cost: CostOf, costs: Sequence[CostOf]) -> str:
+    def wanted_cost(self, name: str, costs: Costs) -> str:
         """The name to tell a user who lacks the column of a cost."""
-        role = cost_role(cost, costs)
-        usual = "cost" if role == "cost" else f"cost_{cost.name}"
-        return self.renamed.get(role, usual)
+        return self.renamed.get(cost_roles(costs)[name], cost_columns(costs)[name])
 
 
 def _turned(word: str, present: Mapping[str, str]) -> CostColumn | None:
@@ -141,8 +140,3 @@ def _spellings(held: Iterable[str]) -> Mapping[str, str]:
 
 def _spelled(name: str, present: Mapping[str, str]) -> str | None:
     return present.get(name) or present.get(name.casefold())
-
-
-def cost_role(cost: CostOf, costs: Sequence[CostOf]) -> str:
-    """How ``--column`` calls a cost: of a profile with one constraint ``cost``."""
-    return "cost" if len(costs) == 1 else f"cost.{cost.name}"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.discrete import few_values, meaning
-from openrlhf_rad.evaluation.constraints import Part, family, without_prompts
+from openrlhf_rad.evaluation.constraints import Part, without_prompts
 from openrlhf_rad.method.particles import Saturation, saturation
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.statistics.answers import Panel
@@ -391,7 +391,7 @@ def overview(parts: Sequence[Part]) -> list[dict[str, Any]]:
             "name": part.constraint.name,
             "risk": str(part.constraint.risk),
             "formula": part.constraint.risk.formula,
-            "cost": family(part.constraint),
+            "cost": part.constraint.family,
             "segment": part.constraint.segment,
             "prompts": part.panel.prompts,
             "answers": part.panel.answers,

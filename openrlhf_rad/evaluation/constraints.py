@@ -28,22 +28,19 @@ class CostOf:
     first: bool = True
 
 
+#: The costs of a table by the constraint that each is of.
+Costs = Mapping[str, CostOf]
 #: What a profile with one constraint asks for.
-SINGLE = (CostOf(),)
+SINGLE: Costs = {"cost": CostOf()}
 
 
-def costs_of(profile: RiskProfile) -> tuple[CostOf, ...]:
+def costs_of(profile: RiskProfile) -> Costs:
     """The costs that a profile needs, a constraint without its segments each, in the order of the file."""
     found: dict[str, CostOf] = {}
     for one in profile.constraints:
         source = cost_name(profile, one) if one.cost else ""
-        found.setdefault(family(one), CostOf(family(one), source, not found))
-    return tuple(found.values())
-
-
-def family(constraint: Constraint) -> str:
-    """The name of a constraint without its segment."""
-    return constraint.name.removesuffix(f".{constraint.segment}") if constraint.segment else constraint.name
+        found.setdefault(one.family, CostOf(one.family, source, not found))
+    return found
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Part:
 
 def parts(profile: RiskProfile, panel: Panel) -> list[Part]:
     """Every constraint with its own costs, on the prompts that it holds for."""
-    return [Part(one, holding(one, panel.with_costs(family(one)))) for one in profile.constraints]
+    return [Part(one, holding(one, panel.with_costs(one.family))) for one in profile.constraints]
 
 
 def holding(constraint: Constraint, panel: Panel) -> Panel:
@@ -74,8 +71,8 @@ def holding(constraint: Constraint, panel: Panel) -> Panel:
 
 def own_risks(profile: RiskProfile) -> Mapping[str, Spectrum]:
     """Segment → the risk that the first constraint has for it."""
-    first = family(profile.constraints[0])
-    return {one.segment: one.risk for one in profile.constraints if one.segment and family(one) == first}
+    first = profile.constraints[0].family
+    return {one.segment: one.risk for one in profile.constraints if one.segment and one.family == first}
 
 
 def without_prompts(part: Part, panel: Panel) -> str:

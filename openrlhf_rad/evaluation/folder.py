@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.answers import Answers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.constraints import CostOf
+from openrlhf_rad.evaluation.constraints import Costs
 from openrlhf_rad.files import explained, write_atomically
+from openrlhf_rad.naming import cost_columns
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.tables import BATCH
 
@@ -292,9 +293,8 @@ def _columns(answers: Answers, rows: NDArray[np.intp], number_b: NDArray[np.intp
     }
     if answers.reward_b is not None:
         columns["reward"] = answers.reward_b[rows].tolist()
-    for name, cost_b in answers.costs.items():
-        columns["cost" if len(answers.costs) == 1 else f"cost_{name}"] = cost_b[rows].tolist()
-    return columns
+    named = cost_columns(answers.costs)
+    return columns | {named[name]: cost_b[rows].tolist() for name, cost_b in answers.costs.items()}
 
 
 def keep_profile(folder: Path, profile: RiskProfile) -> dict[str, Any]:
@@ -304,7 +304,7 @@ def keep_profile(folder: Path, profile: RiskProfile) -> dict[str, Any]:
 
 
 def kept(
-    folder: Path, data: Mapping[str, Any], names: Sequence[str], columns: Columns, costs: Sequence[CostOf]
+    folder: Path, data: Mapping[str, Any], names: Sequence[str], columns: Columns, costs: Costs
 ) -> dict[str, Answers]:
     """The rows of some models as they were evaluated. Raises DataError for files that were changed since."""
     rows = {row["name"]: row for row in data["models"]}

@@ -14,7 +14,7 @@ from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.evaluation import compare, examples, sign
 from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.constraints import SINGLE, CostOf, costs_of, own_risks, parts
+from openrlhf_rad.evaluation.constraints import SINGLE, Costs, costs_of, own_risks, parts
 from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, sha256, write
 from openrlhf_rad.evaluation.folder import source as read_from
 from openrlhf_rad.evaluation.gate import GateVerdict, Requirements, decide
@@ -62,7 +62,7 @@ def load(
     tables: Mapping[str, Path],
     sources: Sequence[Source],
     columns: Columns,
-    costs: Sequence[CostOf] = SINGLE,
+    costs: Costs = SINGLE,
 ) -> dict[str, Answers]:
     """The scores of every model; tables that were made here have the usual names."""
     found = {}
@@ -129,7 +129,7 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show)
         "models": models,
         "sign": looked,
         "comparisons": comparisons,
-        "worst": examples.worst(panel, answers, [cost.name for cost in costs_of(job.profile)], job.worst),
+        "worst": examples.worst(panel, answers, list(costs_of(job.profile)), job.worst),
         "warnings": [
             *sign.inverted(looked),
             *sign.notes(answers, looked),

@@ -9,6 +9,7 @@ import numpy as np
 
 from openrlhf_rad.evaluation.answers import Answers
 from openrlhf_rad.harm import harm_order
+from openrlhf_rad.naming import cost_roles
 from openrlhf_rad.tables import place
 
 
@@ -24,10 +25,11 @@ def look(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
         labels = held.labels
         if labels is None or not {0, 1} <= set(held.harmful_b.tolist()):
             continue
+        roles = cost_roles(held.costs)
         for constraint, cost_b in held.costs.items():
             order = harm_order(cost_b, held.harmful_b, held.prompt_b)
             decides = not of_prompts or name == next((row["model"] for row in found), name)
-            role = "cost" if len(held.costs) == 1 else f"cost.{constraint}"
+            role = roles[constraint]
             found.append(
                 {
                     "model": name,

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openrlhf_rad.errors import ConfigError
-from openrlhf_rad.evaluation.columns import Columns, cost_role
-from openrlhf_rad.evaluation.constraints import SINGLE, CostOf
+from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.evaluation.constraints import SINGLE, Costs
 from openrlhf_rad.jobs.presets import place as resolved
+from openrlhf_rad.naming import cost_roles
 from openrlhf_rad.profile.costs import ClassifierSettings, EnsembleSettings, JudgeSettings, digest_of
 from openrlhf_rad.profile.language import plain
 from openrlhf_rad.secrets import redact_url
@@ -163,7 +164,7 @@ class Plan:
     rescore: bool = False
     texts: bool = False
     limit: int | None = None
-    asked: Sequence[CostOf] = SINGLE
+    asked: Costs = field(default_factory=lambda: SINGLE)
     labels: frozenset[str] = frozenset()
 
     def steps(self, source: Source) -> list[str]:
@@ -183,9 +184,9 @@ class Plan:
         """
         held: list[str] = [] if source.table is None or self.rescore else column_names(source.table)
         wanted: dict[Rating, list[str]] = {}
-        for cost in self.asked:
-            if cost.name in self.costs and not self.columns.find_cost(cost, held):
-                wanted.setdefault(self.costs[cost.name], []).append(cost.name)
+        for name, cost in self.asked.items():
+            if name in self.costs and not self.columns.find_cost(cost, held):
+                wanted.setdefault(self.costs[name], []).append(name)
         single = len(self.asked) == 1
         found = [
             ("cost" if single else f"cost of {', '.join(names)}", rating, names)
@@ -205,25 +206,25 @@ class Plan:
                 )
             held = [] if source.table is None else column_names(source.table)
             lacking = [
-                cost
-                for cost in self.asked
-                if cost.name not in self.costs and not self.columns.find_cost(cost, held)
+                name
+                for name, cost in self.asked.items()
+                if name not in self.costs and not self.columns.find_cost(cost, held)
             ]
-            problems += [self._lacks(source, cost, held) for cost in lacking]
+            problems += [self._lacks(source, name, held) for name in lacking]
         if problems:
             raise ConfigError("\n".join(problems))
 
-    def _lacks(self, source: Source, cost: CostOf, held: Sequence[str]) -> str:
+    def _lacks(self, source: Source, cost: str, held: Sequence[str]) -> str:
         """A cost that is neither in the table nor to be had."""
         fix = "add cost: {model: …}, {classifier: …}, {judge: …}, {function: …} or"
         fix += " {remote_url: …} to it, or --set cost.function=FILE.py"
         what = "costs"
         if len(self.asked) > 1:
-            what = f"costs for the constraint {cost.name}"
-            fix = f"add constraints.{cost.name}.cost to it, as {{function: FILE.py}} for instance"
+            what = f"costs for the constraint {cost}"
+            fix = f"add constraints.{cost}.cost to it, as {{function: FILE.py}} for instance"
         if source.table is None:
             return f"{source.location} has no {what} and the profile names no source of them; {fix}"
-        role = cost_role(cost, self.asked)
+        role = cost_roles(self.asked)[cost]
         return (
             f"{place(source.table, 1)}: the column {self.columns.wanted_cost(cost, self.asked)} is missing,"
             f" the columns are {', '.join(held)}; there are no {what} and the profile names no source of"

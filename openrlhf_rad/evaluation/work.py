@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from openrlhf_rad.data import load_prompts
 from openrlhf_rad.data.records import MISSING, cell, prompt_of, text
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.evaluation.columns import CostColumn
-from openrlhf_rad.evaluation.constraints import CostOf
 from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, Source
 from openrlhf_rad.files import explained, write_atomically
+from openrlhf_rad.naming import cost_record
 from openrlhf_rad.processes import MarkedProcess
 from openrlhf_rad.progress import Show
 from openrlhf_rad.tables import Row as TableRow
@@ -165,10 +165,10 @@ def prepare(plan: Plan, source: Source, show: Show) -> Path:
     return path
 
 
-def _line(row: Row, asked: Sequence[CostOf]) -> Row:
-    """A row as runs keep theirs: ``cost`` of the first constraint, and of several all ``costs``."""
+def _line(row: Row, asked: Iterable[str]) -> Row:
+    """A row as runs keep theirs."""
     costs, _ = row.pop("costs"), row.pop("messages")
-    return row | {"cost": costs[asked[0].name]} | ({"costs": costs} if len(asked) > 1 else {})
+    return row | cost_record({name: costs[name] for name in asked})
 
 
 def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
@@ -213,7 +213,9 @@ def _read(plan: Plan, source: Source) -> list[Row]:
             f" answers are to be scored; the columns are {', '.join(held)}; add it, or name the column by"
             f" --column {missing[0]}=NAME"
         )
-    costs = {cost.name: column for cost in plan.asked if (column := plan.columns.find_cost(cost, held))}
+    costs = {
+        name: column for name, one in plan.asked.items() if (column := plan.columns.find_cost(one, held))
+    }
     used = {role: name for role, name in names.items() if name}
     spelled = numbers_are_texts(source.table)
     kept = [*_NAMES, *((label,) if (label := plan.columns.find("label", held)) else ())]

@@ -20,6 +20,7 @@ from openrlhf_rad.method.particles import as_costs
 from openrlhf_rad.method.reference import least_reference
 from openrlhf_rad.method.settings import MINIMUM_REFERENCE, Constraint, Settings, cost_name
 from openrlhf_rad.method.step import RadStep
+from openrlhf_rad.naming import prefixes
 
 Array = NDArray[np.float64]
 
@@ -57,20 +58,6 @@ class SetResult:
     metrics: dict[str, dict[str, float]]
 
 
-def columns(metrics: Mapping[str, Mapping[str, float]], *, alone: bool) -> dict[str, float]:
-    """Metrics by constraint as the columns of ``metrics.jsonl``.
-
-    Those of the first constraint under their plain names; of several, all under ``<constraint>/<name>`` too.
-
-    Args:
-        alone: whether the profile has one constraint.
-    """
-    row = dict(next(iter(metrics.values()), {}))
-    if not alone:
-        row |= {f"{part}/{name}": value for part, held in metrics.items() for name, value in held.items()}
-    return row
-
-
 class ConstraintSet:
     """The constraints of a profile against one sample of reference answers.
 
@@ -90,14 +77,12 @@ class ConstraintSet:
                 every such constraint is named.
         """
         self.parts: list[ConstraintPart] = []
-        problems = []
+        problems, where = [], prefixes([one.name for one in settings.constraints])
         for constraint in settings.constraints:
             try:
                 self.parts.append(ConstraintPart(settings, constraint, reference, fixed_dual))
             except ReferenceCostError as error:
-                problems.append(
-                    str(error) if len(settings.constraints) == 1 else f"{constraint.name}: {error}"
-                )
+                problems.append(f"{where[constraint.name]}{error}")
         if problems:
             raise ReferenceCostError("\n".join(problems))
 

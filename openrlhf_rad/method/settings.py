@@ -230,17 +230,18 @@ class Settings(Protocol):
         """Of all constraints."""
 
 
-def cost_names(settings: Settings) -> dict[CostSource | None, str]:
-    """Each source and its name, that of the first constraint which uses it, without the segment.
+def named_costs(settings: Settings) -> dict[str, CostSource | None]:
+    """Name → source of each cost; None where no source is named yet.
 
-    Constraints that name the same source share its costs.
+    The name is that of the first constraint that uses the source, without the segment. Constraints of one
+    source share its costs.
     """
     names: dict[CostSource | None, str] = {}
     for constraint in settings.constraints:
         names.setdefault(constraint.cost, constraint.family)
-    return names
+    return {name: source for source, name in names.items()}
 
 
 def cost_name(settings: Settings, constraint: Constraint) -> str:
     """The name of the cost that a constraint bounds."""
-    return cost_names(settings)[constraint.cost]
+    return next(name for name, source in named_costs(settings).items() if source == constraint.cost)

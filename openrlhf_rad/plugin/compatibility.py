@@ -14,7 +14,7 @@ from openrlhf_rad.errors import ConfigError, EnvironmentProblem, ReferenceCostEr
 from openrlhf_rad.plugin import command_line
 from openrlhf_rad.plugin.arguments import LOSSES, RadOptions
 from openrlhf_rad.plugin.costs.models import training_problems
-from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile import RiskProfile, named_costs
 from openrlhf_rad.profile.costs import members
 from openrlhf_rad.words import version_of
 
@@ -284,7 +284,7 @@ def _clip(args: Any, options: RadOptions) -> str:
     profile, size = options.profile, max(256, options.profile.transport.particles or 0)
     labels = ["", *{one.segment for one in profile.constraints if one.segment}]
     normal = [10 + NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
-    costs = {name: np.tile(normal, len(labels)) for name in cost_names(profile).values()}
+    costs = {name: np.tile(normal, len(labels)) for name in named_costs(profile)}
     try:
         bound = ConstraintSet(profile, Scored(costs, np.repeat(labels, size).tolist())).score_bound()
         check_clip(args.reward.clip_range, bound, "costs of a normal shape")
@@ -317,7 +317,7 @@ def cost_models(profile: RiskProfile) -> int:
     """How many costs of the profile are models on GPUs, each with a group of actors."""
     return sum(
         cost.kind == "model" or (cost.kind == "classifier" and cost.settings.device == "auto")
-        for named in filter(None, cost_names(profile))
+        for named in filter(None, named_costs(profile).values())
         for cost in members(named)
     )
 

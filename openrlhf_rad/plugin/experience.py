@@ -13,11 +13,11 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 
 from openrlhf_rad.errors import RewardError
-from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult, columns
+from openrlhf_rad.method.constraint_set import ConstraintSet, Scored, SetResult
 from openrlhf_rad.method.soft_risk import SoftRisk
+from openrlhf_rad.naming import cost_columns, metric_columns
 from openrlhf_rad.plugin.costs.sources import Variety, VaryingCosts
 from openrlhf_rad.plugin.costs.texts import RatedText, rated_texts
-from openrlhf_rad.plugin.record import cost_columns
 from openrlhf_rad.plugin.rollout import WEIGHT_SYNCS
 
 Array = NDArray[np.float64]
@@ -137,7 +137,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         result = self.constraints(scored(sampled, list(self.cost_sources)))
         trained = sum(len(experience.sequences) for experience in experiences)
         self.last_metrics = {
-            **columns(result.metrics, alone=len(self.constraints.parts) == 1),
+            **metric_columns(result.metrics),
             "seconds_rad": time.perf_counter() - started,
             "seconds_cost": self.seconds_cost,
             **({} if self.staleness is None else {"staleness": self.staleness}),
@@ -225,7 +225,7 @@ def _split(value_b: Array, sizes: list[int]) -> tuple[torch.Tensor, ...]:
 def attach_costs(experiences: Sequence[Any], costs: Mapping[str, list[float]]) -> None:
     """Put the costs of each source, one a sample in order, into ``info`` of the experiences, (B,) each."""
     sizes = [len(experience.sequences) for experience in experiences]
-    for name, column in cost_columns(list(costs)).items():
+    for name, column in cost_columns(costs).items():
         cost_b = torch.tensor(costs[name], dtype=torch.float32)
         for experience, cost in zip(experiences, torch.split(cost_b, sizes), strict=True):
             experience.info[column] = cost

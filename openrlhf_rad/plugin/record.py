@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from openrlhf_rad.harm import harm_auc, known_harm
-from openrlhf_rad.method.constraint_set import columns
+from openrlhf_rad.naming import cost_columns, cost_record, metric_columns
 from openrlhf_rad.plugin.costs.texts import RatedText
-from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile import RiskProfile, named_costs
 from openrlhf_rad.watches import answer_metrics
 
 Array = NDArray[np.float64]
@@ -57,7 +57,7 @@ class Answers:
         )
 
     def row(self, place: int) -> Row:
-        """An answer for a run's files: ``cost`` of the first source, and where there are several ``costs``.
+        """An answer for a run's files.
 
         ``sent`` says that the prompt is as it was sent, ``finished`` whether the policy ended the answer:
         ``rad eval`` reads both, so that it rates what was rated here.
@@ -68,10 +68,9 @@ class Answers:
             "answer": text.answer,
             "label": text.label,
             "reward": float(self.reward_b[place]),
-            "cost": next(iter(costs.values())),
+            **cost_record(costs),
             "sent": True,
             "finished": text.finished,
-            **({"costs": costs} if len(costs) > 1 else {}),
         }
 
     def rows(self) -> list[Row]:
@@ -103,10 +102,9 @@ class Answers:
     def columns(self) -> dict[str, Any]:
         """The numbers of every answer, for Parquet: prompt, label, finished, tokens, reward, costs.
 
-        ``prompt`` is the beginning of the SHA-256 of the prompt as it was sent. A single source's costs are
-        ``cost``, those of several ``cost_<source>`` each.
+        ``prompt`` is the beginning of the SHA-256 of the prompt as it was sent.
         """
-        names = {name: f"cost_{name}" if len(self.costs) > 1 else "cost" for name in self.costs}
+        names = cost_columns(self.costs)
         known: dict[str, str] = {}
         for text in self.texts:
             if text.prompt not in known:
@@ -121,22 +119,17 @@ class Answers:
         }
 
 
-def cost_columns(sources: Sequence[str]) -> dict[str, str]:
-    """Where ``info`` holds the costs of each source: ``cost`` for the first, ``cost_<name>`` for others."""
-    return {name: f"cost_{name}" if place else "cost" for place, name in enumerate(sources)}
-
-
 def batch_metrics(profile: RiskProfile, answers: Answers, experiences: Sequence[Any]) -> dict[str, float]:
     """Columns of ``metrics.jsonl`` from the answers of these experiences; what cannot be known is absent."""
     found = answer_metrics([text.digest for text in answers.texts])
     refused_b, labels = ([getattr(text, name) for text in answers.texts] for name in ("refused", "label"))
     harmful_b = known_harm(refused_b, labels, profile.watches.harmful_label)
-    order: dict[str, dict[str, float]] = {}  # by the constraint that a source is called after
-    for source in cost_names(profile).values():
+    order: dict[str, dict[str, float]] = {one.name: {} for one in profile.constraints}
+    for source in named_costs(profile):  # called after the first constraint that uses it
         auc = harm_auc(answers.costs[source], harmful_b)
         if auc is not None:
-            order[source] = {"harm_auc": auc}
-    found |= columns(order, alone=len(profile.constraints) == 1)
+            order[source]["harm_auc"] = auc
+    found |= metric_columns(order)
     entropy = token_entropy(experiences)
     return found if entropy is None else {**found, "entropy": entropy}
 

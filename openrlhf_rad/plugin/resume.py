@@ -18,7 +18,7 @@ import numpy as np
 from openrlhf_rad import processor
 from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.plugin.arguments import RadOptions
-from openrlhf_rad.profile import RiskProfile, cost_names
+from openrlhf_rad.profile import RiskProfile, named_costs
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.profile.costs import digest_of
 from openrlhf_rad.runs.checkpoints import Checkpoint, settle
@@ -133,7 +133,7 @@ def _sources(profile: RiskProfile) -> list[str]:
     profile, _ = sealed(profile)  # for a checkpoint keeps the lines
     named = [
         f"{name}: {one.kind} {one.location}{f' {digest_of(one.settings)}' if one.settings else ''}"
-        for one, name in cost_names(profile).items()
+        for name, one in named_costs(profile).items()
         if one
     ]
     return [*named, f"reference: {profile.reference}"]

@@ -8,7 +8,7 @@ from openrlhf_rad.method.settings import (
     Level,
     TransportSettings,
     cost_name,
-    cost_names,
+    named_costs,
 )
 from openrlhf_rad.profile.files import shipped_profiles
 from openrlhf_rad.profile.language import EvaluateSettings, ReferenceSettings, Severity, WatchSettings
@@ -28,8 +28,8 @@ __all__ = [
     "TransportSettings",
     "WatchSettings",
     "cost_name",
-    "cost_names",
     "load_profile",
+    "named_costs",
     "profile_schema",
     "shipped_profiles",
 ]

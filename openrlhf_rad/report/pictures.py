@@ -13,6 +13,7 @@ from openrlhf_rad.errors import ConfigError
 from openrlhf_rad.evaluation.folder import PLOTS
 from openrlhf_rad.files import explained
 from openrlhf_rad.method.spectrum import Spectrum, make_spectrum
+from openrlhf_rad.naming import metric_scopes
 from openrlhf_rad.profile import Constraint, RiskProfile
 from openrlhf_rad.profile.check import ONLY
 from openrlhf_rad.report import charts, evaluations
@@ -60,9 +61,10 @@ def plot_run(folder: RunFolder) -> list[Path]:
     written: list[Path] = []
     with styled():
         if metrics:
+            scopes = metric_scopes([one.name for one in profile.constraints])
             for place, one in enumerate(profile.constraints):
                 name = f"training-{one.name}" if place else "training"
-                figure = draw_training(_columns_of(metrics, one.name if place else None), profile.name, one)
+                figure = draw_training(_within(metrics, scopes[one.name]), profile.name, one)
                 written += save(figure, folder.plots / name)
         if folder.answered:
             before, after = folder.read_answers("before"), folder.read_answers("after")
@@ -123,14 +125,11 @@ def _costs(before: Sequence[Answer], after: Sequence[Answer], profile: RiskProfi
     return charts.draw_histogram(sides, edges, tallest, marks, charts.Heading("costs", title))
 
 
-def _columns_of(metrics: Sequence[Mapping[str, Any]], constraint: str | None) -> list[dict[str, Any]]:
-    """The metrics of one of several constraints under plain names; None: the first, which has them so."""
-    if constraint is None:
-        return [dict(row) for row in metrics]
-    prefix = f"{constraint}/"
+def _within(metrics: Sequence[Mapping[str, Any]], scope: str) -> list[dict[str, Any]]:
+    """The steps with the metrics of a constraint under plain names, and no others."""
     return [
         {"step": row["step"]}
-        | {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+        | {key.removeprefix(scope): value for key, value in row.items() if key.startswith(scope)}
         for row in metrics
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from openrlhf_rad.naming import split_constraints
 from openrlhf_rad.report.charts import Array, Chart, ChartPanel, Heading, Limits, limits
 from openrlhf_rad.style import AFTER, COLOURS, REFERENCE
 from openrlhf_rad.words import number
@@ -80,13 +81,7 @@ def column(metrics: Metrics, name: str) -> Array:
 
 def present(runs: Sequence[Metrics]) -> list[Quantity]:
     """The quantities of which some run has a value; of several constraints those of each."""
-    names = dict.fromkeys(
-        key.removesuffix("/lambda")
-        for metrics in runs
-        for row in metrics
-        for key in row
-        if key.endswith("/lambda")
-    )
+    names = dict.fromkeys(name for metrics in runs for row in metrics for name in split_constraints(row))
     items = [
         each
         for item in QUANTITIES

@@ -14,6 +14,7 @@ from rich.text import Text
 from openrlhf_rad.discrete import few_values, meaning
 from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.evaluation.sign import described
+from openrlhf_rad.naming import split_constraints
 from openrlhf_rad.report.tables import TextTable, lines, meanings, model_tables, pair_tables
 from openrlhf_rad.runs.folder import RunFolder
 from openrlhf_rad.runs.records import Answer
@@ -121,8 +122,8 @@ def print_report(folder: RunFolder, console: Console | None = None, *, samples: 
 def curves(metrics: Sequence[Mapping[str, Any]], width: int) -> list[Text]:
     """A line a quantity: its name, its curve over the steps, its first and last value."""
     lines = []
-    split = [name for name in metrics[-1] if name.endswith("/lambda")] if metrics else []
-    for name, label in (_CURVES | {name: f"λ {name.removesuffix('/lambda')}" for name in split}).items():
+    split = split_constraints(metrics[-1]) if metrics else []
+    for name, label in (_CURVES | {f"{one}/lambda": f"λ {one}" for one in split}).items():
         values = [row.get(name) for row in metrics]
         known = [value for value in values if value is not None]
         if known:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ConfigError, RadError, ReferenceCostError
 from openrlhf_rad.files import append_lines, cut_lines, explained, flush, own_folder, write_atomically
+from openrlhf_rad.naming import cost_arrays
 from openrlhf_rad.profile import RiskProfile, load_profile
 from openrlhf_rad.profile.addresses import sealed
 from openrlhf_rad.runs import records
@@ -247,7 +248,7 @@ class RunFolder:
                 " each answer needs one of each"
             )
         arrays: dict[str, Any] = {
-            **dict(zip(_cost_arrays(list(reference.costs)), reference.costs.values(), strict=True)),
+            **{array: reference.costs[name] for name, array in cost_arrays(reference.costs).items()},
             "sources": np.array(list(reference.costs), dtype=np.str_),
             "rewards": reference.reward_r,
             "prompts": np.array(reference.prompts, dtype=np.str_),
@@ -263,9 +264,7 @@ class RunFolder:
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
                 sources, prompts, labels = (data[name].tolist() for name in ("sources", "prompts", "labels"))
-                costs = {
-                    name: data[array] for name, array in zip(sources, _cost_arrays(sources), strict=True)
-                }
+                costs = {name: data[array] for name, array in cost_arrays(sources).items()}
                 return Reference(costs, data["rewards"], prompts, labels)
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ReferenceCostError(
@@ -314,8 +313,3 @@ class RunFolder:
             for number, line in enumerate(file, 1):
                 if line.strip() and (line.endswith("\n") or not tolerate_torn):
                     yield f"{path}:{number}", line
-
-
-def _cost_arrays(sources: Sequence[str]) -> list[str]:
-    """The names of the arrays of costs: `costs` for the first source, as read_costs() expects it."""
-    return [f"costs_{name}" if place else "costs" for place, name in enumerate(sources)]

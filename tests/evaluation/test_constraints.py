@@ -212,20 +212,20 @@ constraints: {harm: {cost: {function: h.py}}, privacy: {risk: mean}, tail: {risk
 def test_which_column_is_whose_cost(given, renamed, expected):
     """Constraints of one source share its column unless one has its own."""
     costs = costs_of(RiskProfile.from_text(NAMED))
-    assert costs == (
-        CostOf("harm", "harm", True),
-        CostOf("privacy", "privacy", False),
-        CostOf("tail", "privacy", False),
-    )
+    assert costs == {
+        "harm": CostOf("harm", "harm", True),
+        "privacy": CostOf("privacy", "privacy", False),
+        "tail": CostOf("tail", "privacy", False),
+    }
     held = Columns.parse(renamed, costs)
-    found = [held.find_cost(cost, given) for cost in costs]
+    found = [held.find_cost(cost, given) for cost in costs.values()]
     assert [column and column.name for column in found] == expected
 
 
 def test_constraints_without_sources_do_not_share_a_cost():
     """Nothing says that privacy is what the column cost measures."""
     costs = costs_of(RiskProfile.from_text(PROFILE))
-    assert [Columns().find_cost(cost, ["cost"]) for cost in costs] == [CostColumn("cost"), None]
+    assert [Columns().find_cost(cost, ["cost"]) for cost in costs.values()] == [CostColumn("cost"), None]
     with pytest.raises(ConfigError) as caught:
         Columns.parse(["cost.privcy=x"], costs)
     assert str(caught.value).endswith("did you mean cost.privacy?")

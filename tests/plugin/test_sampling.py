@@ -70,9 +70,9 @@ def test_a_run_s_files_have_the_first_cost_by_itself_and_several_by_name(costs, 
         ("label", "a"),
         ("reward", 0.25),
         ("cost", 0.5),
+        *([("costs", {"harm": 0.5, "privacy": 2.0})] if len(costs) > 1 else []),
         ("sent", True),
         ("finished", True),
-        *([("costs", {"harm": 0.5, "privacy": 2.0})] if len(costs) > 1 else []),
     ]
 
 

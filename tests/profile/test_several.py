@@ -4,7 +4,7 @@ import pytest
 
 from openrlhf_rad.errors import ProfileError
 from openrlhf_rad.method.spectrum import make_spectrum
-from openrlhf_rad.profile import CostSource, Level, RiskProfile, cost_name, cost_names, load_profile
+from openrlhf_rad.profile import CostSource, Level, RiskProfile, cost_name, load_profile, named_costs
 
 HOSPITAL = """\
 name: hospital
@@ -95,7 +95,7 @@ def test_one_constraint_is_the_plain_case():
 
 def test_sources_are_named_by_the_first_constraint_that_uses_them():
     profile = read(HOSPITAL)
-    assert list(cost_names(profile).values()) == ["harm", "privacy"]
+    assert list(named_costs(profile)) == ["harm", "privacy"]
     assert [cost_name(profile, one) for one in profile.constraints] == ["harm"] * 2 + ["privacy"] * 3
 
 

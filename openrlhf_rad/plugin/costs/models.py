@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from openrlhf_rad.judging.rating import judge_problems
 from openrlhf_rad.plugin.costs.checkpoint import HEAD, RatingModel, snapshot_of, weight_problems
 from openrlhf_rad.plugin.costs.labels import classifier_problems, tokens_in
-from openrlhf_rad.profile import CostSource, RiskProfile, cost_names
+from openrlhf_rad.profile import CostSource, RiskProfile, named_costs
 from openrlhf_rad.profile.costs import members
 
 POLICY, REWARD, CRITIC = (f"{name}.model_name_or_path" for name in ("actor", "reward", "critic"))
@@ -76,7 +76,7 @@ def _costs(profile: RiskProfile) -> Mapping[str, CostSource]:
     """The sources of costs, by their place in the profile."""
     return {
         f"{'' if cost == profile.cost else f'constraints.{name}.'}{place}": one
-        for cost, name in cost_names(profile).items()
+        for name, cost in named_costs(profile).items()
         if cost is not None
         for place, one in placed(cost)
     }

@@ -15,7 +15,7 @@ from openrlhf_rad.plugin.compatibility import cost_models, share_of_gpu
 from openrlhf_rad.plugin.costs.python_file import function_of
 from openrlhf_rad.plugin.costs.server import RatingServer
 from openrlhf_rad.plugin.costs.texts import RatedText
-from openrlhf_rad.profile import RiskProfile, cost_name, cost_names
+from openrlhf_rad.profile import RiskProfile, cost_name, named_costs
 from openrlhf_rad.profile.addresses import addresses
 
 Role = Literal["cost", "reward"]
@@ -400,6 +400,6 @@ def cost_sources(
             ),
             values[name],
         )
-        for one, name in cost_names(profile).items()
+        for name, one in named_costs(profile).items()
         if one
     }
