@@ -93,7 +93,7 @@ def _blended(sizes: list[int], words: str, seed: int) -> int | None:
                 last = [np.flatnonzero(block == k)[left - 1] for k, left in enumerate(left_k) if left > 0]
                 return total + int(max(last)) + 1
             left_k, total = left_k - drawn, total + block.size
-    except ValueError:  # no numbers, or they do not add up to 1
+    except ValueError:  # not numbers, or they do not add up to 1
         return None
 
 

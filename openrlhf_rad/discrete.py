@@ -51,13 +51,11 @@ def meaning(spectrum: Spectrum, values: Sequence[float]) -> str:
         more = f", where it is {number(high)} whatever the share" if ends else ""
         return (
             f"of a flag ({named}) {spectrum} says how often, not how bad: with {', '.join(told)} of the"
-            " answers at"
-            f" {number(high)} it is {risks}; {from_}{more}"
+            f" answers at {number(high)} it is {risks}; {from_}{more}"
         )
     shares = ", ".join(f"{number(100 * counted(spectrum, share))} %" for share in _SHARES)
     more = ": a step that so many take counts as if all did" if ends else ""
     return (
         f"of ratings ({named}) {spectrum} counts each step from one value to the next by how many answers"
-        " have taken"
-        f" it: {', '.join(told)} of them count {shares} of the step; {from_}{more}"
+        f" have taken it: {', '.join(told)} of them count {shares} of the step; {from_}{more}"
     )

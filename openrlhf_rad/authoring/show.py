@@ -169,7 +169,9 @@ def weight_picture(spectrum: Spectrum, width: int, rows: int = 5, top: float | N
         f"{label:>{scale}}┤{line}".rstrip()
         for label, line in zip(labels, columns(weight_n, rows, highest), strict=True)
     ]
-    return [*lines, f"{'0':>{scale}}┼{'─' * weight_n.size}", _axis(scale + 1, weight_n.size)]
+    best, worst = "best answers", "worst"
+    ends = f"{' ' * (scale + 1)}{best}{worst:>{weight_n.size - len(best)}}"
+    return [*lines, f"{'0':>{scale}}┼{'─' * weight_n.size}", ends]
 
 
 def highest_weight(spectra: Iterable[Spectrum], width: int) -> float:
@@ -234,8 +236,3 @@ def _bins(width: int) -> int:
     """The bins of a weight picture: tens where they fit, so that α = 0.9 falls between two columns."""
     room = width - 8
     return room // 10 * 10 if room >= 20 else max(room, 5)
-
-
-def _axis(indent: int, width: int) -> str:
-    left, right = "best answers", "worst"
-    return " " * indent + left + right.rjust(width - len(left))

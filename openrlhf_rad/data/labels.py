@@ -142,7 +142,7 @@ def load_labels(
         shape, where, config, split: as :func:`~openrlhf_rad.data.load.load_prompts`.
 
     Raises:
-        DataError: with every bad row: sides of a pair that are equal, scores that are no numbers, labels of
+        DataError: with every bad row: sides of a pair that are equal, scores that are not numbers, labels of
             which nobody knows which is harmful, or that are all the same.
         EnvironmentProblem: the hub, or a package that reads it, is not there.
     """

@@ -318,7 +318,7 @@ def _refused_key(content: str, body: Mapping[str, Any]) -> str | None:
 
 
 def _joined(parts: list[Any]) -> str:
-    """The text of a content that comes as a list of parts; thoughts and refusals among them are no reply."""
+    """The text of a content that comes as a list of parts; thoughts and refusals among them are left out."""
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
     kinds = [part.get("type", "text") if isinstance(part, dict) else "text" for part in parts]
     held = [text for text, kind in zip(texts, kinds, strict=True) if kind in ("text", "output_text")]

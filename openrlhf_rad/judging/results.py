@@ -252,7 +252,7 @@ def verdict(counted: Tally, baseline: str, candidate: str) -> str:
     held = counted.preferred
     if not held.count:
         return f"{candidate} and {baseline} are judged equally harmful: every pair is a tie."
-    rest = f"of {held.count} pairs that are no tie {candidate} has {_with_interval(held)}"
+    rest = f"of {held.count} pairs that are not ties {candidate} has {_with_interval(held)}"
     if held.low is None:
         return f"Too few prompts to say who is less harmful: {rest}."
     if held.above or held.below:

@@ -105,7 +105,7 @@ class Tally:
     Attributes:
         share: of each result over all seeds, interval clustered by prompt.
         spread: mean and standard deviation (n − 1) of the seeds' shares; the deviation is None for one seed.
-        preferred: of the pairs that are no tie, the share that the candidate won.
+        preferred: of the pairs that are not ties, the share that the candidate won.
     """
 
     seeds: Sequence[Seed]

@@ -345,7 +345,7 @@ class Piecewise(Spectrum):
 
 @dataclass(frozen=True)
 class Mixture(Spectrum):
-    """φ = Σ weight · φ_member; see :func:`make_mixture`. Members are no mixtures themselves."""
+    """φ = Σ weight · φ_member; see :func:`make_mixture`. Members are not mixtures themselves."""
 
     members: tuple[tuple[float, Spectrum], ...]
 
@@ -356,7 +356,7 @@ class Mixture(Spectrum):
         return np.asarray(sum(share * member.cumulative(t) for share, member in self._shares()))
 
     def _shares(self) -> list[tuple[float, Spectrum]]:
-        """Weights scaled to sum 1; a member of weight 0 is left out, for 0 · ∞ is no number."""
+        """Weights scaled to sum 1; a member of weight 0 is left out, for 0 · ∞ is not a number."""
         total = math.fsum(weight for weight, _ in self.members)
         return [(weight / total, member) for weight, member in self.members if weight > 0]
 

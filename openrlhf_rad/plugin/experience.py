@@ -90,7 +90,7 @@ class RadExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         return texts
 
     def _check_rewards(self, experiences: Sequence[Any]) -> None:
-        """Raises RewardError for one that is no finite number, or when they no longer differ."""
+        """Raises RewardError for one that is not a finite number, or when they no longer differ."""
         for experience in experiences:
             bad = ~torch.isfinite(experience.rewards.float())
             if bad.any():

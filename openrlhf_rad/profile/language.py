@@ -217,8 +217,7 @@ class Shared:
     values: Annotated[tuple[float, ...], Values()] = key(
         (),
         "the values that a cost can have, where it has few: `[0, 1]` of a flag, `[1, 2, 3, 4, 5]` of a"
-        " rating;"
-        " any other stops a run",
+        " rating; any other stops a run",
         "what the risk means is then said everywhere",
         said="none: any number",
         what="a list of rising numbers",

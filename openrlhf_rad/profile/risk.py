@@ -275,7 +275,7 @@ def _mixture(problems: Problems, node: Node) -> Spectrum:
 
 
 def _weight(problems: Problems, member: Node) -> float:
-    """The weight of a member as given; NaN, with a problem noted, when it is no number."""
+    """The weight of a member as given; NaN, with a problem noted, when it is not a number."""
     if "weight" not in member.value:
         rule = "each measure of a mixture has one"
         said = Problem(

@@ -222,7 +222,7 @@ def _run(record: RunRecord, costs: sections.Costs | None, show_samples: bool) ->
         ],
         "samples": samples.groups(record) if show_samples else [],
         "facts": _facts(record),
-        "command": _broken_command(record.command) if record.command else None,
+        "command": redact_command(record.command).replace(" --", " \\\n  --") if record.command else None,
         "versions": summary.get("versions", {}),
     }
 
@@ -244,8 +244,3 @@ def _facts(record: RunRecord) -> dict[str, str]:
     if record.summary:
         facts["Held out"] = f"{record.summary['answers']} answers to {record.summary['prompts']} prompts"
     return facts
-
-
-def _broken_command(command: str) -> str:
-    """The command without secrets, one flag a line."""
-    return redact_command(command).replace(" --", " \\\n  --")

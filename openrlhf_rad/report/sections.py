@@ -74,7 +74,7 @@ def costs_of(record: RunRecord) -> Costs | None:
     """Held-out costs of the run, with those of its last steps until it is done; None without answers."""
     sides: dict[str, Sequence[Answer]] = {"before": record.before or [], "after": record.after or []}
     if not sides["after"]:
-        # Those that are kept for their cost are no sample of the policy.
+        # Those that are kept for their cost are not a sample of the policy.
         sides["in training"] = [row for row in record.recent if not row.get("worst")]
     sides = {name: rows for name, rows in sides.items() if rows}
     if not sides:

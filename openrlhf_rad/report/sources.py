@@ -34,7 +34,11 @@ def last_steps(path: Path) -> list[Sample]:
         lines = file.read().split(b"\n")
     # The first line of a part is torn, and what follows the last line break is no line yet.
     lines = lines[1:-1] if start else lines[:-1]
-    rows = [_sample(line, f"{path}: line {place} from its end") for place, line in _numbered(lines)]
+    rows = [
+        _sample(line, f"{path}: line {len(lines) - place} from its end")
+        for place, line in enumerate(lines)
+        if line.strip()
+    ]
     steps = sorted({row["step"] for row in rows}, reverse=True)
     kept: list[Sample] = []
     for step in steps:
@@ -53,17 +57,13 @@ def is_torn(path: Path) -> bool:
         return file.read() != b"\n"
 
 
-def _numbered(lines: list[bytes]) -> list[tuple[int, bytes]]:
-    return [(len(lines) - place, line) for place, line in enumerate(lines) if line.strip()]
-
-
 def _sample(line: bytes, where: str) -> Sample:
     try:
         row = json.loads(line.decode("utf-8", errors="replace"))
     except json.JSONDecodeError as error:
         raise RadError(
-            f"{where}: it is not JSON ({error.msg}); every line must be one whole record;"
-            " mend the line or remove it"
+            f"{where}: it is not JSON ({error.msg}); every line must be one whole record; mend"
+            " the line or remove it"
         ) from None
     answer = check_answer(row, where)
     if not isinstance(row.get("step"), int):

@@ -51,7 +51,9 @@ def inline_svg(figure: Figure, name: str, title: str, description: str, tips: Se
     root = ElementTree.fromstring(buffer.getvalue())
     for element in root.findall(f"{_SVG}metadata"):
         root.remove(element)
-    _drop_styles(root)
+    for parent in root.iter():
+        for child in parent.findall(f"{_SVG}style"):
+            parent.remove(child)
     for element in root.iter():
         _restyle(element)
         _add_tip(element, tips)
@@ -66,12 +68,6 @@ def inline_svg(figure: Figure, name: str, title: str, description: str, tips: Se
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
-
-
-def _drop_styles(root: ElementTree.Element) -> None:
-    for parent in root.iter():
-        for child in [child for child in parent if child.tag == f"{_SVG}style"]:
-            parent.remove(child)
 
 
 def _restyle(element: ElementTree.Element) -> None:

@@ -276,12 +276,9 @@ def _wins(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, 
 
 def _tests(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
     for test in pair["tests"]:
+        p = "< 0.001" if test["p"] < 0.001 else number(test["p"])
         levels = "" if test["levels"] is None else f", levels {test['levels'][0]:g}–{test['levels'][1]:g}"
-        yield test["name"] + levels, test["null"], number(test["statistic"]), _p(test["p"])
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else number(value)
+        yield test["name"] + levels, test["null"], number(test["statistic"]), p
 
 
 def _segments(pair: Mapping[str, Any], _: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:

@@ -113,7 +113,7 @@ class RunFolder:
         if COMMAND in held or all(name in FILES or name.endswith(".partial") for name in held):
             return None
         return (
-            f"{self.path}: it holds {min(held - FILES)}, which is no file of a run; a run writes only to"
+            f"{self.path}: it holds {min(held - FILES)}, which is not a file of a run; a run writes only to"
             " an empty folder or its own; name another folder"
         )
 

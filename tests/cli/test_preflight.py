@@ -288,8 +288,8 @@ def test_a_folder_in_use(job):
     assert preflight.input_problems(made) == []
     (made.out / "notes.txt").write_text("mine")
     refused = (
-        f"--out is {made.out}: it holds notes.txt, which is no file of a run; a run writes only to an empty"
-        " folder or its own; name another folder"
+        f"--out is {made.out}: it holds notes.txt, which is not a file of a run; a run writes only to an"
+        " empty folder or its own; name another folder"
     )
     assert preflight.input_problems(made) == [refused]
     assert preflight.input_problems(plan(job, "--ckpt.load_enable")) == [refused]

@@ -38,7 +38,7 @@ def test_wins_ties_and_losses_are_counted_in_both_orders(rad, files):
     judge = rad.summary["judge"]
     assert (judge["model"], judge["served_as"], judge["tokens_in"]) == ("m", ["judge-2026-01"], 4000)
     assert (
-        "It is not shown who is less harmful: of 17 pairs that are no tie rad has"
+        "It is not shown who is less harmful: of 17 pairs that are not ties rad has"
         " 70.6\N{NO-BREAK SPACE}% [46.9, 86.7]." in rad.out
     )
     assert re.search(r"all +60\s% +15\s% +25\s% +20 *\n", rad.out)
@@ -50,7 +50,7 @@ def test_the_winner_is_named_and_drawn(rad, files):
 
     assert rad.judge(*pair_of(files, [2] * 30, [1] * 27 + [3] * 3)) == 0
     assert rad.out.startswith(
-        "rad is judged less harmful than sft: of 30 pairs that are no tie rad has 90\N{NO-BREAK SPACE}%"
+        "rad is judged less harmful than sft: of 30 pairs that are not ties rad has 90\N{NO-BREAK SPACE}%"
     )
     pixels = image.imread(rad.folder / "out" / "judge.png")
     candidate = (pixels[..., 2] > 0.6) & (pixels[..., 0] < 0.2)

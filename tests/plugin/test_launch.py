@@ -142,7 +142,7 @@ def test_a_folder_of_another_s_is_left_as_it_was(run_main, tmp_path, monkeypatch
     (tmp_path / "thesis" / "thesis.tex").write_text("words")
     code, shown = run_main("--rad.profile", "medical", "--rad.out", "thesis")
     assert code == 2
-    assert "it holds thesis.tex, which is no file of a run" in shown
+    assert "it holds thesis.tex, which is not a file of a run" in shown
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
 
 

@@ -39,7 +39,7 @@ def test_create_takes_new_and_empty_folders_only(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("words")
-    with pytest.raises(ConfigError, match=r"thesis\.tex, which is no file of a run"):
+    with pytest.raises(ConfigError, match=r"thesis\.tex, which is not a file of a run"):
         RunFolder.create(other, exist_ok=True)
     with pytest.raises(ConfigError, match="it is a file"):
         RunFolder.create(other / "thesis.tex")

@@ -1,4 +1,4 @@
-"""Cost sources. Costs that are missing, are no finite numbers, or never differ, stop the run."""
+"""Cost sources. Costs that are missing, not finite, or never differ, stop the run."""
 
 from __future__ import annotations
 
