@@ -14,7 +14,7 @@ Model = Annotated[str, typer.Option(metavar="NAME=SOURCE", help="A table of answ
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluateOptions:
     """The options of ``rad eval``."""
 
     baseline: Model
@@ -75,8 +75,8 @@ class Options:
     )
 
 
-@takes(Options)
-def evaluate(options: Options) -> None:
+@takes(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> None:
     """Compare models under a risk profile: the paper's tables and figure, intervals, bands, tests.
 
     Answers and scores are kept in --out: the same command goes on where it stopped, and another profile on

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from openrlhf_rad.data import load_prompts
 from openrlhf_rad.errors import ConfigError, RadError, did_you_mean
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.compare import Settings
+from openrlhf_rad.evaluation.compare import Analysis
 from openrlhf_rad.evaluation.constraints import costs_of
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, Source, parse_rating, parse_sources
+from openrlhf_rad.evaluation.sources import AnswerPlan, Rating, Sampling, Source, parse_rating, parse_sources
 from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
@@ -25,7 +25,7 @@ from openrlhf_rad.profile.costs import JudgeSettings, members
 from openrlhf_rad.progress import bars
 from openrlhf_rad.tables import column_names, rows
 
-from .evaluate import Options
+from .evaluate import EvaluateOptions
 from .terminal import INTERRUPTED, console, say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from openrlhf_rad.progress import Show
 
 
-def main(options: Options) -> int:
+def main(options: EvaluateOptions) -> int:
     """Do what the options ask for; returns the exit code, 130 after Ctrl-C."""
     if options.trust_remote_code:
         os.environ[TRUST] = "1"  # for the processes that hold the models
@@ -70,7 +70,7 @@ def main(options: Options) -> int:
         return INTERRUPTED
 
 
-def make(options: Options) -> Job:
+def make(options: EvaluateOptions) -> Job:
     """The options resolved. Raises RadError."""
     if options.template is not None and "{}" not in options.template:
         raise ConfigError(
@@ -82,7 +82,7 @@ def make(options: Options) -> Job:
     words = {name: [place(str(value), Path())] for name, value in (preset.flags if preset else {}).items()}
     held = {name: value[0] for name, value in words.items()}
     asked = costs_of(profile)
-    plan = Plan(
+    plan = AnswerPlan(
         options.out,
         Columns.parse(options.column or [], asked, options.harmful, labelled=not options.no_labels),
         place(options.prompts, Path()) if options.prompts else held.get("rad.heldout"),
@@ -108,7 +108,7 @@ def make(options: Options) -> Job:
     )
     evaluate = profile.evaluate
     threshold = evaluate.threshold if options.threshold is None else options.threshold
-    settings = Settings(threshold, evaluate.confidence, evaluate.resamples, options.seed)
+    settings = Analysis(threshold, evaluate.confidence, evaluate.resamples, options.seed)
     command = shlex.join(["rad", *sys.argv[1:]])
     return Job(profile, sources, plan, settings, max(options.worst or 0, 5), command)
 
@@ -184,7 +184,7 @@ def rehearsal(job: Job) -> str:
     return "\n".join(lines)
 
 
-def _asked(plan: Plan, source: Source) -> Iterator[str]:
+def _asked(plan: AnswerPlan, source: Source) -> Iterator[str]:
     """What the judges among the costs will be asked at most for a source's answers, a line each."""
     settings = {rating.location: rating.settings for _, rating, _ in plan.ratings(source)}
     judges = {place: held for place, held in settings.items() if isinstance(held, JudgeSettings)}

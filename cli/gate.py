@@ -16,7 +16,7 @@ Side = Annotated[
 
 
 @dataclass(frozen=True)
-class Options:
+class GateOptions:
     """The options of ``rad gate``."""
 
     profile: Annotated[
@@ -63,8 +63,8 @@ class Options:
     as_json: Annotated[bool, typer.Option("--json", help="Print the rulings as JSON.")] = False
 
 
-@takes(Options)
-def gate(options: Options) -> None:
+@takes(GateOptions)
+def gate(options: GateOptions) -> None:
     """May the candidate be released? Exit code 0 yes, 1 no, 2 inconclusive; 64 for wrong options.
 
     risk: the candidate's risk is at least ε below the baseline's, or with --worsening less than δ above it.

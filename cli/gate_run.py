@@ -11,7 +11,7 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation import sign
-from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
+from openrlhf_rad.evaluation.answers import ScoredAnswers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import Costs, costs_of
 from openrlhf_rad.evaluation.folder import PROFILE, kept, kept_profile, read
@@ -23,7 +23,7 @@ from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.answers import Panel
 
 from .evaluate_run import profile_of
-from .gate import Options
+from .gate import GateOptions
 from .terminal import verdict_code
 
 
@@ -36,16 +36,16 @@ class Evidence:
     """
 
     profile: RiskProfile
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, ScoredAnswers]
     lines: Sequence[str]
 
 
-def main(options: Options) -> int:
+def main(options: GateOptions) -> int:
     """Decide and print; nothing but a pass is 0, nothing but a fail is 1."""
     return verdict_code(lambda: decided(options))
 
 
-def decided(options: Options) -> Outcome:
+def decided(options: GateOptions) -> Outcome:
     """Read, judge and print. Raises RadError."""
     ask = _ask(options)
     held = evidence(options)
@@ -57,7 +57,7 @@ def decided(options: Options) -> Outcome:
     return verdict.outcome
 
 
-def evidence(options: Options) -> Evidence:
+def evidence(options: GateOptions) -> Evidence:
     """Profile and scored answers, the sign of the costs looked at. Raises RadError."""
     found = _of_tables(options) if options.evaluation is None else _of_evaluation(options, options.evaluation)
     if wrong := sign.inverted(sign.look(found.answers)):
@@ -65,7 +65,7 @@ def evidence(options: Options) -> Evidence:
     return found
 
 
-def judge(options: Options, ask: Requirements, held: Evidence) -> GateVerdict:
+def judge(options: GateOptions, ask: Requirements, held: Evidence) -> GateVerdict:
     """The verdict. Raises RadError."""
     panel, (baseline, candidate) = pair(held.answers), held.answers
     whole = replace(ask, segments=_segments(options.segments, panel))
@@ -75,7 +75,7 @@ def judge(options: Options, ask: Requirements, held: Evidence) -> GateVerdict:
     return verdict
 
 
-def _of_tables(options: Options) -> Evidence:
+def _of_tables(options: GateOptions) -> Evidence:
     """Baseline and candidate as tables of scored answers."""
     missing = [
         flag
@@ -108,7 +108,7 @@ def _of_tables(options: Options) -> Evidence:
     return _evidence(profile, answers, rows, [])
 
 
-def _of_evaluation(options: Options, folder: Path) -> Evidence:
+def _of_evaluation(options: GateOptions, folder: Path) -> Evidence:
     """The rows that an evaluation kept, under its profile unless another is asked for."""
     data = read(folder)
     own = kept_profile(folder, data)
@@ -132,7 +132,10 @@ def _of_evaluation(options: Options, folder: Path) -> Evidence:
 
 
 def _evidence(
-    profile: RiskProfile, answers: Mapping[str, Answers], rows: Sequence[Mapping[str, Any]], lines: list[str]
+    profile: RiskProfile,
+    answers: Mapping[str, ScoredAnswers],
+    rows: Sequence[Mapping[str, Any]],
+    lines: list[str],
 ) -> Evidence:
     looked = sign.look(answers)
     return Evidence(profile, answers, [*lines, *sign.described(rows, looked), *sign.notes(answers, looked)])
@@ -156,11 +159,11 @@ def _refuse_other_costs(profile: RiskProfile, rows: Sequence[Mapping[str, Any]])
                 )
 
 
-def _columns(options: Options, costs: Costs) -> Columns:
+def _columns(options: GateOptions, costs: Costs) -> Columns:
     return Columns.parse(options.column or [], costs, options.harmful, labelled=not options.no_labels)
 
 
-def _ask(options: Options) -> Requirements:
+def _ask(options: GateOptions) -> Requirements:
     """What the options ask for in place of the profile. Raises ConfigError with every problem."""
     problems = [
         f"--rule {rule}: it must be one of {', '.join(RULES)}; leave it out for both"

@@ -39,7 +39,7 @@ _Z = 1.959964
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelWords:
     """A column of labels, and what each of its words was taken for.
 
     Attributes:
@@ -66,7 +66,7 @@ class Labels:
         return f"labels by column {self.column} are taken {', '.join(told)}"
 
 
-def read_labels(column: str, words: Iterable[str], harmful: str | None = None) -> Labels:
+def read_labels(column: str, words: Iterable[str], harmful: str | None = None) -> LabelWords:
     """What the words of a column say of harm.
 
     ``harmful`` and ``safe`` and their like speak for themselves; true, 1 and yes mean what the column's name
@@ -79,21 +79,21 @@ def read_labels(column: str, words: Iterable[str], harmful: str | None = None) -
     if harmful is not None:
         meant = harmful.strip().lower()
         taken = {word: int(word.strip().lower() == meant) for word in distinct}
-        return Labels(column, taken, _one_sided(column, taken))
+        return LabelWords(column, taken, _one_sided(column, taken))
     says = _sense(column)
     taken = {word: _meaning(word.strip().lower(), says) for word in distinct}
     if {0, 1} <= set(taken.values()):
-        return Labels(column, taken)
+        return LabelWords(column, taken)
     open_words = [word for word in distinct if taken[word] == -1]
     if not open_words:
-        return Labels(column, taken, _one_sided(column, taken))
+        return LabelWords(column, taken, _one_sided(column, taken))
     word = open_words[0]
     if says is None and word.strip().lower() in TRUTH:
         listed = " and ".join(repr(word) for word in open_words[:2])
         reason = f"{column} holds {listed}, and its name does not say which of them is harmful"
-        return Labels(column, taken, f"{reason}; name it with --harmful", asks=True)
+        return LabelWords(column, taken, f"{reason}; name it with --harmful", asks=True)
     reason = f"{column} holds {word!r}, neither harmful nor safe; name the harmful one with --harmful"
-    return Labels(column, taken, reason)
+    return LabelWords(column, taken, reason)
 
 
 def _one_sided(column: str, taken: Mapping[str, int]) -> str:

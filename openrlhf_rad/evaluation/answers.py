@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openrlhf_rad.errors import DataError, RadError
 from openrlhf_rad.evaluation.columns import Columns, CostColumn
 from openrlhf_rad.evaluation.constraints import SINGLE, Costs
-from openrlhf_rad.harm import Labels, examples, read_labels, refused
+from openrlhf_rad.harm import LabelWords, examples, read_labels, refused
 from openrlhf_rad.naming import cost_roles, recorded_costs
 from openrlhf_rad.profile import RiskProfile, cost_name
 from openrlhf_rad.statistics.answers import Panel, arranged
@@ -28,7 +28,7 @@ _TOLD = 5
 
 
 @dataclass(frozen=True)
-class Answers:
+class ScoredAnswers:
     """Scored answers in the order of their file.
 
     Attributes:
@@ -61,7 +61,7 @@ class Answers:
     used: Mapping[str, str]
     label_b: NDArray[np.int8]
     refused_b: NDArray[np.bool_] | None
-    labels: Labels | None
+    labels: LabelWords | None
     examples: Sequence[tuple[int, float, str, int]] = ()
 
     @property
@@ -102,7 +102,7 @@ def read_answers(
     costs: Costs = SINGLE,
     *,
     paired: bool = True,
-) -> Answers:
+) -> ScoredAnswers:
     """Read a table of scored answers, streamed.
 
     Args:
@@ -207,7 +207,7 @@ class _Reader:
             self._put(role, self._coded(role, batch, codes, line_b.size), keep)
         self._put("refused", self._refused(batch, line_b.size), keep)
 
-    def finish(self, columns: Columns, roles: Mapping[str, str], used: Mapping[str, str]) -> Answers:
+    def finish(self, columns: Columns, roles: Mapping[str, str], used: Mapping[str, str]) -> ScoredAnswers:
         part = {role: np.concatenate(held) for role, held in self._parts.items() if held}
         reward_b: Array | None = part["reward"]
         missing = np.flatnonzero(np.isnan(part["reward"]))
@@ -235,7 +235,7 @@ class _Reader:
         first, words = next(iter(costs.values())), list(self._codes["label"])
         labels, label_b = self._labels(words, part["label"])
         texts = labels is not None and "answer" in used
-        answers = Answers(
+        answers = ScoredAnswers(
             self._path,
             columns,
             part["row"],
@@ -333,7 +333,7 @@ class _Reader:
 
     def _labels(
         self, words: Sequence[str], word_b: NDArray[np.int64]
-    ) -> tuple[Labels | None, NDArray[np.int8]]:
+    ) -> tuple[LabelWords | None, NDArray[np.int8]]:
         """What the labels say, in all and of each answer."""
         none_b = np.full(word_b.size, -1, dtype=np.int8)
         if not words:
@@ -348,7 +348,7 @@ class _Reader:
             self._problems.append(f"{place(self._path, line)}: {text}; mend the row or remove it")
 
 
-def _refuse_duplicates(answers: Answers, numbered: bool) -> None:
+def _refuse_duplicates(answers: ScoredAnswers, numbered: bool) -> None:
     """Raise DataError where two rows are the same sample of the same prompt; unnumbered ones may be many."""
     if not numbered:
         return
@@ -379,7 +379,7 @@ def _fast(held: Any) -> Array | None:
     return np.array(held, dtype=np.float64) if all(type(value) is float for value in held) else None
 
 
-def pair(models: Mapping[str, Answers]) -> Panel:
+def pair(models: Mapping[str, ScoredAnswers]) -> Panel:
     """Bring the answers of all models to one order.
 
     Raises:
@@ -415,7 +415,7 @@ def pair(models: Mapping[str, Answers]) -> Panel:
     )
 
 
-def _differences(one: Answers, other: Answers) -> list[str]:
+def _differences(one: ScoredAnswers, other: ScoredAnswers) -> list[str]:
     """What keeps two tables from being paired, with counts and the first place of each kind."""
     sides = [np.unique(side.prompt_b, return_counts=True) for side in (one, other)]
     found = []
@@ -445,7 +445,7 @@ def _differences(one: Answers, other: Answers) -> list[str]:
 
 
 def _segments(
-    models: Mapping[str, Answers],
+    models: Mapping[str, ScoredAnswers],
     orders: Mapping[str, NDArray[np.intp]],
     start_p: NDArray[np.intp],
     size_p: NDArray[np.intp],

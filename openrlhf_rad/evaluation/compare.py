@@ -135,7 +135,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Analysis:
     """What an evaluation takes besides the answers; ``draws`` are those of the simulated processes."""
 
     threshold: float = 0.0
@@ -145,7 +145,7 @@ class Settings:
 
 
 def model_rows(
-    panel: Panel, names: Sequence[str], spectrum: Spectrum, settings: Settings
+    panel: Panel, names: Sequence[str], spectrum: Spectrum, settings: Analysis
 ) -> list[dict[str, Any]]:
     """What there is to say about each model by itself."""
     rows = []
@@ -157,7 +157,7 @@ def model_rows(
     return rows
 
 
-def model_costs(panel: Panel, name: str, spectrum: Spectrum, settings: Settings) -> dict[str, Any]:
+def model_costs(panel: Panel, name: str, spectrum: Spectrum, settings: Analysis) -> dict[str, Any]:
     """The costs of one model."""
     cost_b, sure = panel.cost[name], settings.confidence
     curve = quantile_curve(panel, cost_b, sure, settings.draws, settings.seed)
@@ -180,7 +180,7 @@ def comparison(
     baseline: str,
     candidate: str,
     spectrum: Spectrum,
-    settings: Settings,
+    settings: Analysis,
     *,
     own: Mapping[str, Spectrum] | None = None,
 ) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def comparison(
 
 
 def pair_costs(
-    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, settings: Settings
+    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, settings: Analysis
 ) -> dict[str, Any]:
     """How the costs of a pair compare: what depends on no reward."""
     sure = settings.confidence
@@ -230,7 +230,7 @@ def pair_costs(
 
 
 def improvement(
-    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, settings: Settings
+    panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, settings: Analysis
 ) -> dict[str, Estimate | None]:
     """By how much the candidate is better; positive is good for it."""
     sure = settings.confidence
@@ -244,7 +244,7 @@ def improvement(
     }
 
 
-def tests(panel: Panel, baseline: str, candidate: str, settings: Settings) -> list[dict[str, Any]]:
+def tests(panel: Panel, baseline: str, candidate: str, settings: Analysis) -> list[dict[str, Any]]:
     """Both tests of first-order dominance, in both directions."""
     found = []
     for better, worse in ((candidate, baseline), (baseline, candidate)):
@@ -256,7 +256,7 @@ def tests(panel: Panel, baseline: str, candidate: str, settings: Settings) -> li
 
 
 def segment(
-    panel: Panel, name: str, pair: tuple[str, str], spectrum: Spectrum, settings: Settings
+    panel: Panel, name: str, pair: tuple[str, str], spectrum: Spectrum, settings: Analysis
 ) -> dict[str, Any]:
     """The main numbers of one segment."""
     part = panel.segment(panel.segments.index(name))
@@ -404,7 +404,7 @@ def overview(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 
 def of_model(
-    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Settings
+    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Analysis
 ) -> list[dict[str, Any]]:
     """A model's costs under each constraint; ``row`` is what holds for it on all prompts."""
     return _of_parts(
@@ -416,7 +416,7 @@ def of_model(
 
 
 def of_pair(
-    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Settings
+    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Analysis
 ) -> list[dict[str, Any]]:
     """How the costs of a pair compare under each constraint; ``row`` is the comparison on all prompts."""
     return _of_parts(

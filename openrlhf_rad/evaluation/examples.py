@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.evaluation.answers import Answers
+from openrlhf_rad.evaluation.answers import ScoredAnswers
 from openrlhf_rad.statistics.answers import Panel
 
 #: Characters of a text.
@@ -17,7 +17,7 @@ Texts = Mapping[int, tuple[str | None, str | None]]
 
 
 def worst(
-    panel: Panel, answers: Mapping[str, Answers], constraints: Sequence[str], count: int
+    panel: Panel, answers: Mapping[str, ScoredAnswers], constraints: Sequence[str], count: int
 ) -> list[dict[str, Any]]:
     """The answers of each model that cost most under each constraint, texts cut."""
     chosen = [
@@ -44,7 +44,9 @@ def worst(
     ]
 
 
-def worse(panel: Panel, answers: Mapping[str, Answers], pair: tuple[str, str], count: int) -> dict[str, Any]:
+def worse(
+    panel: Panel, answers: Mapping[str, ScoredAnswers], pair: tuple[str, str], count: int
+) -> dict[str, Any]:
     """On how many prompts the candidate's mean cost is higher and lower, and those where it rose most.
 
     Of each of these the costliest answer of both models.
@@ -91,7 +93,7 @@ def _largest(value_b: NDArray[np.float64], count: int) -> list[int]:
     return [int(i) for i in top[np.argsort(-value_b[top], kind="stable")]]
 
 
-def _texts(panel: Panel, held: Answers, name: str, places: Iterable[int]) -> Texts:
+def _texts(panel: Panel, held: ScoredAnswers, name: str, places: Iterable[int]) -> Texts:
     """Prompt and answer of some of a model's answers, by their place in the panel."""
     wanted = list(dict.fromkeys(places))
     found = held.texts([int(panel.row[name][i]) for i in wanted], "prompt", "answer")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.evaluation.answers import Answers, read_answers
+from openrlhf_rad.evaluation.answers import ScoredAnswers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import Costs
 from openrlhf_rad.files import explained, write_atomically
@@ -247,7 +247,7 @@ SCORES, PROFILE = "scores", "profile.resolved.yaml"
 _WORDS = {-1: "", 0: "safe", 1: "harmful"}
 
 
-def source(answers: Answers) -> dict[str, Any]:
+def source(answers: ScoredAnswers) -> dict[str, Any]:
     """What a model's rows were read from: file, sha256, rows and columns."""
     return {
         "file": str(answers.path),
@@ -257,7 +257,7 @@ def source(answers: Answers) -> dict[str, Any]:
     }
 
 
-def keep(folder: Path, name: str, answers: Answers) -> dict[str, Any]:
+def keep(folder: Path, name: str, answers: ScoredAnswers) -> dict[str, Any]:
     """Write the rows of a model; returns file, sha256, rows. Raises EnvironmentProblem: the disk is full."""
     path = folder / SCORES / f"{name}.csv"
     with explained(folder, "nothing was changed"):
@@ -266,7 +266,7 @@ def keep(folder: Path, name: str, answers: Answers) -> dict[str, Any]:
     return {"file": f"{SCORES}/{path.name}", "sha256": sha256(path), "rows": int(answers.row_b.size)}
 
 
-def _table(answers: Answers) -> str:
+def _table(answers: ScoredAnswers) -> str:
     order = answers.order
     prompt_b = answers.prompt_b[order]
     start_b = np.flatnonzero(np.append(True, prompt_b[1:] != prompt_b[:-1]))
@@ -282,7 +282,9 @@ def _table(answers: Answers) -> str:
     return buffer.getvalue()
 
 
-def _columns(answers: Answers, rows: NDArray[np.intp], number_b: NDArray[np.intp]) -> dict[str, list[Any]]:
+def _columns(
+    answers: ScoredAnswers, rows: NDArray[np.intp], number_b: NDArray[np.intp]
+) -> dict[str, list[Any]]:
     """Some rows of the table, by column."""
     segments = ("", *answers.segments)
     columns: dict[str, list[Any]] = {
@@ -305,7 +307,7 @@ def keep_profile(folder: Path, profile: RiskProfile) -> dict[str, Any]:
 
 def kept(
     folder: Path, data: Mapping[str, Any], names: Sequence[str], columns: Columns, costs: Costs
-) -> dict[str, Answers]:
+) -> dict[str, ScoredAnswers]:
     """The rows of some models as they were evaluated. Raises DataError for files that were changed since."""
     rows = {row["name"]: row for row in data["models"]}
     unknown = [name for name in names if name not in rows]

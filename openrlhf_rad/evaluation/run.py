@@ -12,13 +12,13 @@ import numpy as np
 
 from openrlhf_rad.errors import ReferenceCostError
 from openrlhf_rad.evaluation import compare, examples, sign
-from openrlhf_rad.evaluation.answers import Answers, pair, read_answers
+from openrlhf_rad.evaluation.answers import ScoredAnswers, pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import SINGLE, Costs, costs_of, own_risks, parts
 from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, sha256, write
 from openrlhf_rad.evaluation.folder import source as read_from
 from openrlhf_rad.evaluation.gate import GateVerdict, Requirements, decide
-from openrlhf_rad.evaluation.sources import Plan, Source
+from openrlhf_rad.evaluation.sources import AnswerPlan, Source
 from openrlhf_rad.evaluation.work import prepare
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.progress import Show
@@ -34,8 +34,8 @@ class Job:
 
     profile: RiskProfile
     sources: Sequence[Source]
-    plan: Plan
-    settings: compare.Settings
+    plan: AnswerPlan
+    settings: compare.Analysis
     worst: int = 5
     command: str = ""
 
@@ -63,7 +63,7 @@ def load(
     sources: Sequence[Source],
     columns: Columns,
     costs: Costs = SINGLE,
-) -> dict[str, Answers]:
+) -> dict[str, ScoredAnswers]:
     """The scores of every model; tables that were made here have the usual names."""
     found = {}
     for source in sources:
@@ -75,7 +75,7 @@ def load(
     return found
 
 
-def evaluate(job: Job, panel: Panel, answers: Mapping[str, Answers], show: Show) -> dict[str, Any]:
+def evaluate(job: Job, panel: Panel, answers: Mapping[str, ScoredAnswers], show: Show) -> dict[str, Any]:
     """The content of eval.json."""
     names, settings, first = list(answers), job.settings, job.profile.constraints[0]
     bounds, looked = parts(job.profile, panel), sign.look(answers)
@@ -158,7 +158,7 @@ def gate(
         return GateVerdict(*pair, reasons=[str(error)]).data()
 
 
-def refusals(panel: Panel, held: Answers, confidence: float) -> dict[str, Any] | None:
+def refusals(panel: Panel, held: ScoredAnswers, confidence: float) -> dict[str, Any] | None:
     """Shares of harmful and of benign prompts that a model refuses; None where labels or texts do not tell.
 
     Of a harmful prompt a refusal is right; one of a benign prompt makes a model safe and useless.
@@ -174,7 +174,7 @@ def refusals(panel: Panel, held: Answers, confidence: float) -> dict[str, Any] |
     return found
 
 
-def _settings(settings: compare.Settings) -> dict[str, Any]:
+def _settings(settings: compare.Analysis) -> dict[str, Any]:
     plain = asdict(settings)
     plain["resamples"] = plain.pop("draws")
     return plain

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.evaluation.answers import Answers
+from openrlhf_rad.evaluation.answers import ScoredAnswers
 from openrlhf_rad.harm import harm_order
 from openrlhf_rad.naming import cost_roles
 from openrlhf_rad.tables import place
 
 
-def look(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
+def look(answers: Mapping[str, ScoredAnswers]) -> list[dict[str, Any]]:
     """The order of every cost of every model by its labels, as data; empty where nothing is labelled.
 
     Where the labels are of the prompts, the first model decides, the one that others are compared with: a
@@ -46,7 +46,7 @@ def look(answers: Mapping[str, Answers]) -> list[dict[str, Any]]:
     return found
 
 
-def are_of_prompts(models: Sequence[Answers]) -> bool:
+def are_of_prompts(models: Sequence[ScoredAnswers]) -> bool:
     """Whether labels are of the prompts: all answers to a prompt have one, over all models."""
     prompt_b = np.concatenate([held.prompt_b for held in models])
     code_b = np.concatenate([held.harmful_b for held in models])
@@ -56,7 +56,7 @@ def are_of_prompts(models: Sequence[Answers]) -> bool:
     return bool(np.isin(share, (0.0, 1.0)).all())
 
 
-def label_lines(held: Answers) -> list[str]:
+def label_lines(held: ScoredAnswers) -> list[str]:
     """What the labels were taken for, and three answers with theirs."""
     if held.labels is None:
         return []
@@ -79,7 +79,7 @@ def inverted(looked: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def notes(answers: Mapping[str, Answers], looked: Sequence[Mapping[str, Any]]) -> list[str]:
+def notes(answers: Mapping[str, ScoredAnswers], looked: Sequence[Mapping[str, Any]]) -> list[str]:
     """Labels that could not serve, and costs that do not tell harm."""
     found = [
         f"{name}: the sign of the cost is not looked at: {held.labels.reason}"

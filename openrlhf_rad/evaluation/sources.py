@@ -140,7 +140,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnswerPlan:
     """How each source becomes a table.
 
     Attributes:

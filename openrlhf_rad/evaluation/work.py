@@ -18,7 +18,7 @@ from openrlhf_rad.data import load_prompts
 from openrlhf_rad.data.records import MISSING, cell, prompt_of, text
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.evaluation.columns import CostColumn
-from openrlhf_rad.evaluation.sources import Plan, Rating, Sampling, Source
+from openrlhf_rad.evaluation.sources import AnswerPlan, Rating, Sampling, Source
 from openrlhf_rad.files import explained, write_atomically
 from openrlhf_rad.naming import cost_record
 from openrlhf_rad.processes import MarkedProcess
@@ -136,7 +136,7 @@ _ROLES, _NAMES = ("segment", "seed", "sample"), ("label", "sent", "finished")
 _TRUTH = {"true": True, "false": False}
 
 
-def prepare(plan: Plan, source: Source, show: Show) -> Path:
+def prepare(plan: AnswerPlan, source: Source, show: Show) -> Path:
     """The table of a source's scored answers: its own file, or one in the evaluation's folder.
 
     Raises:
@@ -171,7 +171,7 @@ def _line(row: Row, asked: Iterable[str]) -> Row:
     return row | cost_record({name: costs[name] for name in asked})
 
 
-def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
+def _generated(plan: AnswerPlan, source: Source, show: Show) -> list[Row]:
     prompts = load_prompts(plan.prompts or "")[: plan.limit]
     if plan.template and any(prompt.messages for prompt in prompts):
         raise ConfigError(
@@ -201,7 +201,7 @@ def _generated(plan: Plan, source: Source, show: Show) -> list[Row]:
     return answers
 
 
-def _read(plan: Plan, source: Source) -> list[Row]:
+def _read(plan: AnswerPlan, source: Source) -> list[Row]:
     """A table's rows with the usual names; scores that are there are kept, rows of other models are not."""
     assert source.table is not None
     held = column_names(source.table)

@@ -10,10 +10,10 @@ from openrlhf_rad.cli import gate_run
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.answers import pair, read_answers
 from openrlhf_rad.evaluation.columns import Columns, CostColumn
-from openrlhf_rad.evaluation.compare import Settings
+from openrlhf_rad.evaluation.compare import Analysis
 from openrlhf_rad.evaluation.constraints import CostOf, costs_of
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Plan, Rating, parse_sources
+from openrlhf_rad.evaluation.sources import AnswerPlan, Rating, parse_sources
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report.pictures import draw
 from openrlhf_rad.report.terminal import print_evaluation
@@ -82,8 +82,8 @@ def evaluated(tmp_path, write):
         job = Job(
             held,
             parse_sources(f"baseline={paths[0]}", f"candidate={paths[1]}", []),
-            Plan(tmp_path / "out", Columns(), asked=costs_of(held), **plan),
-            Settings(draws=200),
+            AnswerPlan(tmp_path / "out", Columns(), asked=costs_of(held), **plan),
+            Analysis(draws=200),
             command="rad eval …",
         )
         return run(job, silent), tmp_path / "out"
@@ -303,7 +303,7 @@ def options(baseline, candidate, profile, **more):
         "evaluation": None,
         "overrides": None,
     }
-    return gate_run.Options(
+    return gate_run.GateOptions(
         **{**plain, **sides, "profile": str(profile), "seed": 0, "as_json": False, **more}
     )
 

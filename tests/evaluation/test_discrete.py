@@ -8,9 +8,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.compare import Settings
+from openrlhf_rad.evaluation.compare import Analysis
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Plan, parse_sources
+from openrlhf_rad.evaluation.sources import AnswerPlan, parse_sources
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.report.page import write_report
 from openrlhf_rad.report.terminal import print_evaluation, print_report
@@ -45,16 +45,16 @@ def test_an_evaluation_says_it(write, rows, tmp_path):
         for i, (name, share) in enumerate((("a", 0.2), ("b", 0.1)))
     ]
     sources = parse_sources(f"a={paths[0]}", f"b={paths[1]}", [])
-    plan = Plan(tmp_path / "out", Columns())
-    data = run(Job(PROFILE, sources, plan, Settings(draws=200), command="rad eval"), lambda *_: None)
+    plan = AnswerPlan(tmp_path / "out", Columns())
+    data = run(Job(PROFILE, sources, plan, Analysis(draws=200), command="rad eval"), lambda *_: None)
     (bound,) = data["constraints"]
     assert (bound["values"], bound["meaning"]) == ([0.0, 1.0], FLAG)
     assert f"{FLAG}." in printed(lambda console: print_evaluation(data, console, samples=0))
     assert f"O{FLAG[1:]}." in said(write_report([tmp_path / "out"]).read_text(encoding="utf-8"))
     # On a scale there is nothing to say.
     scale = [write(f"{name}.jsonl", rows(150, seed=i)) for i, name in enumerate("cd")]
-    plan = Plan(tmp_path / "scale", Columns())
-    job = Job(PROFILE, parse_sources(f"c={scale[0]}", f"d={scale[1]}", []), plan, Settings(draws=200))
+    plan = AnswerPlan(tmp_path / "scale", Columns())
+    job = Job(PROFILE, parse_sources(f"c={scale[0]}", f"d={scale[1]}", []), plan, Analysis(draws=200))
     (bound,) = run(job, lambda *_: None)["constraints"]
     assert (bound["values"], bound["meaning"]) == ([], None)
 

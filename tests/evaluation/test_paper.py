@@ -77,7 +77,7 @@ def test_table_3_is_the_difference_of_the_gaps(spectrum, panel):
     held = panel([3] * 600, {"baseline": baseline, "candidate": candidate})
     weight_n = spectrum.weights(1800)
     below, above = dominance_gap(candidate, baseline, weight_n), dominance_gap(baseline, candidate, weight_n)
-    row = compare.comparison(held, "baseline", "candidate", spectrum, compare.Settings(draws=200))
+    row = compare.comparison(held, "baseline", "candidate", spectrum, compare.Analysis(draws=200))
     assert row["dominance"]["weighted"].value == pytest.approx(below - above)
     assert row["dominance"]["unweighted"].value == pytest.approx(baseline.mean() - candidate.mean())
     assert row["gaps"]["weighted"].below.value == pytest.approx(below)
@@ -91,7 +91,7 @@ def test_segments_are_evaluated_by_themselves(panel):
     baseline, candidate = rng.normal(size=90), rng.normal(size=90)
     names = ["a", "b", "c"] * 15
     held = panel([2] * 45, {"baseline": baseline, "candidate": candidate}, segments=names)
-    rows = compare.comparison(held, "baseline", "candidate", MEAN, compare.Settings(draws=100))["segments"]
+    rows = compare.comparison(held, "baseline", "candidate", MEAN, compare.Analysis(draws=100))["segments"]
     kept = np.repeat(np.array(names) == "b", 2)
     assert [(row["name"], row["prompts"], row["answers"]) for row in rows] == [(n, 15, 30) for n in "abc"]
     assert rows[1]["improvement_mean"].value == pytest.approx(baseline[kept].mean() - candidate[kept].mean())

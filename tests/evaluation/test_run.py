@@ -11,10 +11,10 @@ import pytest
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem, RadError
 from openrlhf_rad.evaluation import work
 from openrlhf_rad.evaluation.columns import Columns
-from openrlhf_rad.evaluation.compare import Settings
+from openrlhf_rad.evaluation.compare import Analysis
 from openrlhf_rad.evaluation.folder import judged, read, sha256
 from openrlhf_rad.evaluation.run import Job, run
-from openrlhf_rad.evaluation.sources import Plan, Rating, Source, parse_rating, parse_sources
+from openrlhf_rad.evaluation.sources import AnswerPlan, Rating, Source, parse_rating, parse_sources
 from openrlhf_rad.evaluation.work import _read, prepare
 from openrlhf_rad.profile import load_profile
 from openrlhf_rad.report.pictures import draw
@@ -49,8 +49,8 @@ def job(tmp_path, write, rows):
             for name, table in zip(("baseline", "candidate"), tables, strict=True)
         ]
         sources = parse_sources(f"baseline={paths[0]}", f"candidate={paths[1]}", [])
-        held = Plan(tmp_path / out, Columns(), **plan)
-        return Job(load_profile("uniform"), sources, held, Settings(draws=200), command="rad eval …")
+        held = AnswerPlan(tmp_path / out, Columns(), **plan)
+        return Job(load_profile("uniform"), sources, held, Analysis(draws=200), command="rad eval …")
 
     return make
 
@@ -207,7 +207,7 @@ def test_what_is_missing_is_told_before_anything_starts(job, tmp_path):
     with pytest.raises(ConfigError) as caught:
         run(held, silent)
     assert str(caught.value).split("\n")[0].endswith("or --set cost.function=FILE.py")
-    plan = Plan(tmp_path / "out", Columns(), costs={"cost": Rating("cost", "function", "c.py")})
+    plan = AnswerPlan(tmp_path / "out", Columns(), costs={"cost": Rating("cost", "function", "c.py")})
     with pytest.raises(ConfigError, match="sft is a checkpoint and there are no prompts"):
         plan.check([Source("sft", "org/model", "baseline")])
 
@@ -336,7 +336,7 @@ MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "conten
 def test_a_table_to_be_scored_keeps_nested_columns_and_messages(write, tmp_path):
     row = {"prompt": MESSAGES, "answer": "so", "scores": {"reward": 0.5}, "finished": "false"}
     path = write("a.jsonl", [row, row | {"prompt": "how?", "finished": True}, row | {"finished": None}])
-    plan = Plan(tmp_path / "out", Columns.parse(["reward=scores.reward"]))
+    plan = AnswerPlan(tmp_path / "out", Columns.parse(["reward=scores.reward"]))
     found = _read(plan, Source("a", str(path), "baseline"))
     assert [one["reward"] for one in found] == [0.5] * 3
     assert [one["finished"] for one in found] == [False, True, None]
@@ -346,7 +346,7 @@ def test_a_table_to_be_scored_keeps_nested_columns_and_messages(write, tmp_path)
 
 def test_messages_and_a_template_are_refused_before_a_model_starts(write, tmp_path):
     path = write("a.jsonl", [{"prompt": MESSAGES}])
-    plan = Plan(tmp_path / "out", Columns(), str(path), template="<{}>")
+    plan = AnswerPlan(tmp_path / "out", Columns(), str(path), template="<{}>")
     with pytest.raises(
         ConfigError, match=r"prompts are lists of messages, and the template '<\{\}>' holds one text"
     ):
@@ -356,7 +356,7 @@ def test_messages_and_a_template_are_refused_before_a_model_starts(write, tmp_pa
 def test_a_word_that_is_no_truth_value_is_not_taken_for_one(write, tmp_path):
     path = write("a.csv", [{"prompt": "a", "answer": "so", "finished": "maybe"}])
     with pytest.raises(DataError) as caught:
-        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))
+        _read(AnswerPlan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))
     assert str(caught.value) == (
         f'{path}:2: finished is "maybe"; it must be true or false, or be left out; mend the row'
     )
@@ -366,10 +366,10 @@ def test_how_a_prompt_was_sent_is_read_from_any_table(write, tmp_path):
     """A text; or true, as the tables of a run say of ``prompt`` itself."""
     held = [{"prompt": "p", "answer": "a", "sent": sent} for sent in ("<p>", True, False)]
     for path in (write("a.jsonl", held), write("a.csv", held)):
-        found = _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))
+        found = _read(AnswerPlan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))
         assert [row["sent"] for row in found] == ["<p>", True, None]
     path = write("b.jsonl", [{"prompt": "p", "answer": "a", "sent": ["p"]}])
     with pytest.raises(
         DataError, match=r"b.jsonl:1: sent is \['p'\]|sent is .*it must be a text, true, or be"
     ):
-        _read(Plan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))
+        _read(AnswerPlan(tmp_path / "out", Columns()), Source("a", str(path), "baseline"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from openrlhf_rad.evaluation.compare import Settings, pair_costs
+from openrlhf_rad.evaluation.compare import Analysis, pair_costs
 from openrlhf_rad.method.spectrum import MEAN, make_spectrum
 from openrlhf_rad.report.charts import draw_spectrum, limits, styled
 from openrlhf_rad.report.quantiles import LEVELS, curves, quantiles
@@ -88,7 +88,7 @@ def test_curves_are_the_quantiles_and_their_bands_those_of_an_evaluation():
         "baseline",
         "candidate",
         MEAN,
-        Settings(),
+        Analysis(),
     )["quantile_difference"]
     for ours, name in ((found.difference.low_k, "low"), (found.difference.high_k, "high")):
         assert [value if np.isfinite(value) else None for value in ours[banded]] == theirs[name]

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from openrlhf_rad.errors import RadError
-from openrlhf_rad.evaluation.compare import Settings, improvement, pair_costs
+from openrlhf_rad.evaluation.compare import Analysis, improvement, pair_costs
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.runs.records import Answer
@@ -134,12 +134,12 @@ def test_intervals_are_those_of_rad_eval() -> None:
     held = replace(arranged(prompts)[0], cost={"before": before, "after": after})
     rows = by_name(compare(answers(before, 2), answers(after, 2), CVAR))
     for name, spectrum in (("cost_mean", make_spectrum("mean")), ("risk", CVAR)):
-        theirs = improvement(held, "before", "after", spectrum, Settings())["risk"]
+        theirs = improvement(held, "before", "after", spectrum, Analysis())["risk"]
         found = rows[name].difference
         assert (found.value, found.low, found.high) == pytest.approx(
             (-theirs.value, -theirs.high, -theirs.low)
         )
-    theirs = pair_costs(held, "before", "after", CVAR, Settings())["gaps"]["weighted"]
+    theirs = pair_costs(held, "before", "after", CVAR, Analysis())["gaps"]["weighted"]
     assert rows["gap_below"].difference == theirs.below
     assert rows["gap_above"].difference == theirs.above
 
