@@ -292,7 +292,7 @@ class _Reader:
     def _numbers(
         self, role: str, batch: Batch, line_b: NDArray[np.int64], keep: NDArray[np.bool_] | None
     ) -> Array:
-        """The values of a numeric column; NaN for a missing reward, anything else that is no number told."""
+        """The values of a numeric column; NaN for a missing reward; what else is not a number is told."""
         name = self._names[role]
         held = batch.columns.get(name)
         if held is None:

@@ -267,7 +267,7 @@ def _cell(item: TableRow, column: str) -> Any:
 
 
 def _cost(item: TableRow, column: CostColumn, spelled: bool) -> Any:
-    """The cost in a row; what is no number is told by the reader of the scores."""
+    """The cost in a row; what is not a number is told by the reader of the scores."""
     held = _cell(item, column.name)
     number = finite(held, text=spelled)
     return held if number is None else column.cost(number)

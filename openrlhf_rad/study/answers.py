@@ -35,7 +35,7 @@ PROMPTS, WORLDS, POLICIES, ANSWERS, RUNS, PATHS, STEPS = (
 
 
 @dataclass(frozen=True)
-class Scores:
+class ModelScores:
     """One model's answers to one set of prompts, as many to each; arrays are of shape (P, K).
 
     Attributes:
@@ -50,7 +50,7 @@ class Scores:
 
 
 #: (model, seed, set of prompts) → scores.
-Table = dict[tuple[str, int, str], Scores]
+Table = dict[tuple[str, int, str], ModelScores]
 
 
 def write_table(folder: Path, name: str, columns: Columns) -> None:
@@ -93,7 +93,7 @@ def _enumerated(folder: Path) -> Table:
         weight_da = np.asarray(weights, dtype=np.float64).reshape(len(features), -1)
         for name in (HELD_OUT, OTHER):
             world = worlds[int(seed), name]
-            table[str(model), int(seed), name] = Scores(
+            table[str(model), int(seed), name] = ModelScores(
                 world.policy(weight_da), world.cost_pa, world.reward_pa
             )
     return table
@@ -115,7 +115,7 @@ def _sampled(folder: Path) -> Table:
             if key in part and not np.isnan(part[key].astype(np.float64)).any()
         }
         mass_pk = np.full_like(shaped["cost"], 1 / shaped["cost"].shape[1])
-        table[str(part["model"][0]), int(part["seed"][0]), str(part["set"][0])] = Scores(
+        table[str(part["model"][0]), int(part["seed"][0]), str(part["set"][0])] = ModelScores(
             mass_pk, shaped["cost"], shaped["reward"], shaped.get("independent")
         )
     # The start is the same under every seed.

@@ -18,7 +18,7 @@ from openrlhf_rad.errors import DataError
 from openrlhf_rad.method.spectrum import MEAN, Spectrum, make_spectrum
 from openrlhf_rad.statistics.inference import Estimate
 from openrlhf_rad.study import estimates
-from openrlhf_rad.study.answers import RUNS, STEPS, Scores, Table, read_scores, read_table
+from openrlhf_rad.study.answers import RUNS, STEPS, ModelScores, Table, read_scores, read_table
 from openrlhf_rad.study.estimates import Draws
 from openrlhf_rad.study.exact import HELD_OUT, OTHER
 from openrlhf_rad.study.spec import START, Model, Study
@@ -202,12 +202,12 @@ class StudyEvidence:
             {word: shares(word, "all") for word in ("win", "tie", "lose")},
         )
 
-    def _spread(self, values: Callable[[Scores], Array]) -> float:
+    def _spread(self, values: Callable[[ModelScores], Array]) -> float:
         scores = [self.table[START, seed, HELD_OUT] for seed in self.study.seeds]
         return float(np.mean([estimates.spread(one, values(one)) for one in scores]))
 
 
-def _counts(base: Scores, variant: Scores, threshold: float, tie: float) -> dict[str, Array]:
+def _counts(base: ModelScores, variant: ModelScores, threshold: float, tie: float) -> dict[str, Array]:
     """What happens between two answers to a prompt, one of each model: probabilities a prompt, shape (P,)."""
     mass = base.mass_pk[:, :, None] * variant.mass_pk[:, None, :]
     lead = variant.reward_pk[:, None, :] - base.reward_pk[:, :, None]

@@ -18,7 +18,7 @@ from openrlhf_rad.method.settings import Level
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.statistics.answers import arranged
 from openrlhf_rad.statistics.inference import Estimate, fall
-from openrlhf_rad.study.answers import Scores
+from openrlhf_rad.study.answers import ModelScores
 
 Array = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ class Draws:
         return Estimate(value, value - reach, value + reach)
 
 
-def risk(scores: Scores, spectrum: Spectrum, prompt_rp: Array) -> Array:
+def risk(scores: ModelScores, spectrum: Spectrum, prompt_rp: Array) -> Array:
     """ρ_φ of the costs under every draw of prompts, shape (R,): Σ [G(F_i) − G(F_{i−1})] c_(i) (Eq. (8))."""
     order = np.argsort(scores.cost_pk, axis=None)
     cost_i = scores.cost_pk.reshape(-1)[order]
@@ -101,7 +101,7 @@ def passes_safety_test(ask: Level, start_pk: Array, model_pk: Array) -> bool:
     return bound is not None and bound[0] >= ask.resolve(start_pk, float(start_pk.mean()))
 
 
-def spread(scores: Scores, value_pk: Array) -> float:
+def spread(scores: ModelScores, value_pk: Array) -> float:
     """The standard deviation of a value over all answers."""
     mass_pk = scores.mass_pk / scores.mass_pk.sum()
     middle = float((mass_pk * value_pk).sum())
