@@ -10,6 +10,8 @@ from openrlhf_rad.evaluation.work import likelihood_request, perform
 from openrlhf_rad.jobs.chat import TEMPLATE
 
 ROWS = [("plain-ba help-be", "help-ba harm-be"), ("plain-bi", "plain-ba"), ("plain-bi", "")]
+#: More than one pass holds, of unlike lengths.
+ROWS += [("plain-bo", " ".join(["help-bu"] * size)) for size in (1, 300, 40, 300, 300, 300, 300, 300, 300, 7)]
 
 
 def test_it_is_the_loss_of_the_model_on_the_answers_tokens(tiny, tmp_path):
