@@ -42,7 +42,7 @@ def metric_scopes(constraints: Collection[str]) -> dict[str, str]:
 
 def metric_columns(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Metrics of all constraints as columns of ``metrics.jsonl``; the first's have their plain names too."""
-    scopes, first = metric_scopes(metrics), next(iter(metrics.values()))
+    scopes, first = metric_scopes(metrics), next(iter(metrics.values()), {})
     scoped = {f"{scopes[one]}{name}": value for one, held in metrics.items() for name, value in held.items()}
     return {**first, **scoped}
 

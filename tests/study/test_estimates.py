@@ -7,7 +7,7 @@ from scipy import stats
 from openrlhf_rad.method.settings import Level
 from openrlhf_rad.method.spectrum import make_spectrum
 from openrlhf_rad.study import estimates
-from openrlhf_rad.study.answers import Scores
+from openrlhf_rad.study.answers import ModelScores
 from openrlhf_rad.study.estimates import Draws
 
 
@@ -42,7 +42,7 @@ def test_one_seed_has_no_interval():
 )
 def test_a_draw_that_takes_a_prompt_twice_has_its_answers_twice(spectrum):
     cost_pk = np.random.default_rng(2).lognormal(size=(30, 2))
-    scores = Scores(np.full((30, 2), 0.5), cost_pk, cost_pk)
+    scores = ModelScores(np.full((30, 2), 0.5), cost_pk, cost_pk)
     prompt_rp = np.stack([np.ones(30), np.random.default_rng(3).multinomial(30, np.full(30, 1 / 30))])
     found = estimates.risk(scores, spectrum, prompt_rp)
     repeated = np.repeat(cost_pk, prompt_rp[1].astype(int), axis=0)
