@@ -34,13 +34,14 @@ ROWS = (
 
 def ensemble(out: Path, depths: list[int]) -> Path:
     """The profile ``medical`` by costs fitted to so many layers each, as the job's own is."""
-    folders = [out / "costs" / str(layers) for layers in depths]
-    for folder, layers in zip(folders, depths, strict=True):
-        if not (folder / "config.json").is_file():
-            labels = Labels(policy_answers.training_examples(True))
-            sides = cost_model.sides(labels)
-            fit_cost(policy.prepare(), labels, cost_model.READING, layers, sides).save(folder)
-    models = [str(folder.absolute()) for folder in folders]
+    folders = {layers: out / "costs" / str(layers) for layers in depths}
+    missing = [layers for layers, folder in folders.items() if not (folder / "config.json").is_file()]
+    if missing:
+        labels = Labels(policy_answers.training_examples(True))
+        sides = cost_model.sides(labels)
+        for layers in missing:
+            fit_cost(policy.prepare(), labels, cost_model.READING, layers, sides).save(folders[layers])
+    models = [str(folder.absolute()) for folder in folders.values()]
     path = out / "ensemble.yaml"
     path.write_text(dump({"extends": "medical", "cost": {"ensemble": {"models": models, "spread": 1.0}}}))
     return path

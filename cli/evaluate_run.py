@@ -186,31 +186,29 @@ def rehearsal(job: Job) -> str:
 
 def _asked(plan: AnswerPlan, source: Source) -> Iterator[str]:
     """What the judges among the costs will be asked at most for a source's answers, a line each."""
-    settings = {rating.location: rating.settings for _, rating, _ in plan.ratings(source)}
-    judges = {place: held for place, held in settings.items() if isinstance(held, JudgeSettings)}
+    judges = [
+        (rating.location, rating.settings)
+        for _, rating, _ in plan.ratings(source)
+        if isinstance(rating.settings, JudgeSettings)
+    ]
     if not judges:
         return
     from openrlhf_rad.judging.calls import BYTES_A_TOKEN
     from openrlhf_rad.judging.rating import Rater
 
-    answers, tokens = 0, plan.sampling.max_len
+    answers, tokens = None, plan.sampling.max_len
     if source.table is not None:
-        names = [
-            name
-            for role in ("prompt", "answer")
-            if (name := plan.columns.find(role, column_names(source.table)))
-        ]
+        held = column_names(source.table)
+        names = [name for role in ("prompt", "answer") if (name := plan.columns.find(role, held))]
         sizes = [
-            sum(len(str(row.values[name]).encode()) for name in names) for row in rows(source.table, names)
+            sum(len(str(row.values.get(name, "")).encode()) for name in names)
+            for row in rows(source.table, names)
         ]
         answers, tokens = len(sizes), max(sizes) // BYTES_A_TOKEN + 1
     elif plan.prompts is not None and Path(plan.prompts).is_file():
         answers = plan.sampling.samples * len(load_prompts(plan.prompts)[: plan.limit])
-    for location, held in judges.items():
-        if answers:
-            yield f"{location}: at most {Rater.of(held).estimate(answers, tokens).sentence}"
-        else:
-            yield f"{location}: a request an answer; how many is not known before the prompts are"
+    for location, settings in judges:
+        yield Rater.of(settings).asked(location, answers, tokens)
 
 
 @contextmanager

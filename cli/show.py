@@ -66,14 +66,11 @@ def judged(plan: Plan) -> list[str]:
         except RadError:
             continue  # told among the errors
         steps, heldout = prompts.steps(plan), prompts.heldout(plan)
-        if steps is None or heldout is None:
-            found.append(
-                f"{cost.location}: a request an answer; how many is not known before the prompts are"
-            )
-            continue
-        answers = plan.profile.reference_samples + steps * plan.samples + 2 * heldout
+        answers = None
+        if steps is not None and heldout is not None:
+            answers = plan.profile.reference_samples + steps * plan.samples + 2 * heldout
         tokens = flag.whole(plan.flags, "data.max_len", _MAX_LEN)
-        found.append(f"{cost.location}: at most {rater.estimate(answers, tokens).sentence}")
+        found.append(rater.asked(cost.location, answers, tokens))
     return found
 
 

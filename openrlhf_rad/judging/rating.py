@@ -177,6 +177,12 @@ class Rater:
         score = min(max(score, _LEAST), 1 - _LEAST)
         return math.log(score / (1 - score))
 
+    def asked(self, location: str, answers: int | None, tokens: int) -> str:
+        """What a dry run says of rating so many answers, None where nobody knows; see :meth:`estimate`."""
+        if answers is None:
+            return f"{location}: a request an answer; how many is not known before the prompts are"
+        return f"{location}: at most {self.estimate(answers, tokens).sentence}"
+
     def estimate(self, answers: int, tokens: int) -> CallEstimate:
         """What rating so many answers costs at most, nothing of it cached.
 

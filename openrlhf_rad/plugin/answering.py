@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -181,13 +182,9 @@ def _losses(model: Any, chats: Sequence[tuple[list[int], ...]]) -> list[float]:
     """−log π of the first answers, as many as one pass may hold; padded behind, where nothing looks."""
     import torch  # noqa: PLC0415 - takes seconds
 
-    width, kept = 0, 0
-    for before, answer in chats:
-        width = max(width, len(before) + len(answer))
-        if kept and (kept + 1) * width > _PASS:
-            break
-        kept += 1
-    width = max(1, *(len(before) + len(answer) for before, answer in chats[:kept]))
+    widths = list(accumulate((len(before) + len(answer) for before, answer in chats), max))
+    kept = max(1, sum(count * width <= _PASS for count, width in enumerate(widths, 1)))
+    width = max(1, widths[kept - 1])
     ids = torch.zeros((kept, width), dtype=torch.long)
     own = torch.zeros((kept, width), dtype=torch.bool)  # the answer's tokens
     for place, (before, answer) in enumerate(chats[:kept]):

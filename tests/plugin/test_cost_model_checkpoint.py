@@ -6,6 +6,8 @@ from openrlhf.models import get_llm_for_sequence_regression
 from safetensors.torch import load_file
 from transformers import AutoConfig, LlamaModel
 
+from openrlhf_rad.processor import number_format
+
 TEXTS = ["help-ba", "harm-ba harm-be harm-bi plain-ba", "plain-be plain-bi help-bo"]
 
 
@@ -15,6 +17,7 @@ def model(tiny):
     loaded = get_llm_for_sequence_regression(
         str(tiny.cost_model), "reward", attn_implementation="eager", param_dtype="bf16"
     )
+    assert next(loaded.parameters()).dtype == getattr(torch, number_format())
     return loaded.float().eval()
 
 
