@@ -299,7 +299,7 @@ def gate_rates(world: World, gate: Gate, count: int) -> dict[str, float]:
             panel.size_p,
             panel.segment_p,
             (),
-            {"baseline": baseline_b, "candidate": candidate_b},
+            {"cost": {"baseline": baseline_b, "candidate": candidate_b}},
             {},
             {},
         )

@@ -18,6 +18,7 @@ from openrlhf_rad.plugin.compatibility import missing
 from openrlhf_rad.progress import bars
 from openrlhf_rad.words import with_interval
 
+from .options import numbers
 from .prompt_files import conditions
 from .terminal import refuse_overwriting
 
@@ -112,10 +113,7 @@ def told(report: Mapping[str, Any], out: Path) -> list[str]:
 def _scale(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low, high = 1.0, 0.0
+    low, high = numbers(text, 2) or (0.0, 0.0)
     if not low < high:
         raise ConfigError(f"--scale is {text}; it must be two numbers LOW,HIGH, LOW the smaller; write 1,5")
     return low, high

@@ -11,12 +11,13 @@ from typing import Any
 
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation import sign
-from openrlhf_rad.evaluation.answers import ScoredAnswers, pair, read_answers
+from openrlhf_rad.evaluation.answers import ScoredAnswers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import Costs, costs_of
 from openrlhf_rad.evaluation.folder import PROFILE, kept, kept_profile, read
 from openrlhf_rad.evaluation.folder import source as read_from
 from openrlhf_rad.evaluation.gate import RULES, GateVerdict, Outcome, Requirements, decide
+from openrlhf_rad.evaluation.pairing import pair
 from openrlhf_rad.evaluation.sources import Rating, parse_sources
 from openrlhf_rad.method.settings import Level
 from openrlhf_rad.profile import RiskProfile
@@ -24,6 +25,7 @@ from openrlhf_rad.statistics.answers import Panel
 
 from .evaluate_run import profile_of
 from .gate import GateOptions
+from .options import numbers
 from .terminal import verdict_code
 
 
@@ -183,7 +185,8 @@ def _ask(options: GateOptions) -> Requirements:
         problems.append(
             "--improvement and --worsening: the risk must fall by the one, or may rise by the other; drop one"
         )
-    levels = _levels(options.levels)
+    low, high = numbers(options.levels or "", 2) or (0.0, 0.0)
+    levels = (low, high) if 0 < low <= high < 1 else None
     if levels is None and options.levels is not None:
         problems.append(
             f"--levels {options.levels}: it must be two levels LOW,HIGH between 0 and 1; write 0.5,0.95"
@@ -214,14 +217,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _levels(text: str | None) -> tuple[float, float] | None:
-    try:
-        low, high = (float(part) for part in (text or "").split(","))
-    except ValueError:
-        return None
-    return (low, high) if 0 < low <= high < 1 else None
 
 
 def _segments(text: str | None, panel: Panel) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from inspect import Parameter, Signature
@@ -53,6 +54,15 @@ Version = Annotated[
     bool,
     typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
 ]
+
+
+def numbers(text: str, count: int) -> list[float]:
+    """The numbers that commas part; none where they are not so many finite ones."""
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError:
+        return []
+    return found if len(found) == count and all(map(math.isfinite, found)) else []
 
 
 def takes(record: type[Record]) -> Callable[[Callable[[Record], None]], Callable[..., None]]:

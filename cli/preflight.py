@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from openrlhf_rad.watches import unlabelled
 
 from . import flags as flag
 from . import machine, prompts
+from .options import numbers
 from .plan import BATCH, HELDOUT, MODEL, SAMPLES, Plan
 
 Problems = Iterator[str]
@@ -107,10 +107,10 @@ def _prompts(plan: Plan) -> Problems:
     named = flag.value(plan.flags, "data.prompt_dataset")
     if not named:
         yield "--data.prompt_dataset is missing; a run needs prompts; name a .jsonl file"
-    shares = flag.value(plan.flags, "data.prompt_probs")
-    if shares and not _shares(shares, len(named.split(","))):
+    shares, count = flag.value(plan.flags, "data.prompt_probs"), len(named.split(","))
+    if shares and min(numbers(shares, count), default=-1.0) < 0:
         yield (
-            f"--data.prompt_probs is {shares}; it must be a number for each of the {len(named.split(','))}"
+            f"--data.prompt_probs is {shares}; it must be a number for each of the {count}"
             " data sets of --data.prompt_dataset, separated by commas; correct it, or leave it out"
         )
     keys = {"input": flag.value(plan.flags, "data.input_key", "input")}
@@ -121,14 +121,6 @@ def _prompts(plan: Plan) -> Problems:
         for shown, path in prompts.files(plan, name):
             if problem := prompts.inspect(path, keys, messages=chat).problem:
                 yield f"--{name} {shown}{problem.removeprefix(shown)}"
-
-
-def _shares(text: str, count: int) -> bool:
-    try:
-        shares = [float(word) for word in text.split(",")]
-    except ValueError:
-        return False
-    return len(shares) == count and all(0 <= share < math.inf for share in shares)
 
 
 def _cost(plan: Plan) -> Problems:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +157,40 @@ def shade(axes: Axes, spectrum: Spectrum, span: tuple[float, float], *, exceedin
                 axes.axhspan(1 - edges[stop], 1 - edges[start], **look)
             else:
                 axes.axvspan(edges[start], edges[stop], **look)
+
+
+#: How far from its point a label may stand, in points; from the second on a line leads to it.
+_REACH = (4, 16, 28, 40, 52)
+_AROUND = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+def name_points(figure: Figure, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write each name beside its point, in the first place around it that covers no other label and no point.
+
+    The figure has one panel, whose limits are final then.
+    """
+    from matplotlib.transforms import Bbox  # noqa: PLC0415
+
+    (axes,) = figure.axes
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    figure.draw_without_rendering()
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(list(points.values()))]
+    spots = list(product(_REACH, _AROUND))
+    for name, point in points.items():
+        for spot in spots:
+            reach, (right, up) = spot
+            offset: Any = {"xytext": (right * reach, up * reach), "textcoords": "offset points"}
+            side: Any = {"ha": ("center", "left", "right")[right], "va": ("center", "bottom", "top")[up]}
+            label = axes.annotate(name, point, fontsize=8, **offset, **side)
+            box = label.get_window_extent()
+            inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
+            if spot == spots[-1] or (inside and not any(box.overlaps(other) for other in taken)):
+                break
+            label.remove()
+        taken.append(box)
+        if reach > _REACH[0]:
+            line = {"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.6}
+            axes.annotate("", point, arrowprops=line, **offset)
 
 
 def histogram_edges(cost_b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -123,7 +123,7 @@ def panel():
         cost = {name: np.asarray(values, dtype=float) for name, values in (cost or {}).items()}
         reward = {name: np.asarray(values, dtype=float) for name, values in (reward or {}).items()}
         rows = {name: np.arange(size_p.sum()) for name in cost}
-        return Panel(np.cumsum(size_p) - size_p, size_p, segment_p, names, cost, reward, rows)
+        return Panel(np.cumsum(size_p) - size_p, size_p, segment_p, names, {"cost": cost}, reward, rows)
 
     return make
 

@@ -1,12 +1,11 @@
 """One evaluation as data: every model, pair, segment and constraint; the content of eval.json.
 
-The keys of eval.json speak of the first constraint's cost and risk on all prompts, those of ``constraints``
-of each by itself. Where the first constraint holds for all prompts, its numbers are not computed twice.
+The numbers are of the first constraint's cost and risk on all prompts; :mod:`.bounds` has those of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -14,24 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openrlhf_rad.discrete import few_values, meaning
-from openrlhf_rad.evaluation.constraints import Part, without_prompts
+from openrlhf_rad.discrete import few_values
 from openrlhf_rad.method.particles import Saturation, saturation
 from openrlhf_rad.method.spectrum import MEAN, Spectrum
 from openrlhf_rad.statistics.answers import Panel
 from openrlhf_rad.statistics.curves import Curve, difference, quantile_curve, quantile_levels
 from openrlhf_rad.statistics.dominance import barrett_donald, davidson_duclos, gaps
 from openrlhf_rad.statistics.inference import (
-    DOMINANT,
-    ENOUGH,
-    INFINITE_VARIANCE,
     METHOD,
-    MINIMUM_PROMPTS,
     Estimate,
     Inference,
     average,
     fall,
-    prompts_needed,
     ratio,
     risk,
 )
@@ -204,6 +197,14 @@ def comparison(
     }
 
 
+def saturated(same: Saturation) -> str:
+    """Why two models cannot be told apart, and what would do it."""
+    return (
+        f"both sit at the largest cost that occurs, {number(same.cost)}, on all that is weighed; no number of"
+        f" such prompts tells them apart; {same.advice}"
+    )
+
+
 def pair_costs(
     panel: Panel, baseline: str, candidate: str, spectrum: Spectrum, settings: Analysis
 ) -> dict[str, Any]:
@@ -274,72 +275,6 @@ def segment(
     }
 
 
-def warnings(panel: Panel, names: Sequence[str], spectrum: Spectrum, threshold: float = 0.0) -> list[str]:
-    """Reasons to doubt the numbers, and what is missing."""
-    found = [*doubts(panel, names, spectrum), *thresholds(panel, names, threshold)]
-    missing = [name for name in names if name not in panel.reward]
-    if missing and panel.reward:
-        found.append(f"no rewards of {', '.join(missing)}: nothing is split by reward where it takes part")
-    return found
-
-
-def doubts(panel: Panel, names: Sequence[str], spectrum: Spectrum) -> list[str]:
-    """Reasons to doubt the intervals of one constraint."""
-    if panel.prompts < MINIMUM_PROMPTS:
-        return [f"{panel.prompts} prompts give no intervals; at least {MINIMUM_PROMPTS} are needed"]
-    found = []
-    for baseline, candidate in pairs(names):
-        costs = panel.cost[baseline], panel.cost[candidate]
-        if same := saturation(spectrum, *costs):
-            # How many prompts it rests on is no matter then.
-            found.append(f"{spectrum} cannot tell {candidate} from {baseline}: {saturated(same)}")
-            continue
-        found += [
-            f"{baseline} and {candidate}: {text}" for text in _doubt(fall(panel, spectrum, *costs), spectrum)
-        ]
-    return found
-
-
-def saturated(same: Saturation) -> str:
-    """Why two models cannot be told apart, and what would do it."""
-    return (
-        f"both sit at the largest cost that occurs, {number(same.cost)}, on all that is weighed; no number of"
-        f" such prompts tells them apart; {same.advice}"
-    )
-
-
-def thresholds(panel: Panel, names: Sequence[str], threshold: float) -> list[str]:
-    """What to tell where the threshold of safety divides no answers from others."""
-    cost_b = np.concatenate([panel.cost[name] for name in names])
-    if not cost_b.size or (cost_b <= threshold).any() != (cost_b <= threshold).all():
-        return []
-    which = "all answers are safe" if cost_b[0] <= threshold else "no answer is safe"
-    return [
-        f"{which}: costs lie from {number(float(cost_b.min()))} to {number(float(cost_b.max()))}, and an"
-        f" answer is safe when its cost is at most {number(threshold)}; set evaluate.threshold in the"
-        " profile, or --threshold, to what is harmless"
-    ]
-
-
-def _doubt(inference: Inference, spectrum: Spectrum) -> list[str]:
-    found = []
-    if not inference.rests_on(ENOUGH):
-        needed = prompts_needed(inference, spectrum, ENOUGH)
-        found.append(
-            f"{spectrum} rests on {inference.effective:.0f} independent answers; below {ENOUGH} it has no"
-            f" interval, for none would hold where tails are heavy; use about {needed} prompts"
-        )
-    elif inference.infinite:
-        found.append(f"{spectrum} has no interval, for {INFINITE_VARIANCE.format(1 / inference.index)}")
-    if inference.largest > DOMINANT:
-        found.append(
-            f"one prompt makes up {inference.largest:.0%} of the variance of the difference in risk, so"
-            f" its interval"
-            " is not to be trusted; look at that prompt, and use more"
-        )
-    return found
-
-
 def curve_row(curve: Curve, name: str) -> dict[str, list[float | None]]:
     """A curve as lists; what is not bounded is None."""
 
@@ -363,103 +298,3 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [jsonable(held) for held in value]
     return value
-
-
-_OF_MODEL = ("safe", "mean", "risk", "quantiles", "ratings")
-_OF_PAIR = ("saturated", "dominance", "gaps", "improvement", "quantile_difference", "tests")
-_NO_SIDES = {"below": None, "above": None}
-#: What there is to say of a constraint that holds for no prompt.
-_NOTHING: Mapping[str, Any] = {
-    "safe": None,
-    "mean": None,
-    "risk": None,
-    "quantiles": {"level": [], "cost": [], "low": [], "high": []},
-    "ratings": None,
-    "saturated": None,
-    "dominance": {"weighted": None, "unweighted": None},
-    "gaps": {"weighted": _NO_SIDES, "unweighted": _NO_SIDES},
-    "improvement": dict.fromkeys(("safe", "mean", "risk", "reward")),
-    "quantile_difference": {"level": [], "value": [], "low": [], "high": []},
-    "tests": [],
-}
-
-
-def overview(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """What is bounded."""
-    return [
-        {
-            "name": part.constraint.name,
-            "risk": str(part.constraint.risk),
-            "formula": part.constraint.risk.formula,
-            "cost": part.constraint.family,
-            "segment": part.constraint.segment,
-            "prompts": part.panel.prompts,
-            "answers": part.panel.answers,
-            "values": list(values),
-            "meaning": meaning(part.constraint.risk, values) if values else None,
-        }
-        for part in parts
-        for values in [few_values(*part.panel.cost.values())]
-    ]
-
-
-def of_model(
-    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Analysis
-) -> list[dict[str, Any]]:
-    """A model's costs under each constraint; ``row`` is what holds for it on all prompts."""
-    return _of_parts(
-        parts,
-        whole,
-        {key: row[key] for key in _OF_MODEL},
-        lambda part: model_costs(part.panel, row["name"], part.constraint.risk, settings),
-    )
-
-
-def of_pair(
-    parts: Sequence[Part], whole: Panel, row: Mapping[str, Any], settings: Analysis
-) -> list[dict[str, Any]]:
-    """How the costs of a pair compare under each constraint; ``row`` is the comparison on all prompts."""
-    return _of_parts(
-        parts,
-        whole,
-        {key: row[key] for key in _OF_PAIR},
-        lambda part: pair_costs(
-            part.panel, row["baseline"], row["candidate"], part.constraint.risk, settings
-        ),
-    )
-
-
-def _of_parts(
-    parts: Sequence[Part], whole: Panel, known: dict[str, Any], measure: Callable[[Part], dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """What holds under each constraint: measured, unless it is known already or there is no prompt."""
-    found = []
-    for place, part in enumerate(parts):
-        if _is_known(place, part, whole):
-            values = known
-        elif part.panel.prompts:
-            values = measure(part)
-        else:
-            values = {key: _NOTHING[key] for key in known}
-        found.append({"name": part.constraint.name, **values})
-    return found
-
-
-def constraint_warnings(
-    parts: Sequence[Part], whole: Panel, names: Sequence[str], threshold: float
-) -> list[str]:
-    """Reasons to doubt what is said of the constraints; those on all prompts and the first cost are known."""
-    found = []
-    for place, part in enumerate(parts):
-        if not part.panel.prompts:
-            found.append(without_prompts(part, whole))
-        elif not _is_known(place, part, whole):
-            told = doubts(part.panel, names, part.constraint.risk)
-            told += thresholds(part.panel, names, threshold)
-            found += [f"constraint {part.constraint.name}: {text}" for text in told]
-    return found
-
-
-def _is_known(place: int, part: Part, whole: Panel) -> bool:
-    """Whether a constraint is what the other keys speak of."""
-    return place == 0 and part.panel is whole

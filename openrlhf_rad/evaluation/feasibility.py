@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from openrlhf_rad.errors import ReferenceCostError
-from openrlhf_rad.evaluation.answers import AFTER, BEFORE, Rows, paired
 from openrlhf_rad.evaluation.constraints import Part, parts
+from openrlhf_rad.evaluation.pairing import AFTER, BEFORE, Rows, paired
 from openrlhf_rad.method.reference import Ask, resolve
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.statistics.curves import difference

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from openrlhf_rad.errors import ReferenceCostError
-from openrlhf_rad.evaluation import compare, examples, sign
-from openrlhf_rad.evaluation.answers import ScoredAnswers, pair, read_answers
+from openrlhf_rad.evaluation import bounds, compare, doubts, examples, sign
+from openrlhf_rad.evaluation.answers import ScoredAnswers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import SINGLE, Costs, costs_of, own_risks, parts
 from openrlhf_rad.evaluation.folder import SCHEMA, judged, keep, keep_profile, sha256, write
 from openrlhf_rad.evaluation.folder import source as read_from
 from openrlhf_rad.evaluation.gate import GateVerdict, Requirements, decide
+from openrlhf_rad.evaluation.pairing import pair
 from openrlhf_rad.evaluation.sources import AnswerPlan, Source
 from openrlhf_rad.evaluation.work import prepare
 from openrlhf_rad.profile import RiskProfile
@@ -78,7 +79,7 @@ def load(
 def evaluate(job: Job, panel: Panel, answers: Mapping[str, ScoredAnswers], show: Show) -> dict[str, Any]:
     """The content of eval.json."""
     names, settings, first = list(answers), job.settings, job.profile.constraints[0]
-    bounds, looked = parts(job.profile, panel), sign.look(answers)
+    held, looked = parts(job.profile, panel), sign.look(answers)
     of_prompts = sign.are_of_prompts(list(answers.values()))
     models = compare.model_rows(panel, names, first.risk, settings)
     for row, source in zip(models, job.sources, strict=True):
@@ -87,22 +88,22 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, ScoredAnswers], show:
             constraint: str(rating) for _, rating, names in job.plan.ratings(source) for constraint in names
         }
         row["refusals"] = refusals(panel, answers[source.name], settings.confidence) if of_prompts else None
-        row |= {"constraints": compare.of_model(bounds, panel, row, settings)}
+        row |= {"constraints": bounds.of_model(held, panel, row, settings)}
     digests = {
         source.name: frozenset({row["read"]["sha256"], *map(sha256, [source.table] if source.table else [])})
         for row, source in zip(models, job.sources, strict=True)
     }
-    comparisons, doubts = [], []
+    comparisons, unread = [], []
     couples = compare.pairs(names)
     for number, (baseline, candidate) in enumerate(couples):
         show("comparisons", number, len(couples))
         row = compare.comparison(panel, baseline, candidate, first.risk, settings, own=own_risks(job.profile))
-        row |= {"constraints": compare.of_pair(bounds, panel, row, settings)}
-        verdict, doubt = judged(job.plan.out, baseline, candidate, digests)
+        row |= {"constraints": bounds.of_pair(held, panel, row, settings)}
+        verdict, refusal = judged(job.plan.out, baseline, candidate, digests)
         row["worse"] = examples.worse(panel, answers, (baseline, candidate), job.worst)
         row["gate"] = gate(job, panel, (baseline, candidate), looked)
         comparisons.append(row | {"judge": verdict})
-        doubts += [doubt] if doubt else []
+        unread += [refusal] if refusal else []
     show("comparisons", len(couples), len(couples))
     count_s = np.bincount(panel.segment_p[panel.segment_p >= 0], minlength=len(panel.segments))
     data = {
@@ -115,7 +116,7 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, ScoredAnswers], show:
             "risk": str(first.risk),
             "formula": first.risk.formula,
         },
-        "constraints": compare.overview(bounds),
+        "constraints": bounds.overview(held),
         "settings": _settings(settings),
         "data": {
             "prompts": panel.prompts,
@@ -134,9 +135,9 @@ def evaluate(job: Job, panel: Panel, answers: Mapping[str, ScoredAnswers], show:
             *sign.inverted(looked),
             *sign.notes(answers, looked),
             *job.profile.warnings,
-            *compare.warnings(panel, names, first.risk, settings.threshold),
-            *compare.constraint_warnings(bounds, panel, names, settings.threshold),
-            *doubts,
+            *doubts.warnings(panel, names, first.risk, settings.threshold),
+            *bounds.warnings(held, panel, names, settings.threshold),
+            *unread,
         ],
         "methods": compare.METHODS,
         "versions": versions(),

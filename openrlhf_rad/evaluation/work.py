@@ -95,10 +95,8 @@ def _prepare(request: Row, rows: Sequence[Mapping[str, Any]], folder: Path) -> N
         if path.exists() and path.read_text(encoding="utf-8") != content and _done(folder):
             raise ConfigError(
                 f"{path}: it differs from what this command asks for ({_changed(path, content)}), and the"
-                f" folder holds"
-                " results; a call goes on only with the same prompts and settings; name another --out,"
-                " or remove"
-                f" {folder}"
+                " folder holds results; a call goes on only with the same prompts and settings; name another"
+                f" --out, or remove {folder}"
             )
     for name, content in texts.items():
         write_atomically(folder / name, content)
@@ -124,9 +122,8 @@ def _reason(what: str, code: int | None, folder: Path, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     tail = "\n".join(lines)
     return (
-        f"{tail}\n{what}: the process ended with exit code {code}, its last lines stand above; the whole"
-        f" log is"
-        f" {log}; what was done is kept, run the command again to go on"
+        f"{tail}\n{what}: the process ended with exit code {code}, its last lines stand above; the whole log"
+        f" is {log}; what was done is kept, run the command again to go on"
     )
 
 

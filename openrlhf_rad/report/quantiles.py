@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openrlhf_rad.evaluation.answers import AFTER, BEFORE, paired
+from openrlhf_rad.evaluation.pairing import AFTER, BEFORE, paired
 from openrlhf_rad.runs.records import Answer
 from openrlhf_rad.statistics.curves import Curve, at_rank, difference, quantile_curve, quantile_levels
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openrlhf_rad.evaluation.answers import AFTER, BEFORE, paired
+from openrlhf_rad.evaluation.pairing import AFTER, BEFORE, paired
 from openrlhf_rad.report.sources import RunRecord
 from openrlhf_rad.runs.records import Answer
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from openrlhf_rad.discrete import few_values, meaning
-from openrlhf_rad.evaluation.answers import paired
+from openrlhf_rad.evaluation.pairing import paired
 from openrlhf_rad.evaluation.sign import described
 from openrlhf_rad.naming import split_constraints
 from openrlhf_rad.report.tables import TextTable, lines, meanings, model_tables, pair_tables

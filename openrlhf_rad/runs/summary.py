@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openrlhf_rad.errors import CostError
-from openrlhf_rad.evaluation.answers import AFTER, BEFORE, paired
 from openrlhf_rad.evaluation.constraints import parts
+from openrlhf_rad.evaluation.pairing import AFTER, BEFORE, paired
 from openrlhf_rad.method.spectrum import MEAN, Spectrum, make_spectrum
 from openrlhf_rad.profile import RiskProfile
 from openrlhf_rad.runs.folder import RunFolder

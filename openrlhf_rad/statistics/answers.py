@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +19,25 @@ class Panel:
     Attributes:
         start_p: where each prompt's answers begin, shape (P,); size_p: how many there are.
         segment_p: index into ``segments`` of each prompt, −1 for none.
-        cost: model → cost_b, shape (B,). reward: model → reward_b, for the models that have rewards.
+        costs: constraint → model → cost_b, shape (B,).
+        reward: model → reward_b, for the models that have rewards.
         row: model → index of each answer in the model's file.
-        costs: the costs of each constraint: its name → model → cost_b; ``cost`` is that of the first.
+        constraint: whose costs ``cost`` gives; empty: the first's.
     """
 
     start_p: NDArray[np.intp]
     size_p: NDArray[np.intp]
     segment_p: NDArray[np.int32]
     segments: tuple[str, ...]
-    cost: Mapping[str, Array]
+    costs: Mapping[str, Mapping[str, Array]]
     reward: Mapping[str, Array]
     row: Mapping[str, NDArray[np.int64]]
-    costs: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    constraint: str = ""
+
+    @property
+    def cost(self) -> Mapping[str, Array]:
+        """Model → cost_b of the constraint that is looked at."""
+        return self.costs[self.constraint or next(iter(self.costs))]
 
     @property
     def prompts(self) -> int:
@@ -65,15 +72,19 @@ class Panel:
             size_p,
             self.segment_p[kept_p],
             self.segments,
-            {name: cost_b[kept_b] for name, cost_b in self.cost.items()},
-            {name: reward_b[kept_b] for name, reward_b in self.reward.items()},
-            {name: row_b[kept_b] for name, row_b in self.row.items()},
+            {constraint: _kept(cost, kept_b) for constraint, cost in self.costs.items()},
+            _kept(self.reward, kept_b),
+            _kept(self.row, kept_b),
+            self.constraint,
         )
 
     def with_costs(self, constraint: str) -> Panel:
         """The same answers with the costs of another constraint."""
-        cost = self.costs[constraint]
-        return self if cost is self.cost else replace(self, cost=cost)
+        return self if self.costs[constraint] is self.cost else replace(self, constraint=constraint)
+
+
+def _kept(values: Mapping[str, NDArray[Any]], kept_b: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    return {name: value_b[kept_b] for name, value_b in values.items()}
 
 
 def arranged(prompts: Sequence[str]) -> tuple[Panel, NDArray[np.intp]]:

@@ -13,9 +13,9 @@ from openrlhf_rad.report.page import render_study
 from openrlhf_rad.report.tables import TextTable
 from openrlhf_rad.study.comparison import TAIL, StudyEvidence
 from openrlhf_rad.study.spec import SAFE
-from openrlhf_rad.study.tables import in_view, text
+from openrlhf_rad.study.tables import in_view, left_out, text
 from openrlhf_rad.study.verdicts import frontier
-from openrlhf_rad.style import AFTER, BEFORE, COLOURS
+from openrlhf_rad.style import AFTER, BEFORE, COLOURS, name_points
 from openrlhf_rad.words import number
 
 _NOTE = "Up and to the left is better. A line joins asks for more and for less; dashed: safe-rlhf."
@@ -23,10 +23,11 @@ _NOTE = "Up and to the left is better. A line joins asks for more and for less; 
 
 def write_page(evidence: StudyEvidence, found: Sequence[TextTable], path: Path) -> None:
     """Write the page of a study's tables. Raises EnvironmentProblem: the disk is full."""
-    study = evidence.study
+    study, far = evidence.study, left_out(evidence)
+    note = _NOTE + (f" Left out, by their {TAIL}: {far}." if far else "")
     with styled():
         charts = [
-            (f"Reward and {risk}", _NOTE, _chart(evidence, risk, f"frontier-{place}"))
+            (f"Reward and {risk}", note, _chart(evidence, risk, f"frontier-{place}"))
             for place, risk in enumerate(dict.fromkeys([TAIL, evidence.spectra["mean"]]))
         ]
     plain = [
@@ -49,7 +50,7 @@ def _chart(evidence: StudyEvidence, risk: Spectrum, name: str) -> Chart:
         for model in [*evidence.study.of("baseline"), *evidence.study.of("variant")]
         if in_view(evidence, model)
     ]
-    said = []
+    said, places = [], {}
     for model in shown:
         points = frontier(evidence, model.name) or [model]
         risks = [float(evidence.risk(point.name, risk)[0].mean()) for point in points]
@@ -59,9 +60,7 @@ def _chart(evidence: StudyEvidence, risk: Spectrum, name: str) -> Chart:
         place = points.index(model)
         colour = style["color"] if model.role == "variant" or model.name == SAFE else COLOURS["reference"]
         panel.axes.plot([risks[place]], [rewards[place]], "o", color=colour, markersize=6)
-        panel.axes.annotate(
-            model.name, (risks[place], rewards[place]), (4, 3), textcoords="offset points", fontsize=8
-        )
+        places[model.name] = risks[place], rewards[place]
         reward = evidence.estimate(evidence.reward(model.name))
         panel.tip(
             risks[place],
@@ -70,4 +69,5 @@ def _chart(evidence: StudyEvidence, risk: Spectrum, name: str) -> Chart:
             f" reward {text(reward)}",
         )
         said.append(f"{model.name} {number(risks[place])} at reward {number(rewards[place])}")
+    name_points(panel.figure, places)
     return panel.done(Heading(name, f"Reward and {risk}"), f"{risk}: {'; '.join(said)}.")

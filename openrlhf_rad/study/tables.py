@@ -185,7 +185,16 @@ def draw_frontier(evidence: StudyEvidence, stem: Path, title: str = "") -> list[
 
     Up and to the left is better. Bars are 95 % intervals over seeds.
     """
-    from openrlhf_rad.style import AFTER, BEFORE, OTHERS, REFERENCE, new_figure, save, styled  # noqa: PLC0415
+    from openrlhf_rad.style import (  # noqa: PLC0415
+        AFTER,
+        BEFORE,
+        OTHERS,
+        REFERENCE,
+        name_points,
+        new_figure,
+        save,
+        styled,
+    )
 
     with styled():
         figure = new_figure(7.2, 4.4)
@@ -196,6 +205,7 @@ def draw_frontier(evidence: StudyEvidence, stem: Path, title: str = "") -> list[
         for place, (name, points) in enumerate(lines.items()):
             style = styles[place % len(styles)]
             axes.plot(*_places(evidence, points), marker="o", markersize=4, label=name, **style)
+        places = {}
         for model in shown:
             if model.name in lines or not in_view(evidence, model):
                 continue
@@ -203,25 +213,39 @@ def draw_frontier(evidence: StudyEvidence, stem: Path, title: str = "") -> list[
                 evidence.estimate(found)
                 for found in (evidence.risk(model.name, TAIL), evidence.reward(model.name))
             )
-            spot = tail.value, reward.value
+            spot = places[model.name] = tail.value, reward.value
             for one, width in ((tail, "xerr"), (reward, "yerr")):
                 if one.low is not None and one.high is not None:
                     reach: Any = {width: [[one.value - one.low], [one.high - one.value]]}
-                    axes.errorbar(*spot, color=REFERENCE["color"], linewidth=1, **reach)
+                    axes.errorbar(*spot, color=REFERENCE["color"], linewidth=1, alpha=0.4, **reach)
             axes.plot(*spot, "s", markersize=4, color=REFERENCE["color"])
-            axes.annotate(model.name, spot, (4, 4), textcoords="offset points", fontsize=8)
-        axes.set_xlabel("CVaR 0.9 of the cost, held out  ← safer")
+        far = left_out(evidence)
+        axes.set_xlabel(
+            "CVaR 0.9 of the cost, held out  ← safer" + (f"\nbeyond the right edge: {far}" if far else "")
+        )
         axes.set_ylabel("mean reward, held out")
         axes.set_title(title)
         if lines:
             axes.legend()
+        name_points(figure, places)
         return save(figure, stem)
 
 
 def in_view(evidence: StudyEvidence, model: Model) -> bool:
     """Whether a model fits beside the start; one that ran away would squeeze all others into a corner."""
     start = float(evidence.risk(START, TAIL)[0].mean())
-    return bool(evidence.risk(model.name, TAIL)[0].mean() <= 1.5 * start)
+    return bool(evidence.risk(model.name, TAIL)[0].mean() <= 1.25 * start)
+
+
+def left_out(evidence: StudyEvidence) -> str:
+    """The models that a picture leaves out with their CVaR 0.9; empty where it shows all."""
+    models = [*evidence.study.of("baseline"), *evidence.study.of("variant")]
+    far = [
+        f"{model.name} at {number(float(evidence.risk(model.name, TAIL)[0].mean()))}"
+        for model in models
+        if not in_view(evidence, model)
+    ]
+    return ", ".join(far)
 
 
 def _places(evidence: StudyEvidence, points: Sequence[Model]) -> tuple[list[float], list[float]]:

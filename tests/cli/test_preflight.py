@@ -326,9 +326,8 @@ def test_a_full_disk(job, monkeypatch):
     with pytest.raises(EnvironmentProblem) as error:
         preflight.check(plan(job))
     assert str(error.value) == (
-        f"{job.folder}: 300 MB are free and the run may take 302 MB; free"
-        " some space, or choose another disk by"
-        " --out (the run) and OPENRLHF_RAD_CACHE (the assets)"
+        f"{job.folder}: 300 MB are free and the run may take 302 MB; free some space, or choose another disk"
+        " by --out (the run) and OPENRLHF_RAD_CACHE (the assets)"
     )
     assert error.value.exit_code == 3
 

@@ -115,9 +115,8 @@ def test_a_hub_that_is_not_there(tmp_path):
         " the hub did not give it ("
     )
     assert last.endswith(
-        "; download round0/30k/test.jsonl.gz of PKU-Alignment/BeaverTails where there is a network,"
-        " and give its"
-        " path"
+        "; download round0/30k/test.jsonl.gz of PKU-Alignment/BeaverTails where there is a network, and give"
+        " its path"
     )
 
 

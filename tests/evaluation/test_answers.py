@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.evaluation.answers import pair, read_answers
+from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns
+from openrlhf_rad.evaluation.pairing import pair
 from openrlhf_rad.tables import batches, pick
 
 FORMATS = ["jsonl", "csv", "parquet"]
@@ -128,9 +129,8 @@ def test_the_same_sample_twice(write, rows):
     assert read(write("fine.jsonl", table)).sample_b.size == 8
     table[5]["sample"] = 0
     assert fault(write("twice.jsonl", table)) == (
-        "FILE:6: the same prompt and sample stand in row 5 already, and 0 other rows repeat one too; a"
-        " sample of a"
-        " prompt may appear once; remove the repeats, or number the samples"
+        "FILE:6: the same prompt and sample stand in row 5 already, and 0 other rows repeat one too; a sample"
+        " of a prompt may appear once; remove the repeats, or number the samples"
     )
 
 

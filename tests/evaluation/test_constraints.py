@@ -8,10 +8,11 @@ import pytest
 from openrlhf_rad.cli import gate_run
 
 from openrlhf_rad.errors import ConfigError, DataError
-from openrlhf_rad.evaluation.answers import pair, read_answers
+from openrlhf_rad.evaluation.answers import read_answers
 from openrlhf_rad.evaluation.columns import Columns, CostColumn
 from openrlhf_rad.evaluation.compare import Analysis
 from openrlhf_rad.evaluation.constraints import CostOf, costs_of
+from openrlhf_rad.evaluation.pairing import pair
 from openrlhf_rad.evaluation.run import Job, run
 from openrlhf_rad.evaluation.sources import AnswerPlan, Rating, parse_sources
 from openrlhf_rad.profile import RiskProfile

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.evaluation.answers import paired
 from openrlhf_rad.evaluation.feasibility import Candidate, Violation, judge, reason
+from openrlhf_rad.evaluation.pairing import paired
 from openrlhf_rad.method.constraint import evaluate
 from openrlhf_rad.method.reference import resolve
 from openrlhf_rad.profile import load_profile

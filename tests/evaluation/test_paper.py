@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openrlhf_rad.evaluation import compare
+from openrlhf_rad.evaluation import compare, doubts
 from openrlhf_rad.evaluation.compare import reward_wins, safety
 from openrlhf_rad.evaluation.gate import Gate, GateVerdict, Outcome, Requirements, weighed
 from openrlhf_rad.method.settings import Level
@@ -104,13 +104,13 @@ def test_all_pairs_baseline_against_candidate_first():
 def test_warnings_name_what_is_too_little(panel):
     rng = np.random.default_rng(2)
     held = panel([1] * 100, {"baseline": rng.normal(size=100), "candidate": rng.normal(size=100)})
-    assert compare.warnings(held, ["baseline", "candidate"], CVAR)[0] == (
+    assert doubts.warnings(held, ["baseline", "candidate"], CVAR)[0] == (
         "baseline and candidate: cvar α=0.9 rests on 10 independent answers; below 30 it has no interval,"
         " for none would hold where tails are heavy; use about 300 prompts"
     )
     spiked = held.cost["candidate"].copy()
     spiked[3] = 1e4
-    told = compare.warnings(
+    told = doubts.warnings(
         panel([1] * 100, {"baseline": held.cost["baseline"], "candidate": spiked}),
         ["baseline", "candidate"],
         MEAN,
@@ -118,10 +118,10 @@ def test_warnings_name_what_is_too_little(panel):
     assert told[0].startswith("baseline and candidate: one prompt makes up 99% of the variance")
     assert len(told) == 1  # rewards that nobody gave are no doubt
     rewarded = panel([1] * 3, {"old": [1, 2, 3], "new": [1, 2, 3]}, {"old": [0, 0, 1]})
-    assert compare.warnings(rewarded, ["old", "new"], MEAN)[-1] == (
+    assert doubts.warnings(rewarded, ["old", "new"], MEAN)[-1] == (
         "no rewards of new: nothing is split by reward where it takes part"
     )
-    assert compare.warnings(panel([1] * 3, {"baseline": [1, 2, 3]}), ["baseline"], MEAN)[0] == (
+    assert doubts.warnings(panel([1] * 3, {"baseline": [1, 2, 3]}), ["baseline"], MEAN)[0] == (
         "3 prompts give no intervals; at least 8 are needed"
     )
 

@@ -253,8 +253,7 @@ def test_a_process_that_dies_shows_the_end_of_its_log(tmp_path):
         work.perform("x: cost", request, rows, tmp_path / "w", silent)
     assert str(caught.value) == (
         "last words\nx: cost: the process ended with exit code 3, its last lines stand above; the whole log"
-        " is"
-        f" {tmp_path}/w/process.log; what was done is kept, run the command again to go on"
+        f" is {tmp_path}/w/process.log; what was done is kept, run the command again to go on"
     )
 
 

@@ -197,9 +197,8 @@ def test_the_deadline(rad, words):
     assert first.startswith("20 calls, ")
     answered = int(last.split("so there is no table; ")[1].split()[0])
     assert last == (
-        f"error: stopped, as the deadline of 0.9 s has passed; {20 - answered} of 20 requests have no"
-        f" answer, so there is no table; {answered} replies are in {rad.folder / 'cache.sqlite'}; run"
-        " the same"
+        f"error: stopped, as the deadline of 0.9 s has passed; {20 - answered} of 20 requests have no answer,"
+        f" so there is no table; {answered} replies are in {rad.folder / 'cache.sqlite'}; run the same"
         " command again to ask for the rest"
     )
     assert 1 <= answered <= 4

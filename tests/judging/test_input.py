@@ -117,8 +117,7 @@ def test_a_prompt_file_with_faults(tmp_path):
         load_judging_prompt(path)
     assert str(error.value).splitlines() == [
         f"{path}:2:1: {{promt}} is not a placeholder; they are {{prompt}}, {{answer_a}}, {{answer_b}},"
-        f" {{format}};"
-        " did you mean prompt?",
+        " {format}; did you mean prompt?",
         f"{path}: {{prompt}}, {{answer_b}} is missing; the judge must see it; add it to the text",
     ]
     path.write_text("{prompt} {answer_a} {answer_b} say [[A]]")

@@ -67,9 +67,8 @@ def test_a_judge_that_prefers_the_first_answer_is_found_out(rad, files):
     assert result["overall"]["tie"]["value"] == 1.0
     assert result["position"]["followed"]["value"] == 1.0
     warning = (
-        "the judge is biased to the first answer: it preferred the first in"
-        " 100\N{NO-BREAK SPACE}% of the 20 pairs whose"
-        " verdict changed with the order"
+        "the judge is biased to the first answer: it preferred the first in 100\N{NO-BREAK SPACE}% of the 20"
+        " pairs whose verdict changed with the order"
     )
     assert result["position"]["warning"] == warning
     assert f"! {warning}" in rad.out
@@ -86,9 +85,8 @@ def test_a_judge_that_guesses_is_found_out(rad, files):
     rad.server.answer = guess
     assert rad.judge(*pair_of(files, [2] * 60, list(range(60)))) == 0
     assert rad.summary["result"]["position"]["warning"] == (
-        "the judge is not shown to be better than a coin: 50\N{NO-BREAK SPACE}% of 60"
-        " preferences changed with the order of the"
-        " answers"
+        "the judge is not shown to be better than a coin: 50\N{NO-BREAK SPACE}% of 60 preferences changed"
+        " with the order of the answers"
     )
 
 

@@ -132,9 +132,8 @@ def test_log_probabilities_that_are_asked_for_and_not_given_stop_the_run(server,
         f"judge small at {server.url} gave no rating for the prompt '<|im_start|>user\\nq0"
     )
     assert (
-        "the endpoint gives no log-probabilities, and an expected rating is asked for; have it give them,"
-        " or write"
-        " cost.judge.score: number; it said '4'; the run stops rather than train without costs"
+        "the endpoint gives no log-probabilities, and an expected rating is asked for; have it give them, or"
+        " write cost.judge.score: number; it said '4'; the run stops rather than train without costs"
     ) in said
     assert rated(judge(server, tmp_path, score="auto")) == [4.0] * 5
     # With some and not with others they would be two costs.
@@ -246,8 +245,7 @@ PROFILE = "risk: mean\ncost:\n  judge: "
         (
             "{model: m}",
             "p.yaml:3:10: cost.judge.base_url is missing; every source needs one; write for instance"
-            " base_url:"
-            " http://127.0.0.1:8000/v1",
+            " base_url: http://127.0.0.1:8000/v1",
         ),
         (
             f"{{model: m, base_url: 'https://x/v1', api_key: {KEY}}}",
@@ -267,9 +265,8 @@ PROFILE = "risk: mean\ncost:\n  judge: "
         ),
         (
             "{model: m, base_url: 'http://x/v1', score: expected, highest: 10}",
-            "p.yaml:3:72: cost.judge.highest is 10; an expected rating needs ratings of one token, 9 at"
-            " most; lower"
-            " highest, or write score: number",
+            "p.yaml:3:72: cost.judge.highest is 10; an expected rating needs ratings of one token, 9 at most;"
+            " lower highest, or write score: number",
         ),
         (
             "{model: m, base_url: 'http://x/v1', price_in: 1}",
@@ -319,8 +316,7 @@ def test_what_a_judge_lacks_is_said_before_it_is_asked(tmp_path, monkeypatch):
     rubric.write_text("Rate {answer}. {scale}")
     assert judge_problems("cost.judge", JudgeSettings("m", "http://127.0.0.1:1/v1", rubric=str(rubric))) == [
         f"cost.judge: {rubric}:1:16: {{scale}} is not a placeholder; they are {{prompt}}, {{answer}},"
-        f" {{format}};"
-        " remove it",
+        " {format}; remove it",
         f"cost.judge: {rubric}: {{prompt}} is missing; the judge must see it; add it to the text",
     ]
     with pytest.raises(DataError):

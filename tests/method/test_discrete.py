@@ -35,21 +35,17 @@ def test_of_ratings_each_step_counts_by_its_share(spectrum):
 def test_where_the_words_say_flat_it_is_saturated():
     cvar = SPECTRA[1]
     assert meaning(cvar, (0, 1)) == (
-        "of a flag (0, 1) cvar α=0.9 says how often, not how bad: with 1 %, 5 %, 20 % of the answers at 1"
-        " it is"
-        " 0.1, 0.5, 1; flat from 10 % on, where it is 1 whatever the share"
+        "of a flag (0, 1) cvar α=0.9 says how often, not how bad: with 1 %, 5 %, 20 % of the answers at 1 it"
+        " is 0.1, 0.5, 1; flat from 10 % on, where it is 1 whatever the share"
     )
     assert meaning(cvar, (1, 2, 3, 4, 5)) == (
         "of ratings (1, 2, 3, 4, 5) cvar α=0.9 counts each step from one value to the next by how many"
-        " answers have"
-        " taken it: 1 %, 5 %, 20 % of them count 10 %, 50 %, 100 % of the step; flat from 10 % on: a step"
-        " that so"
-        " many take counts as if all did"
+        " answers have taken it: 1 %, 5 %, 20 % of them count 10 %, 50 %, 100 % of the step; flat from 10 %"
+        " on: a step that so many take counts as if all did"
     )
     assert meaning(SPECTRA[0], (0, 1)) == (
         "of a flag (0, 1) mean says how often, not how bad: with 1 %, 5 %, 20 % of the answers at 1 it is"
-        " 0.01,"
-        " 0.05, 0.2; nowhere flat"
+        " 0.01, 0.05, 0.2; nowhere flat"
     )
     for share, flat in ((0.09, False), (0.1, True), (0.3, True)):
         cost_b = (np.arange(1000) < share * 1000).astype(float)

@@ -189,8 +189,7 @@ def test_what_cannot_rate_is_said_before_it_is_loaded(classifiers, tiny):
     ]
     assert problems(bert) == [
         f"cost.classifier.harmful is empty; {bert} has the labels neutral, toxic, threat; name those that"
-        " count"
-        " as harm"
+        " count as harm"
     ]
     assert problems(bert, harmful=("neutral", "toxic", "threat"), higher="harmless") == [
         f"cost.classifier.harmful has all labels of {bert}; leave out those that are harmless",
@@ -204,9 +203,8 @@ def test_what_cannot_rate_is_said_before_it_is_loaded(classifiers, tiny):
     ]
     tokens = {"head": "tokens", "harmful": ("Yes",), "harmless": ("no",), "template": "{answer}"}
     assert problems(guard, **tokens) == [
-        f"cost.classifier.harmful has Yes; the tokenizer of {guard} has no such token; name the first"
-        " token of"
-        " the verdict"
+        f"cost.classifier.harmful has Yes; the tokenizer of {guard} has no such token; name the first token"
+        " of the verdict"
     ]
     assert problems(bert, **tokens) == [
         f"cost.classifier.model is {bert}; config.json says BertForSequenceClassification, which says no next"
@@ -214,8 +212,7 @@ def test_what_cannot_rate_is_said_before_it_is_loaded(classifiers, tiny):
     ]
     assert problems(reward, value_head="score_head") == [
         f"cost.classifier.model is {reward}; its files have no score_head.weight; they hold model, score;"
-        " name"
-        " the scalar head"
+        " name the scalar head"
     ]
 
 
@@ -232,8 +229,7 @@ def test_a_chat_template_that_is_not_there_is_told(classifiers):
 def test_a_folder_that_is_none_is_told(tmp_path):
     assert problems(tmp_path / "no") == [
         f"cost.classifier.model is {tmp_path / 'no'}; there is no such folder; name that of a Hugging Face"
-        " model,"
-        " or one of a hub"
+        " model, or one of a hub"
     ]
     (found,) = problems(tmp_path)
     assert "the folder holds no config.json" in found
@@ -300,14 +296,12 @@ PROFILE = "risk: mean\ncost:\n  classifier: "
         (
             "{model: m, harmful: 3}",
             "p.yaml:3:35: cost.classifier.harmful is 3; it must be a list of texts; write for instance"
-            " [toxic,"
-            " threat]",
+            " [toxic, threat]",
         ),
         (
             "{model: m, head: tokens, harmful: [Yes], template: '{answer}'}",
             "p.yaml:3:15: cost.classifier.harmless is empty; head tokens compares the tokens of a verdict,"
-            " and"
-            " needs both kinds; write harmless: [safe]",
+            " and needs both kinds; write harmless: [safe]",
         ),
     ],
 )

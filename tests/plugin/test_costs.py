@@ -658,7 +658,6 @@ def test_a_cost_that_the_profile_does_not_know_stops_the_run(cost_file, samples)
     with pytest.raises(CostError) as error:
         costs_of(source, samples)
     assert str(error.value) == (
-        f"{source.name} gave the cost 0.5, and the profile says that it has the values 0, 1 alone; mend"
-        " the source,"
-        " or the profile's values"
+        f"{source.name} gave the cost 0.5, and the profile says that it has the values 0, 1 alone; mend the"
+        " source, or the profile's values"
     )

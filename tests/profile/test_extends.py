@@ -121,8 +121,7 @@ def test_problems_stand_where_the_value_does(load):
         "top.yaml:3:15: risk.alpha is 2; it must lie in (0, 1); for the worst 10 % use 0.9",
         "low/base.yaml:1:1: nme is not a key of a profile; the keys are name, description, extends, risk,"
         " units, values, constraint, constraints, segments, dual, transport, cost, reference, evaluate,"
-        " watches;"
-        " did you mean name?",
+        " watches; did you mean name?",
         "low/base.yaml:5:26: dual.step is -1; it must lie in [0, ∞); 0.1 is the default",
     ]
 

@@ -242,14 +242,12 @@ def test_all_problems_are_reported_at_once_from_top_to_bottom():
         "medical.yaml:1:7: name is my profile; it must be letters, digits, dots, dashes and underscores, for"
         " it names folders; write my-profile",
         "medical.yaml:2:14: risk.alpha is 2; it must lie in (0, 1); for the worst 10 % use 0.9",
-        "medical.yaml:4:3: dual.stepp is not a key of dual; the keys are initial, step, max, method,"
-        " gap, estimate, memory, confidence, proportional, derivative, smoothing, delay;"
-        " did you mean step?",
+        "medical.yaml:4:3: dual.stepp is not a key of dual; the keys are initial, step, max, method, gap,"
+        " estimate, memory, confidence, proportional, derivative, smoothing, delay; did you mean step?",
         "medical.yaml:5:8: dual.max is -1; it must lie in (0, ∞); 10 is the default",
         "medical.yaml:6:1: riskk is not a key of a profile; the keys are name, description, extends, risk,"
         " units, values, constraint, constraints, segments, dual, transport, cost, reference, evaluate,"
-        " watches;"
-        " did you mean risk?",
+        " watches; did you mean risk?",
     ]
 
 

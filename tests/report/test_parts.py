@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 from dataclasses import replace
@@ -22,7 +23,7 @@ from openrlhf_rad.report.sources import labels
 from openrlhf_rad.report.svg import inline_svg
 from openrlhf_rad.secrets import HIDDEN, is_secret, redact, redact_command
 from openrlhf_rad.statistics.answers import arranged
-from openrlhf_rad.style import COLOURS
+from openrlhf_rad.style import COLOURS, name_points, new_figure
 
 URL = "https://me:pw@host/x?token=t&n=1"
 
@@ -84,7 +85,7 @@ def test_curves_are_the_quantiles_and_their_bands_those_of_an_evaluation():
     assert (banded == ((LEVELS >= 5 / 90) & (LEVELS <= 85 / 90))).all()
     panel, _ = arranged([f"p{i}" for i in range(90)])
     theirs = pair_costs(
-        replace(panel, cost={"baseline": cost_b, "candidate": cost_b - 0.5}),
+        replace(panel, costs={"cost": {"baseline": cost_b, "candidate": cost_b - 0.5}}),
         "baseline",
         "candidate",
         MEAN,
@@ -153,3 +154,22 @@ def test_labels_are_short_and_differ():
     assert labels([Path("/runs/a-long-name")]) == ["a-long-name"]
     assert labels([Path("/runs/seeds/1"), Path("/runs/seeds/2")]) == ["seeds/1", "seeds/2"]
     assert labels([Path("/a/run"), Path("/b/run")]) == ["a/run", "b/run"]
+
+
+def test_the_names_of_points_cover_neither_each_other_nor_a_point():
+    figure = new_figure(7.2, 4.4)
+    axes = figure.subplots()
+    rng = np.random.default_rng(2)
+    points = {f"model {k}": tuple(spot) for k, spot in enumerate(rng.normal(0, 0.05, (12, 2)))}
+    points |= {"far to the right": (3.0, 0.0), "high": (0.0, 2.0)}
+    for spot in points.values():
+        axes.plot(*spot, "s", markersize=4)
+    name_points(figure, points)
+    figure.savefig(io.BytesIO(), format="png", dpi=figure.dpi)  # the layout as it is saved
+
+    labels = {text.get_text(): text.get_window_extent() for text in axes.texts if text.get_text()}
+    assert labels.keys() == points.keys()
+    for name, box in labels.items():
+        assert axes.bbox.x0 <= box.x0 <= box.x1 <= axes.bbox.x1
+        assert not [other for other in labels if other != name and labels[other].overlaps(box)]
+        assert not [1 for x, y in axes.transData.transform(list(points.values())) if box.contains(x, y)]

@@ -97,9 +97,8 @@ def test_a_checkpoint_of_openrlhf_alone_is_neither_loaded_nor_lost(tmp_path: Pat
     with pytest.raises(ConfigError) as error:
         settle(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path / '_actor'} holds checkpoints, but none that a run with RAD has finished: there is no"
-        " λ to go"
-        " on with; start a new run with another --ckpt.path, or leave out --ckpt.load_enable"
+        f"{tmp_path / '_actor'} holds checkpoints, but none that a run with RAD has finished: there is no λ"
+        " to go on with; start a new run with another --ckpt.path, or leave out --ckpt.load_enable"
     )
     assert (held / "mp_rank_00_model_states.pt").exists()
 

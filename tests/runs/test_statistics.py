@@ -131,7 +131,7 @@ def test_intervals_are_those_of_rad_eval() -> None:
     rng = np.random.default_rng(4)
     before, after = rng.normal(0, 1, 1200), rng.normal(-0.3, 1, 1200)
     prompts = [f"prompt {i // 2}" for i in range(1200)]
-    held = replace(arranged(prompts)[0], cost={"before": before, "after": after})
+    held = replace(arranged(prompts)[0], costs={"cost": {"before": before, "after": after}})
     rows = by_name(compare(answers(before, 2), answers(after, 2), CVAR))
     for name, spectrum in (("cost_mean", make_spectrum("mean")), ("risk", CVAR)):
         theirs = improvement(held, "before", "after", spectrum, Analysis())["risk"]

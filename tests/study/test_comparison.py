@@ -107,9 +107,9 @@ def test_data_that_lack_a_model_are_refused(evidence):
     with pytest.raises(DataError) as caught:
         StudyEvidence.read(type(study)(**dict(more)), folder)
     assert str(caught.value) == (
-        f"{folder}: there are no answers of sft under seed 8, safe-rlhf under seed 8, uniform under seed"
-        " 8 and"
-        " 2 more; every model of a study is evaluated under every seed; run the study again, which goes on"
+        f"{folder}: there are no answers of sft under seed 8, safe-rlhf under seed 8, uniform under seed 8"
+        " and 2 more; every model of a study is evaluated under every seed; run the study again, which goes"
+        " on"
     )
 
 

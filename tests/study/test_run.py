@@ -75,9 +75,8 @@ def test_seeds_and_models_may_be_added_and_nothing_else(study_file, tmp_path):
         StudyFolder(other)
         .problem(other)
         .endswith(
-            "ask 0.2 of reference spread → 0.3 of reference spread); only seeds and models may be added"
-            " to it; name"
-            " another folder by out:, or set them back"
+            "ask 0.2 of reference spread → 0.3 of reference spread); only seeds and models may be added to"
+            " it; name another folder by out:, or set them back"
         )
     )
     longer = load_study(study_file(steps=21))
@@ -98,8 +97,7 @@ def test_runs_of_another_job_are_refused(tmp_path):
     assert (done.returncode, done.stderr) == (
         2,
         f"error: {tmp_path / 'out'}: it holds runs of another job (preset tiny → default); all runs of a"
-        " study are"
-        " of one job; name another folder by out:, or set the job back\n",
+        " study are of one job; name another folder by out:, or set the job back\n",
     )
 
 
@@ -110,8 +108,7 @@ def test_a_folder_with_other_things_is_left_alone(study_file, tmp_path):
     assert (done.returncode, done.stderr) == (
         2,
         f"error: {tmp_path / 'out'}: it holds other things than a study; a study writes only to an empty"
-        " folder or"
-        " its own; name another by out:\n",
+        " folder or its own; name another by out:\n",
     )
 
 
@@ -144,8 +141,7 @@ def test_a_run_is_handed_over_once(launcher, tmp_path):
         training.launch(["false"], command, tmp_path / "cvar" / "1")
     assert str(caught.value) == (
         f"launcher: false ended with exit code 1 for {tmp_path / 'cvar' / '1'}: ; mend launcher: in the"
-        " study,"
-        " the same command goes on"
+        " study, the same command goes on"
     )
     assert not note.exists()
 
@@ -160,8 +156,7 @@ def test_prompts_that_are_trained_on_are_refused(study_file, tmp_path):
         refuse_overlap(asked, job)
     assert str(caught.value) == (
         f"evaluation.held-out is {held}; 1 of its 2 prompts are trained on, in train.jsonl, first 'an old"
-        " one'; a"
-        " model is judged on prompts that it has not seen; name others"
+        " one'; a model is judged on prompts that it has not seen; name others"
     )
 
 
@@ -193,9 +188,8 @@ def test_with_a_launcher_the_study_says_what_it_waits_for(job_file, tmp_path):
         first = tmp_path / "job" / "runs" / "safe-rlhf" / "0"
         assert done.returncode == 75, done.stderr
         assert done.stdout == (
-            f"4 of 4 runs are with the launcher, the first is {first}; run the same command again when"
-            " they are"
-            " done; to hand one over again, remove its file '0.handed over.txt'\n"
+            f"4 of 4 runs are with the launcher, the first is {first}; run the same command again when they"
+            " are done; to hand one over again, remove its file '0.handed over.txt'\n"
         )
     notes = sorted((tmp_path / "job" / "runs").rglob("*.txt"))
     words = notes[0].read_text().split()
