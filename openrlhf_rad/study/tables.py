@@ -226,7 +226,7 @@ def draw_frontier(evidence: StudyEvidence, stem: Path, title: str = "") -> list[
         axes.set_ylabel("mean reward, held out")
         axes.set_title(title)
         if lines:
-            axes.legend()
+            axes.legend(loc="upper right")
         name_points(figure, places)
         return save(figure, stem)
 
