@@ -12,17 +12,19 @@ import psutil
 
 from openrlhf_rad.errors import RadError
 from openrlhf_rad.files import cache_root
-from openrlhf_rad.jobs.presets import Preset
+from openrlhf_rad.jobs.presets import PRESETS, Preset
 from openrlhf_rad.plugin import compatibility
 from openrlhf_rad.plugin.compatibility import check_versions, settle_loss
 from openrlhf_rad.processor import VARIABLE, NumberFormat, Processor, has_gpu, measurement, number_format
 
 from . import flags as flag
-from .plan import MODEL, Plan
+from .plan import HELDOUT, MODEL, Plan
 
 Problems = Iterator[str]
 #: What a run writes beside models: logs, plots, TensorBoard.
 _RUN_BYTES = 300_000_000
+#: The flags whose product is the number of answers that are learned from, with OpenRLHF's defaults.
+_ANSWERS = {"train.num_episodes": 1, "data.max_samples": 10**8, "rollout.n_samples_per_prompt": 1}
 #: What Ray, vLLM and the trainer take on a CPU beside weights.
 _PROCESS_BYTES = 3_000_000_000
 
@@ -38,13 +40,24 @@ def expectation(plan: Plan) -> list[str]:
         return []
     processor, chosen = measurement(), number_format()
     lines = [f"models compute in {chosen} on {processor.name}, {processor.cores} cores: {processor.speed}"]
-    if plan.preset:
-        missing = not all(Path(path).exists() for path in plan.assets)
-        parts = seconds(plan.preset, chosen, processor, with_assets=missing)
+    if parts := expected(plan):
         told = ", ".join(f"{part} {duration(one)}" for part, one in parts.items())
-        shorter = "" if plan.preset.name == "tiny" else "; --preset tiny is a minute's look"
+        shorter = "" if plan.preset is PRESETS["tiny"] else "; --preset tiny is a minute's look"
         lines.append(f"about {duration(sum(parts.values()))} here, alone: {told}{shorter}")
     return lines
+
+
+def expected(plan: Plan) -> dict[str, float]:
+    """The expected seconds of each part of a run; none where nobody knows: on a GPU, without a preset."""
+    if plan.preset is None or has_gpu():
+        return {}
+    missing = not all(Path(path).exists() for path in plan.assets)
+    parts = seconds(plan.preset, number_format(), measurement(), with_assets=missing)
+    for name, default in _ANSWERS.items():
+        parts["training"] *= flag.whole(plan.flags, name, default) / int(plan.preset.flags.get(name, default))
+    if HELDOUT not in plan.flags:
+        parts.pop("held-out answers", None)
+    return parts
 
 
 def seconds(

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from openrlhf_rad.errors import ConfigError, RadError
+import numpy as np
+
+from openrlhf_rad.errors import ConfigError, EnvironmentProblem, RadError
 from openrlhf_rad.evaluation.sources import Rating, Sampling, parse_rating
 from openrlhf_rad.files import keep_from_others
 from openrlhf_rad.processes import stoppable
@@ -97,6 +102,9 @@ def rehearsal(study: Study, folder: StudyFolder) -> str:
             plans = [plan for *_, plan in _plans(study, folder, StudyFolder(replace(study, out=Path(name))))]
             if wrong := dict.fromkeys(text for plan in plans for text in input_problems(plan)):
                 raise ConfigError("\n".join(wrong))
+            if waiting := [plan for plan in plans if not study.launcher and not training.done(plan.out)]:
+                with suppress(EnvironmentProblem):  # without the stack no format is chosen
+                    lines.append(f"{progress_so_far(len(plans), waiting, [])} here, alone")
             if all(Path(path).exists() for path in plans[0].assets):
                 refuse_overlap(study, _job(plans[0]))
     return "\n".join([*lines, f"write {study.out}"])
@@ -120,19 +128,23 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
     waiting = [(model, seed, plan) for model, seed, plan in plans if not training.done(plan.out)]
     if wrong := dict.fromkeys(text for *_, plan in waiting for text in preflight.input_problems(plan)):
         raise ConfigError("\n".join(wrong))
-    print(f"{len(plans) - len(waiting)} of {len(plans)} runs are done", file=sys.stderr, flush=True)
-    for model, seed, plan in waiting:
+    pace: list[float] = []
+    for place, (model, seed, plan) in enumerate(waiting):
         if study.launcher:
             command = training.command(folder, study.job, model, seed)
             training.launch(study.launcher, command, plan.out)
             continue
-        print(f"\n{model.name}, seed {seed}", file=sys.stderr, flush=True)
+        begun = time.monotonic()
+        done = progress_so_far(len(plans), [one for *_, one in waiting[place:]], pace)
+        print(f"\n{done}; {model.name}, seed {seed}", file=sys.stderr, flush=True)
         code = run.perform(plan)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code:
             say("error", [f"{model.name}, seed {seed}: the run ended with exit code {code}, see above"])
             return code
+        training.tidy(plan.out)
+        pace.append(time.monotonic() - begun)
     if left := [plan.out for *_, plan in plans if not training.done(plan.out)]:
         print(
             f"{len(left)} of {len(plans)} runs are with the launcher, the first is {left[0]}; run the same"
@@ -143,6 +155,15 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
     with stoppable(), progress() as show:
         evaluate(study, folder, job, show)
     return 0
+
+
+def progress_so_far(total: int, waiting: Sequence[Plan], pace: Sequence[float]) -> str:
+    """How many runs are done, and how long the others take: as those of this call, or as is expected."""
+    from . import machine
+
+    each = float(np.mean(pace)) if pace else sum(machine.expected(waiting[0]).values())
+    known = f", about {machine.duration(each * len(waiting))} of training left" if each else ""
+    return f"{total - len(waiting)} of {total} runs are done{known}"
 
 
 def _plans(study: Study, folder: StudyFolder, files: StudyFolder) -> list[tuple[Model, int, Plan]]:

@@ -7,6 +7,7 @@ Held-out prompts are not answered there, so that the end of every training count
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,11 @@ def done(run: Path) -> bool:
             f" evaluated; put it back, or remove {run} to train it again"
         )
     return True
+
+
+def tidy(run: Path) -> None:
+    """Remove the checkpoints of a run that is done: nothing reads them again, and they hold Adam's states."""
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def launch(launcher: Sequence[str], command: Sequence[str], run: Path) -> None:

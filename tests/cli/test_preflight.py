@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -422,6 +423,17 @@ def test_what_a_run_computes_in_and_how_long_it_takes_is_said(job, processor):
     parts = machine.seconds(PRESETS["tiny"], "float32", processor, with_assets=True)
     assert parts == {name: work.seconds + work.gflop / 40 for name, work in PRESETS["tiny"].work.items()}
     assert time_line.startswith(f"about {machine.duration(sum(parts.values()))} here, alone: assets ")
+    # Three times the steps and no held-out answers.
+    options = TrainOptions(preset="default", out=job.folder / "run")
+    whole = machine.expected(make(options))
+    flags = job.folder / "longer.yaml"
+    flags.write_text("train.num_episodes: 3\nrad.heldout: null\n")
+    longer = machine.expected(make(replace(options, config=flags)))
+    assert longer == {
+        name: spent * (3 if name == "training" else 1)
+        for name, spent in whole.items()
+        if name != "held-out answers"
+    }
     assert machine.expectation(plan(job)) == [format_line]  # of another's job nobody knows how long it takes
 
 

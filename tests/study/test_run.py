@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from openrlhf_rad.cli import machine, study_run
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.study import training
@@ -125,6 +126,25 @@ def test_a_run_whose_model_is_gone_is_told(tmp_path):
     (run / "model" / "config.json").touch()
     assert training.done(run)
     assert not training.done(tmp_path / "cvar" / "2")
+
+
+def test_how_many_runs_are_done_and_how_long_the_others_take(monkeypatch):
+    waiting = ["a", "b", "c"]
+    monkeypatch.setattr(machine, "expected", lambda plan: {"start": 20.0, "training": 400.0})
+    assert study_run.progress_so_far(5, waiting, []) == "2 of 5 runs are done, about 21 min of training left"
+    pace = [60.0, 120.0]
+    assert study_run.progress_so_far(5, waiting, pace) == "2 of 5 runs are done, about 4 min of training left"
+    monkeypatch.setattr(machine, "expected", lambda plan: {})
+    assert study_run.progress_so_far(5, waiting, []) == "2 of 5 runs are done"
+
+
+def test_a_run_that_is_done_keeps_its_model_and_no_checkpoints(tmp_path):
+    for name in ("model", "checkpoints"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").touch()
+    training.tidy(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    training.tidy(tmp_path)
 
 
 @pytest.mark.parametrize("launcher", [["tee", "-a", "{log}"], ["sh", "-c", "{}"]], ids=["words", "one word"])
