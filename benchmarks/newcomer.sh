@@ -17,16 +17,15 @@ git clone --quiet "$source" "$folder/clone"
 cd "$folder/clone"
 
 phase() { # NAME COMMAND...: run it, its output into a file, and remember its seconds
-  local name=$1 began ended
+  local name=$1 began code=0
   shift
   began=$(date +%s)
-  if ! "$@" >"$folder/$name.log" 2>&1; then
-    tail -n 30 "$folder/$name.log" >&2
-    echo "newcomer: $name failed; its output is in $folder/$name.log" >&2
-    exit 1
-  fi
-  ended=$(date +%s)
-  rows+=("$name|$((ended - began))")
+  "$@" >"$folder/$name.log" 2>&1 || code=1
+  rows+=("$name|$(($(date +%s) - began))")
+  [ "$code" = 0 ] && return
+  tail -n 30 "$folder/$name.log" >&2
+  echo "newcomer: $name failed; its output is in $folder/$name.log" >&2
+  return 1
 }
 
 rows=()
@@ -34,7 +33,8 @@ phase install make install
 phase assets .venv/bin/python -m openrlhf_rad.jobs.prepare
 phase train make train
 phase tiny .venv/bin/rad-train --preset tiny
-if [ "$tests" = yes ]; then phase test make test; fi
+failed=0
+if [ "$tests" = yes ]; then phase test make test || failed=1; fi # the other times are worth a table all the same
 
 .venv/bin/python -W ignore - <<'PYTHON'
 from openrlhf_rad.processor import measurement, number_format
@@ -51,3 +51,4 @@ declare -A words=(
 for row in "${rows[@]}"; do
   printf '| %s | %d:%02d |\n' "${words[${row%|*}]}" $((${row#*|} / 60)) $((${row#*|} % 60))
 done
+exit "$failed"
