@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -294,15 +294,7 @@ def gate_rates(world: World, gate: Gate, count: int) -> dict[str, float]:
     """How often the gate passes, fails and is inconclusive."""
     panel, found = world.panel, dict.fromkeys(Outcome, 0)
     for baseline_b, candidate_b in world.samples(count):
-        held = Panel(
-            panel.start_p,
-            panel.size_p,
-            panel.segment_p,
-            (),
-            {"cost": {"baseline": baseline_b, "candidate": candidate_b}},
-            {},
-            {},
-        )
+        held = replace(panel, costs={"cost": {"baseline": baseline_b, "candidate": candidate_b}})
         rulings = gate.decide(held, "baseline", "candidate")
         found[GateVerdict("baseline", "candidate", rulings).outcome] += 1
     return {str(outcome): number / count for outcome, number in found.items()}

@@ -143,6 +143,8 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
         if code:
             say("error", [f"{model.name}, seed {seed}: the run ended with exit code {code}, see above"])
             return code
+        if model.fixed_dual is None and (why := training.unbound(plan.out)):
+            say("note", [f"{model.name}, seed {seed}: {why}"])
         training.tidy(plan.out)
         pace.append(time.monotonic() - begun)
     if left := [plan.out for *_, plan in plans if not training.done(plan.out)]:

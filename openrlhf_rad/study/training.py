@@ -23,8 +23,11 @@ from openrlhf_rad.profile.yaml import dump
 from openrlhf_rad.runs.folder import MODEL, PLOTS, RunFolder
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.spec import Model, TrainingJob
+from openrlhf_rad.words import number
 
 PROFILES, FLAGS, HANDED = "profiles", "flags", "handed over.txt"
+#: A λ that moves nothing, and a slack that is far from the bound, both in σ₀.
+_NOTHING, _FAR = 1e-3, 0.1
 
 
 def write_profile(folder: StudyFolder, model: Model) -> Path:
@@ -110,7 +113,19 @@ def command(folder: StudyFolder, job: TrainingJob, model: Model, seed: int) -> l
     return [sys.executable, "-m", "openrlhf_rad.cli.train", *words, "--seed", str(seed), "--out", run]
 
 
-def told(run: Path) -> dict[str, float | None]:
+def unbound(run: Path) -> str:
+    """Why a run is no example of its constraint: nothing was bound in the end; empty where it was."""
+    found = told(run)
+    if found["lambda"] > _NOTHING or found["slack"] > -_FAR:
+        return ""
+    return (
+        f"over the last quarter of its steps λ stands at 0 and the violation at {number(found['slack'])}"
+        " spreads: nothing was bound there, and a comparison would be one of what came before; start λ lower,"
+        " move it by dual.method: pid, lower the learning rate, or ask for more"
+    )
+
+
+def told(run: Path) -> dict[str, float]:
     """What a run says of itself: its slack, in σ₀, and λ over the last quarter of its steps."""
     folder = RunFolder(run)
     metrics = folder.read_metrics()

@@ -5,6 +5,8 @@ made, two for passes of the gate; the seeds are fixed. The slow versions repeat 
 of benchmarks/intervals.py.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -194,15 +196,7 @@ def test_the_number_of_prompts_asked_for_is_enough(coverage):
     asked = []
     for baseline_b, candidate_b in coverage.World("normal", "normal", 80, 1, -0.3).samples(200):
         panel = coverage.World("normal", "normal", 80, 1).panel
-        held = type(panel)(
-            panel.start_p,
-            panel.size_p,
-            panel.segment_p,
-            (),
-            {"baseline": baseline_b, "candidate": candidate_b},
-            {},
-            {},
-        )
+        held = replace(panel, costs={"cost": {"baseline": baseline_b, "candidate": candidate_b}})
         ruling = gate.decide(held, "baseline", "candidate")[0]
         if ruling.needed:
             said = GateVerdict("baseline", "candidate", [ruling]).sentence

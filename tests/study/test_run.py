@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from openrlhf_rad.cli import machine, study_run
 
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
+from openrlhf_rad.runs.folder import Reference, RunFolder
 from openrlhf_rad.study import training
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.scoring import EvaluatedJob, refuse_overlap
@@ -136,6 +138,28 @@ def test_how_many_runs_are_done_and_how_long_the_others_take(monkeypatch):
     assert study_run.progress_so_far(5, waiting, pace) == "2 of 5 runs are done, about 4 min of training left"
     monkeypatch.setattr(machine, "expected", lambda plan: {})
     assert study_run.progress_so_far(5, waiting, []) == "2 of 5 runs are done"
+
+
+@pytest.mark.parametrize(
+    ("dual", "violation", "bound"),
+    [(0.0, -2.0, False), (0.5, -2.0, True), (0.0, -0.1, True), (0.0, 0.3, True)],
+)
+def test_a_run_whose_constraint_bound_nothing_is_told(tmp_path, dual, violation, bound):
+    cost_r = np.array([-2.0, 2.0] * 8)  # a spread of 2
+    run = RunFolder(tmp_path)
+    run.write_reference(Reference({"cost": cost_r}, np.full(16, np.nan), ["p"] * 16, [""] * 16))
+    for step in range(1, 9):
+        last = step > 6
+        run.append_metrics(
+            {"step": step, "lambda": dual if last else 1.0, "violation": violation if last else 1.0}
+        )
+    run.flush()
+    told = training.unbound(tmp_path)
+    assert (told == "") == bound
+    if not bound:
+        assert told.startswith(
+            "over the last quarter of its steps λ stands at 0 and the violation at −1 spreads: nothing was bound"
+        )
 
 
 def test_a_run_that_is_done_keeps_its_model_and_no_checkpoints(tmp_path):
