@@ -157,9 +157,7 @@ def test_a_run_whose_constraint_bound_nothing_is_told(tmp_path, dual, violation,
     told = training.unbound(tmp_path)
     assert (told == "") == bound
     if not bound:
-        assert told.startswith(
-            "over the last quarter of its steps λ stands at 0 and the violation at −1 spreads: nothing was bound"
-        )
+        assert "λ stands at 0 and the violation at −1 spreads: nothing was bound there" in told
 
 
 def test_a_run_that_is_done_keeps_its_model_and_no_checkpoints(tmp_path):
