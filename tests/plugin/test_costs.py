@@ -14,6 +14,7 @@ import traceback
 
 import numpy as np
 import pytest
+import ray
 import torch
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from openrlhf_rad.errors import CostError
 from openrlhf_rad.plugin.arguments import Patience
+from openrlhf_rad.plugin.costs.loading import reason
 from openrlhf_rad.plugin.costs.server import RatingServer
 from openrlhf_rad.plugin.costs.sources import (
     FunctionCost,
@@ -661,3 +663,16 @@ def test_a_cost_that_the_profile_does_not_know_stops_the_run(cost_file, samples)
         f"{source.name} gave the cost 0.5, and the profile says that it has the values 0, 1 alone; mend the"
         " source, or the profile's values"
     )
+
+
+def test_ray_s_page_on_memory_is_a_sentence():
+    told = (
+        "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2,"
+        " ID: 76be) was 22.41GB / 23.54GB (0.9518), which exceeds the memory usage threshold of 0.95; Top 10"
+        " memory users: PID\tMEM(GB)\tCOMMAND"
+    )
+    assert reason(ray.exceptions.OutOfMemoryError(told)) == (
+        "the node ran out of memory, 22.41GB of 23.54GB were in use, and Ray ended the process; end other"
+        " programs, take a smaller model or smaller batches, or raise RAY_memory_usage_threshold"
+    )
+    assert reason(ray.exceptions.RayError("lost")) == "lost"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -155,6 +156,18 @@ class LoadedModel(ModelCost):
         return checked_costs(costs, [text.prompt for text in handle], self.name)
 
 
+def reason(cause: ray.exceptions.RayError) -> str:
+    """Why an actor gave nothing; where Ray ended it for want of memory, its page of figures in a sentence."""
+    if "running low on memory" not in str(cause):
+        return str(cause)
+    used = re.search(r"was ([\d.]+GB) / ([\d.]+GB)", str(cause))
+    figures = f", {used[1]} of {used[2]} were in use" if used else ""
+    return (
+        f"the node ran out of memory{figures}, and Ray ended the process; end other programs, take a smaller"
+        " model or smaller batches, or raise RAY_memory_usage_threshold"
+    )
+
+
 class Group:
     """The actors of one source beside a run; what goes wrong in them is the source's CostError.
 
@@ -212,14 +225,14 @@ class Group:
         try:
             shards = ray.get(references)[:: self._duplicates]
         except ray.exceptions.RayError as cause:
-            raise CostError(f"{self._name} failed on a batch of {count}: {cause}") from cause
+            raise CostError(f"{self._name} failed on a batch of {count}: {reason(cause)}") from cause
         return list(itertools.chain.from_iterable(shards))
 
     def _wait_until_loaded(self) -> None:
         try:
             ray.get(self._loading)
         except ray.exceptions.RayError as cause:
-            raise rad_error(cause) or CostError(f"{self._name} does not load: {cause}") from cause
+            raise rad_error(cause) or CostError(f"{self._name} does not load: {reason(cause)}") from cause
         self._loading = []
 
 
