@@ -125,6 +125,9 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
         run.prepare(plans[0][2])
     job = _job(plans[0][2])
     refuse_overlap(study, job)
+    for model, seed, plan in plans:
+        if training.done(plan.out):  # a launcher's runs end between two calls
+            _settle(model, seed, plan)
     waiting = [(model, seed, plan) for model, seed, plan in plans if not training.done(plan.out)]
     if wrong := dict.fromkeys(text for *_, plan in waiting for text in preflight.input_problems(plan)):
         raise ConfigError("\n".join(wrong))
@@ -143,9 +146,7 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
         if code:
             say("error", [f"{model.name}, seed {seed}: the run ended with exit code {code}, see above"])
             return code
-        if model.fixed_dual is None and (why := training.unbound(plan.out)):
-            say("note", [f"{model.name}, seed {seed}: {why}"])
-        training.tidy(plan.out)
+        _settle(model, seed, plan)
         pace.append(time.monotonic() - begun)
     if left := [plan.out for *_, plan in plans if not training.done(plan.out)]:
         print(
@@ -157,6 +158,13 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
     with stoppable(), progress() as show:
         evaluate(study, folder, job, show)
     return 0
+
+
+def _settle(model: Model, seed: int, plan: Plan) -> None:
+    """Say of a run that is done whether it bound anything in the end, and keep no checkpoints of it."""
+    if model.fixed_dual is None and (why := training.unbound(plan.out)):
+        say("note", [f"{model.name}, seed {seed}: {why}"])
+    training.tidy(plan.out)
 
 
 def progress_so_far(total: int, waiting: Sequence[Plan], pace: Sequence[float]) -> str:

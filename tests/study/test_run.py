@@ -145,8 +145,17 @@ def test_how_many_runs_are_done_and_how_long_the_others_take(monkeypatch):
     [(0.0, -2.0, False), (0.5, -2.0, True), (0.0, -0.1, True), (0.0, 0.3, True)],
 )
 def test_a_run_whose_constraint_bound_nothing_is_told(tmp_path, dual, violation, bound):
-    cost_r = np.array([-2.0, 2.0] * 8)  # a spread of 2
-    run = RunFolder(tmp_path)
+    write_run(tmp_path, dual, violation)
+    told = training.unbound(tmp_path)
+    assert (told == "") == bound
+    if not bound:
+        assert "λ stands at 0 and the violation at −1 spreads: nothing was bound there" in told
+
+
+def write_run(path, dual, violation):
+    """A run of eight steps with these in its last quarter, and a spread of 2."""
+    cost_r = np.array([-2.0, 2.0] * 8)
+    run = RunFolder(path)
     run.write_reference(Reference({"cost": cost_r}, np.full(16, np.nan), ["p"] * 16, [""] * 16))
     for step in range(1, 9):
         last = step > 6
@@ -154,10 +163,6 @@ def test_a_run_whose_constraint_bound_nothing_is_told(tmp_path, dual, violation,
             {"step": step, "lambda": dual if last else 1.0, "violation": violation if last else 1.0}
         )
     run.flush()
-    told = training.unbound(tmp_path)
-    assert (told == "") == bound
-    if not bound:
-        assert "λ stands at 0 and the violation at −1 spreads: nothing was bound there" in told
 
 
 def test_a_run_that_is_done_keeps_its_model_and_no_checkpoints(tmp_path):
@@ -222,6 +227,20 @@ def tiny():
     from openrlhf_rad.jobs.prepare import prepare_tiny
 
     return prepare_tiny()
+
+
+def test_a_launcher_s_run_that_has_ended_is_tidied_and_judged(job_file, tmp_path):
+    run = tmp_path / "job" / "runs" / "safe-rlhf" / "0"
+    assert study(job_file()).returncode == 75
+    for name in ("plots", "model", "checkpoints"):
+        (run / name).mkdir(parents=True)
+    write_run(run, 0, -2)
+    (run / "model" / "config.json").touch()
+    done = study(job_file())
+    assert done.returncode == 75
+    assert "safe-rlhf, seed 0: over the last quarter of its steps λ stands at 0" in done.stderr + done.stdout
+    assert not (run / "checkpoints").exists()
+    assert "3 of 4 runs are with the launcher" in done.stdout
 
 
 def test_with_a_launcher_the_study_says_what_it_waits_for(job_file, tmp_path):
