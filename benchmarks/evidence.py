@@ -39,6 +39,7 @@ def section(name: str, images: Path | None) -> str:
         for part in evidence.sets:
             pairs = [pair for pair in evidence.pairs(part) if pair.baseline in (START, SAFE)]
             found += [tables.table_3(evidence, pairs, part), tables.table_4(evidence, pairs, part)]
+            found += tables.independent_tables(evidence, part)
             if part == HELD_OUT:
                 found += [tables.table_2(evidence, pairs, part), tables.figure_1(pairs, part)]
     if images is not None:

@@ -7,7 +7,7 @@ counts by how likely the two are. Where answers are sampled, those are all pairs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,15 @@ class StudyEvidence:
     def reward_unit(self) -> float:
         """The spread of the start's rewards."""
         return self._spread(lambda scores: scores.reward_pk)
+
+    def by_the_independent_cost(self) -> StudyEvidence | None:
+        """The same answers measured by the cost that took no part in training; None where there is none."""
+        table = {
+            key: replace(scores, cost_pk=scores.other_pk)
+            for key, scores in self.table.items()
+            if scores.other_pk is not None
+        }
+        return StudyEvidence(self.study, table, self.runs) if len(table) == len(self.table) else None
 
     def draws(self, name: str) -> Draws:
         """Of a set of prompts; only those of a job are sampled."""

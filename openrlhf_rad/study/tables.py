@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openrlhf_rad.method.spectrum import MEAN
 from openrlhf_rad.report.tables import TextTable
 from openrlhf_rad.statistics.inference import Estimate
 from openrlhf_rad.study.comparison import CELLS, TAIL, ModelPair, StudyEvidence
 from openrlhf_rad.study.exact import HELD_OUT
-from openrlhf_rad.study.spec import START, Model
+from openrlhf_rad.study.spec import SAFE, START, Model
 from openrlhf_rad.study.verdicts import CLAIMS, findings, frontier, overall
 from openrlhf_rad.words import number
 
@@ -28,6 +29,7 @@ def all_tables(evidence: StudyEvidence) -> list[TextTable]:
         pairs = list(evidence.pairs(name))
         found += [
             matrix(evidence, name),
+            *independent_tables(evidence, name),
             table_2(evidence, pairs, name),
             table_3(evidence, pairs, name),
             figure_1(pairs, name),
@@ -110,6 +112,33 @@ def matrix(evidence: StudyEvidence, name: str) -> TextTable:
         rows.append((model.name, *cells))
     title = f"Spectral risks, {name}; in bold the one that a variant bounds"
     return TextTable(title, ("model", *evidence.spectra), tuple(rows))
+
+
+def independent_tables(evidence: StudyEvidence, name: str) -> Iterator[TextTable]:
+    """Mean and tail by the independent cost, and by how much they differ from the baselines'."""
+    judged = evidence.by_the_independent_cost()
+    if judged is None:
+        return
+    baselines = [model.name for model in judged.study.of("baseline") if model.name in (START, SAFE)]
+    measures = {"mean": MEAN, "CVaR 0.9": TAIL}
+    rows = []
+    for model in [*judged.study.of("baseline"), *judged.study.of("variant")]:
+        value = {key: judged.risk(model.name, measure, name) for key, measure in measures.items()}
+        rows.append(
+            (
+                model.name,
+                *(text(judged.estimate(found, name)) for found in value.values()),
+                *(
+                    "–"
+                    if model.name == base
+                    else text(judged.estimate(found - judged.risk(base, measures[key], name), name))
+                    for base in baselines
+                    for key, found in value.items()
+                ),
+            )
+        )
+    head = ("model", *measures, *(f"{key} less {base}'s" for base in baselines for key in measures))
+    yield TextTable(f"By the independent cost, {name}", head, tuple(rows))
 
 
 def table_2(evidence: StudyEvidence, pairs: Sequence[ModelPair], name: str) -> TextTable:

@@ -13,7 +13,10 @@ from scipy import stats
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "studies" / "data" / "exact"
 PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
-EXACT = re.search(r"<!-- exact -->\n(.*?)<!-- /exact -->", PAGE, re.DOTALL)[1]
+WORLDS = {
+    name: re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", PAGE, re.DOTALL)[1]
+    for name in ("exact", "small")
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +56,9 @@ def worst_tenth(mass, cost):
     return taken @ cost.ravel()[order] / 0.1
 
 
-def row(title, first):
+def row(title, first, world="exact"):
     """The cells of a row of the page's table whose title begins so."""
-    table = EXACT.split(f"**{title}", 1)[1].split("\n\n**", 1)[0]
+    table = WORLDS[world].split(f"**{title}", 1)[1].split("\n\n**", 1)[0]
     (line,) = [line for line in table.splitlines() if line.startswith(f"| {first} |")]
     return [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -87,6 +90,18 @@ def test_how_often_the_variants_reward_is_higher(policy):
         found.append((one[:, :, None] * other[:, None, :] * higher).sum() / len(one))
     cell = row("Figure 1, held-out", "safe-rlhf vs cvar")[-1]
     assert numbers(cell)[0] == pytest.approx(100 * np.mean(found), abs=0.51)
+
+
+def test_the_worst_tenth_by_the_independent_cost():
+    table = parquet.read_table(ROOT / "studies" / "data" / "small" / "answers.parquet").to_pandas()
+    mine = table[(table.model == "medical") & (table["set"] == "held-out")]
+    tails = []
+    for _, run in mine.groupby("seed"):
+        cost = run.independent.to_numpy(float)
+        tails.append(worst_tenth(np.full((len(cost), 1), 1.0), cost[:, None]))
+    assert len(tails) == 5
+    cell = row("By the independent cost, held-out", "medical", "small")[2]
+    assert numbers(cell)[0] == pytest.approx(np.mean(tails), rel=5e-3)
 
 
 def test_the_page_is_what_its_data_say():
