@@ -23,7 +23,7 @@ from openrlhf_rad.plugin.compatibility import missing
 from openrlhf_rad.plugin.costs.sources import source_of
 from openrlhf_rad.plugin.costs.texts import RatedText, texts_behind
 from openrlhf_rad.processes import Parent
-from openrlhf_rad.processor import has_gpu
+from openrlhf_rad.processor import has_gpu, torch_dtype
 from openrlhf_rad.profile.costs import cost_of, members
 
 Row = dict[str, Any]
@@ -155,10 +155,9 @@ def likelihood(request: Row, out: Path) -> None:
 
     trust = workers.trusted()
     tokenizer = AutoTokenizer.from_pretrained(request["model"], trust_remote_code=trust)
-    device = "cuda" if has_gpu() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
-        request["model"], dtype=torch.float32, trust_remote_code=trust
-    ).to(device)
+    device, dtype = ("cuda", torch.bfloat16) if has_gpu() else ("cpu", torch_dtype())
+    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=dtype, trust_remote_code=trust)
+    model.to(device)
     model.eval()
     for path, first, rows in waiting:
         chats = [
@@ -190,12 +189,11 @@ def _losses(model: Any, chats: Sequence[tuple[list[int], ...]]) -> list[float]:
     for place, (before, answer) in enumerate(chats[:kept]):
         ids[place, : len(before) + len(answer)] = torch.tensor(before + answer)
         own[place, len(before) : len(before) + len(answer)] = True
-    ids, own = ids.to(model.device), own.to(model.device)
+    ids, own = ids.to(model.device), own[:, 1:].to(model.device)
     with torch.no_grad():
-        logits = model(ids).logits[:, :-1].float()
-    chosen = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-    told = torch.where(own[:, 1:], chosen.double(), 0.0).sum(-1)
-    return [0.0 - float(value) for value in told]
+        logits = model(ids).logits[:, :-1][own].float()
+    losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][own], reduction="none").double()
+    return [float(part.sum()) for part in torch.split(losses, own.sum(-1).tolist())]
 
 
 def _rated(row: Row, template: str | None, tokenizer: Any) -> RatedText:

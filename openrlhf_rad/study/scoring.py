@@ -96,7 +96,7 @@ def perform_all(study: Study, folder: StudyFolder, job: EvaluatedJob, show: Show
 
 
 def _rate(study: Study, folder: StudyFolder, job: EvaluatedJob, rows: list[Row], show: Show) -> None:
-    """All ratings of all answers, each by one process."""
+    """All ratings of all answers, each by one process; the likelihood of those that are told of."""
     ratings = {"cost": job.cost, "reward": job.reward}
     if study.evaluation.independent is not None:
         ratings["independent"] = parse_rating("cost", study.evaluation.independent)
@@ -104,13 +104,21 @@ def _rate(study: Study, folder: StudyFolder, job: EvaluatedJob, rows: list[Row],
     marks = {name: rating.fingerprint for name, rating in ratings.items()}
     requests["loss"] = likelihood_request(job.start, job.template)
     digest = hashlib.sha256(json.dumps([[row["prompt"], row["answer"]] for row in rows]).encode()).hexdigest()
-    asked = [{key: row.get(key) for key in ("prompt", "answer", "label", "sent", "finished")} for row in rows]
     for name, request in requests.items():
+        mine = rows if name in ratings else [row for row in rows if row["set"] == _first(study)]
+        asked = [
+            {key: row.get(key) for key in ("prompt", "answer", "label", "sent", "finished")} for row in mine
+        ]
         where = folder.path / WORK / f"{name}-{marks.get(name, 'start')}-{digest[:12]}"
-        for found in perform(f"{name} of {len(rows)} answers", request, asked, where, show):
-            rows[found["index"]][name] = found["value"]
+        for found in perform(f"{name} of {len(mine)} answers", request, asked, where, show):
+            mine[found["index"]][name] = found["value"]
             if "tokens" in found:
-                rows[found["index"]]["tokens"] = found["tokens"]
+                mine[found["index"]]["tokens"] = found["tokens"]
+
+
+def _first(study: Study) -> str:
+    """The set of prompts whose texts and safety are told of every run: the held-out ones."""
+    return next(iter(study.evaluation.prompts))
 
 
 def _gather(study: Study, folder: StudyFolder, rows: Sequence[Row]) -> None:
@@ -122,7 +130,7 @@ def _gather(study: Study, folder: StudyFolder, rows: Sequence[Row]) -> None:
         columns["independent"] = [row["independent"] for row in rows]
     table.write_table(folder.data, table.ANSWERS, columns)
     scores = table.read_scores(folder.data)
-    first = next(iter(study.evaluation.prompts))
+    first = _first(study)
     found: list[Row] = []
     for model in study.models:
         for seed in study.seeds if model.trained else study.seeds[:1]:

@@ -14,7 +14,9 @@ ROWS = [("plain-ba help-be", "help-ba harm-be"), ("plain-bi", "plain-ba"), ("pla
 ROWS += [("plain-bo", " ".join(["help-bu"] * size)) for size in (1, 300, 40, 300, 300, 300, 300, 300, 300, 7)]
 
 
-def test_it_is_the_loss_of_the_model_on_the_answers_tokens(tiny, tmp_path):
+@pytest.mark.parametrize(("number_format", "close"), [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_it_is_the_loss_of_the_model_on_the_answers_tokens(tiny, tmp_path, monkeypatch, number_format, close):
+    monkeypatch.setenv("OPENRLHF_RAD_DTYPE", number_format)
     asked = [
         {"prompt": prompt, "answer": answer, "label": None, "sent": None, "finished": None}
         for prompt, answer in ROWS
@@ -31,6 +33,6 @@ def test_it_is_the_loss_of_the_model_on_the_answers_tokens(tiny, tmp_path):
         if ids:
             labels = torch.tensor([[-100] * len(before) + ids])
             loss = model(torch.tensor([before + ids]), labels=labels).loss
-            assert row["value"] == pytest.approx(loss.item() * len(ids), rel=1e-5)
+            assert row["value"] == pytest.approx(loss.item() * len(ids), rel=close)
         else:
             assert row["value"] == 0
