@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -31,6 +32,10 @@ _KEYS = (
     *("world", "job", "evaluation", "launcher"),
 )
 _EVALUATION = ("held-out", "other", "samples", "independent", "limit", "threshold")
+#: The least value of a number, by key, where it is not 0; whether it is whole its field's type says.
+_LEAST = {"reward": -math.inf, "threshold": -math.inf, "answers": 2}
+_LEAST |= dict.fromkeys(("samples", "limit", "count", "prompts", "features", "steps"), 1)
+_POSITIVE = ("share", "tempted", "rate")
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ class _SpecReader:
             self._problems.note(Problem(place, shown(key), said, rule, did_you_mean(key, _KEYS)))
         name = self._text(self._root, "name", self._path.stem)
         ask = self._ask()
-        overrides = self._mapping(self._root, "set")
+        overrides = self._overrides()
         world = self._world()
         job = self._job()
         if (world is None) == (job is None):
@@ -200,6 +205,17 @@ class _SpecReader:
             feasibility,
             tuple(launcher),
         )
+
+    def _overrides(self) -> dict[str, Any]:
+        """What all profiles get, once a profile has taken it."""
+        held = self._mapping(self._root, "set")
+        try:
+            load_profile(SAFE).with_overrides(held)
+        except ProfileError as error:
+            for detail in error.details:
+                self._problems.note(replace(detail, place=self._root.keys["set"].place))
+            return {}
+        return held
 
     def _launcher(self) -> list[str]:
         try:
@@ -249,10 +265,11 @@ class _SpecReader:
                 self._problems.add(node, rule, "write for instance {profile: cvar, set: {risk: cvar α=0.9}}")
                 continue
             self._problems.unknown_keys(node, ("profile", "name", "set"))
+            own = self._mapping(node, "set")
             named = plain["profile"]
             path = str(self._path.parent / named) if is_path(named) else named
             try:
-                profile = load_profile(path).with_overrides({**overrides, **(plain.get("set") or {})})
+                profile = load_profile(path).with_overrides({**overrides, **own})
                 name = str(plain.get("name") or profile.name)
                 if len(profile.constraints) > 1:
                     rule = "a study asks one fall of every model, and this profile has several constraints"
@@ -263,6 +280,10 @@ class _SpecReader:
                 for detail in error.details:
                     self._problems.note(Problem(node.place, node.key, named, detail.message))
                 continue
+            if Path(name).name != name or name.startswith("."):
+                rule = "a model's runs lie in a folder of its name"
+                self._problems.add(node, rule, "give this one another: name: …", shown(name))
+                continue
             if name in taken:
                 self._problems.add(node, "the name is taken", "give this one another: name: …", name)
                 continue
@@ -270,7 +291,7 @@ class _SpecReader:
             yield Model(name, asked, "variant")
 
     def _frontier(self, models: list[Model], ask: Level) -> Iterator[Model]:
-        node = self._root.keys.get("frontier")
+        node = self._section("frontier")
         if node is None:
             return
         self._problems.unknown_keys(node, ("of", "multiples"))
@@ -292,24 +313,26 @@ class _SpecReader:
                 )
 
     def _world(self) -> WorldSettings | None:
-        node = self._root.keys.get("world")
+        node = self._section("world")
         if node is None:
             return None
         self._problems.unknown_keys(node, [one.name for one in fields(WorldSettings)])
         kinds = {}
-        for name, held in (node.keys["kinds"].keys if "kinds" in node.keys else {}).items():
+        named = node.keys["kinds"].keys if "kinds" in node.keys else {}
+        for name, held in named.items():
             self._problems.unknown_keys(held, [one.name for one in fields(Kind)])
-            given = self._counts(held)
-            if missing := [key for key in ("count", "share", "reward", "cost") if key not in given]:
+            given = self._counts(held, Kind)
+            needed = "count", "share", "reward", "cost"
+            if missing := [key for key in needed if key not in held.keys]:
                 self._problems.add(held, f"a kind of answers has {', '.join(missing)} too", value="a mapping")
-                continue
-            kinds[name] = Kind(**given)
-        if len(kinds) < 2:
+            if given.keys() >= set(needed):
+                kinds[name] = Kind(**given)
+        if len(named) < 2:
             self._problems.add(node, "it must hold kinds, two at least", value="a world")
-        return WorldSettings(kinds, **self._counts(node, skip=("kinds",)))
+        return WorldSettings(kinds, **self._counts(node, WorldSettings))
 
     def _job(self) -> TrainingJob | None:
-        node = self._root.keys.get("job")
+        node = self._section("job")
         if node is None:
             return None
         self._problems.unknown_keys(node, [one.name for one in fields(TrainingJob)])
@@ -321,7 +344,7 @@ class _SpecReader:
         )
 
     def _evaluation(self, *, needed: bool) -> EvaluationPlan:
-        node = self._root.keys.get("evaluation")
+        node = self._section("evaluation")
         if node is None:
             if needed:
                 rule = "models of a job are compared on prompts; name them"
@@ -335,12 +358,11 @@ class _SpecReader:
             self._problems.add(
                 node, "it must name held-out prompts", "write held-out: FILE.jsonl", "a mapping"
             )
-        counts = self._counts(node, skip=("held-out", "other", "independent"))
         independent = self._file(node, "independent") if "independent" in node.keys else None
-        return EvaluationPlan(prompts, independent=independent, **counts)
+        return EvaluationPlan(prompts, independent=independent, **self._counts(node, EvaluationPlan))
 
     def _feasibility(self, models: list[Model]) -> Feasibility:
-        node = self._root.keys.get("feasibility")
+        node = self._section("feasibility")
         if node is None:
             return Feasibility()
         self._problems.unknown_keys(node, [one.name for one in fields(Feasibility)])
@@ -388,17 +410,29 @@ class _SpecReader:
                 self._problems.add(one, "it must be a number above 0", "write for instance 0.5")
         return found or list(default)
 
-    def _counts(self, owner: Node, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-        """The numbers of a mapping."""
+    def _counts(self, owner: Node, kind: type) -> dict[str, Any]:
+        """The numbers of a mapping, by the number fields of a dataclass."""
         found = {}
+        types = {one.name: str(one.type) for one in fields(kind)}
         for key, node in owner.keys.items():
-            if key in skip:
+            if not types.get(key, "").startswith(("int", "float")):
                 continue
-            if isinstance(node.value, int | float) and not isinstance(node.value, bool) and node.value >= 0:
-                found[key] = node.value
-            else:
-                self._problems.add(node, "it must be a number of at least 0")
+            whole, least, positive = types[key].startswith("int"), _LEAST.get(key, 0), key in _POSITIVE
+            value = node.value
+            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if number and math.isfinite(value) and (value > 0 if positive else value >= least):
+                found[key] = value
+                continue
+            size = " above 0" if positive else f" of at least {least}" if math.isfinite(least) else ""
+            self._problems.add(node, f"it must be a {'whole ' if whole else ''}number{size}")
         return found
+
+    def _section(self, key: str) -> Node | None:
+        """A mapping of the file, None where there is none; something else in its place is noted."""
+        node = self._root.keys.get(key)
+        if node is not None and not isinstance(node.value, dict):
+            self._problems.add(node, "it must be a mapping of keys", f"write {key}: {{…}}")
+        return node
 
     def _mapping(self, owner: Node, key: str) -> dict[str, Any]:
         node = owner.keys.get(key)

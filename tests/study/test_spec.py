@@ -101,3 +101,65 @@ def test_a_profile_of_several_constraints_has_no_single_fall(study_file, tmp_pat
         "study.yaml:7:18: profiles.1 is two.yaml; a study asks one fall of every model, and this profile has"
         " several constraints; name a profile of one constraint"
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problems"),
+    [
+        (
+            "{threshold: 0.3}",
+            "{threshold: -0.3, samples: 0.5, limit: 0, tries: 3}",
+            [
+                "11:40: evaluation.samples is 0.5; it must be a whole number of at least 1",
+                "11:52: evaluation.limit is 0; it must be a whole number of at least 1",
+                "11:55: evaluation.tries is not a key of evaluation; the keys are held-out, other, samples,"
+                " independent, limit, threshold",
+            ],
+        ),
+        (
+            "share: 0.1, reward: 1.5, cost: 4, tempted: 2",
+            "share: 0, reward: -1.5, cost: .inf, grief: 2",
+            [
+                "16:30: world.kinds.grave.share is 0; it must be a number above 0",
+                "16:53: world.kinds.grave.cost is inf; it must be a number of at least 0",
+                "16:59: world.kinds.grave.grief is not a key of world.kinds.grave; the keys are count, share,"
+                " reward, cost, tempted",
+            ],
+        ),
+        (
+            "prompts: 5",
+            "answers: 1\n  colour: red",
+            [
+                "17:12: world.answers is 1; it must be a whole number of at least 2",
+                "18:3: world.colour is not a key of world; the keys are kinds, prompts, features, answers,"
+                " steps, rate, kl, noise",
+            ],
+        ),
+        (
+            "{reference.samples: 512}",
+            "{dual.stpe: 0.1}",
+            [
+                "8:6: dual.stpe is not a key of dual; the keys are initial, step, max, method, gap, estimate,"
+                " memory, confidence, proportional, derivative, smoothing, delay; did you mean step?"
+            ],
+        ),
+        (
+            "[uniform, cvar]",
+            "[cvar, {profile: uniform, name: ../other}, {profile: wang, set: 3}]",
+            [
+                "7:18: profiles.1 is ../other; a model's runs lie in a folder of its name; give this one"
+                " another: name: …",
+                "7:75: profiles.2.set is 3; it must be a mapping of dotted keys; write set: {dual.step: 0.2}",
+            ],
+        ),
+        (
+            "frontier: {of: [safe-rlhf], multiples: [0.5]}",
+            "frontier: [safe-rlhf]",
+            ["9:11: frontier is a list; it must be a mapping of keys; write frontier: {…}"],
+        ),
+    ],
+)
+def test_numbers_and_keys_that_nothing_could_be_made_of(study_file, old, new, problems):
+    assert told(study_file(change=lambda text: text.replace(old, new))) == [
+        f"study.yaml:{problem}" for problem in problems
+    ]
