@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,9 +43,10 @@ def main(options: EvaluateOptions) -> int:
         if options.dry_run:
             print(rehearsal(job))
             job.plan.check(job.sources)
-            check_models(job)
+        ratings = [rating for source in job.sources for _, rating, _ in job.plan.ratings(source)]
+        check_ratings(ratings, {"cost": "cost.{kind}", "reward": "--reward"})
+        if options.dry_run:
             return 0
-        check_models(job)
         with stoppable(), progress() as show:
             data = run(job, show)
         # A window that opens by itself would hold the command up.
@@ -150,23 +151,29 @@ def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]
     return found
 
 
-def check_models(job: Job) -> None:
-    """Raise ConfigError for a source that cannot rate, as far as it is known before anything starts."""
+def check_ratings(ratings: Iterable[Rating], places: Mapping[str, str]) -> None:
+    """Raise ConfigError for sources that cannot rate, as far as it is known before anything starts.
+
+    Args:
+        places: what names a source, by its role.
+    """
     from openrlhf_rad.plugin.costs.checkpoint import RatingModel
     from openrlhf_rad.plugin.costs.models import problems, served_problems
+    from openrlhf_rad.plugin.costs.python_file import definition_problems
 
-    ratings = {rating for source in job.sources for _, rating, _ in job.plan.ratings(source)}
-    places = {"cost": "cost.model", "reward": "--reward"}
-    models = [
-        RatingModel(places[rating.role], one.location, rating.role)
-        for rating in sorted(ratings, key=lambda rating: (rating.role, rating.location))
+    parts = [
+        (rating.role, places[rating.role].format(kind=one.kind), one)
+        for rating in sorted(set(ratings), key=lambda rating: (rating.role, rating.location))
         for one in members(CostSource(rating.kind, rating.location, rating.settings))
-        if one.kind == "model"
     ]
-    found = problems(models)
-    asked = {CostSource(one.kind, one.location, one.settings) for one in ratings if one.role == "cost"}
-    for cost in sorted(asked, key=str):
-        found += served_problems(cost, f"cost.{cost.kind}")
+    found = problems(
+        [RatingModel(named, one.location, role) for role, named, one in parts if one.kind == "model"]
+    )
+    for role, named, one in parts:
+        if one.kind == "function":
+            found += definition_problems(named, one.location, f"{role}_func")
+        elif role == "cost":
+            found += served_problems(one, named)
     if found:
         raise ConfigError("\n".join(found))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from openrlhf_rad.errors import ConfigError, EnvironmentProblem
 from openrlhf_rad.plugin import command_line, compatibility
 from openrlhf_rad.plugin.costs.models import training_problems
+from openrlhf_rad.plugin.costs.python_file import definition_problems
 from openrlhf_rad.plugin.resume import check_profile
 from openrlhf_rad.profile import CostSource, named_costs
 from openrlhf_rad.profile.costs import members
@@ -24,8 +24,6 @@ from .plan import BATCH, HELDOUT, MODEL, SAMPLES, Plan
 Problems = Iterator[str]
 #: Flags that name a reward; OpenRLHF asks for one of them.
 _REWARDS = ("reward.remote_url", "reward.model_name_or_path", "train.agent_func_path")
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def check(plan: Plan) -> None:
@@ -133,9 +131,7 @@ def _cost(plan: Plan) -> Problems:
     for place, cost in _costs(plan).items():
         for one in members(cost):
             if one.kind == "function":
-                yield from _defines(
-                    f"{place}.function", one.location, "cost_func", "(queries, prompts, labels)"
-                )
+                yield from definition_problems(f"{place}.function", one.location, "cost_func")
 
 
 def _costs(plan: Plan) -> dict[str, CostSource]:
@@ -159,32 +155,10 @@ def _reward(plan: Plan) -> Problems:
         )
     path = flag.value(plan.flags, "reward.remote_url")
     if path.endswith(".py"):
-        yield from _defines("--reward.remote_url", path, "reward_func", "(queries, prompts, labels)")
+        yield from definition_problems("--reward.remote_url", path, "reward_func")
     path = flag.value(plan.flags, "train.agent_func_path")
     if path:
-        yield from _defines("--train.agent_func_path", path, "AgentExecutor", "")
-
-
-def _defines(flag_name: str, path: str, name: str, arguments: str) -> Problems:
-    """Whether a Python file defines a name, without running it."""
-    try:
-        tree = ast.parse(Path(path).read_bytes(), path)
-    except FileNotFoundError:
-        yield f"{flag_name} is {path}; there is no such file; it must define {name}{arguments}"
-        return
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        yield f"{flag_name}: {path}{f':{line}' if line else ''}: it is not Python ({error}); correct it"
-        return
-    held = {
-        each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
-    }
-    held |= {getattr(each, "name", "") for each in ast.walk(tree) if isinstance(each, _DEFINITIONS)}
-    imported = [each for node in ast.walk(tree) if isinstance(node, _IMPORTS) for each in node.names]
-    held |= {each.asname or each.name for each in imported}
-    if name not in held and "*" not in held:
-        functions = ", ".join(node.name for node in tree.body if isinstance(node, _DEFINITIONS)) or "nothing"
-        yield f"{flag_name} is {path}; it defines {functions}; it must define {name}{arguments}"
+        yield from definition_problems("--train.agent_func_path", path, "AgentExecutor", "")
 
 
 def _particles(plan: Plan) -> Problems:

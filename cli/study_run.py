@@ -31,7 +31,7 @@ from openrlhf_rad.tables import rows
 
 from . import flags as flag
 from . import prompts
-from .evaluate_run import progress
+from .evaluate_run import check_ratings, progress
 from .plan import MODEL, Plan
 from .terminal import INTERRUPTED, console, say
 
@@ -106,7 +106,7 @@ def rehearsal(study: Study, folder: StudyFolder) -> str:
                 with suppress(EnvironmentProblem):  # without the stack no format is chosen
                     lines.append(f"{progress_so_far(len(plans), waiting, [])} here, alone")
             if all(Path(path).exists() for path in plans[0].assets):
-                refuse_overlap(study, _job(plans[0]))
+                _check_evaluation(study, _job(plans[0]))
     return "\n".join([*lines, f"write {study.out}"])
 
 
@@ -124,7 +124,7 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
     with stoppable():
         run.prepare(plans[0][2])
     job = _job(plans[0][2])
-    refuse_overlap(study, job)
+    _check_evaluation(study, job)
     for model, seed, plan in plans:
         if training.done(plan.out):  # a launcher's runs end between two calls
             _settle(model, seed, plan)
@@ -158,6 +158,14 @@ def _jobs(study: Study, folder: StudyFolder) -> int:
     with stoppable(), progress() as show:
         evaluate(study, folder, job, show)
     return 0
+
+
+def _check_evaluation(study: Study, job: EvaluatedJob) -> None:
+    """Raise ConfigError for what would stop the evaluation once all is trained."""
+    refuse_overlap(study, job)
+    if study.evaluation.independent is not None:
+        rating = parse_rating("cost", study.evaluation.independent)
+        check_ratings([rating], {"cost": "evaluation.independent"})
 
 
 def _settle(model: Model, seed: int, plan: Plan) -> None:

@@ -96,7 +96,17 @@ def test_a_dry_run_starts_nothing(rad, tables, tmp_path):
         "--out",
         "e",
     ]
-    done = rad("eval", *words, "--dry-run", "--prompts", "p.jsonl", "--set", "cost.function=c.py")
+    asked = "eval", *words, "--dry-run", "--prompts", "p.jsonl", "--set", "cost.function=c.py"
+    file = tmp_path / "c.py"
+    refused = rad(*asked, "--reward", "r.py")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"error: cost.function is {file}; there is no such file; it must define cost_func(queries, prompts,"
+        f" labels)\nerror: --reward is {tmp_path / 'r.py'}; there is no such file; it must define"
+        f" reward_func(queries, prompts, labels)\n"
+    )
+    file.write_text("def cost_func(queries, prompts, labels): return [1.0] * len(queries)\n")
+    done = rad(*asked)
     assert done.returncode == 0, done.stderr
     assert "candidate rad: answer p.jsonl with org/model, 1 a prompt" in done.stdout
     assert not (tmp_path / "e").exists()

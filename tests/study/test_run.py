@@ -211,11 +211,11 @@ def test_prompts_that_are_trained_on_are_refused(study_file, tmp_path):
 def job_file(tmp_path, tiny):
     """Writes the file of a study of the tiny preset."""
 
-    def write(heldout="@tiny/heldout.jsonl", launcher="echo"):
+    def write(heldout="@tiny/heldout.jsonl", launcher="echo", more=""):
         path = tmp_path / "job.yaml"
         path.write_text(
             f"out: {tmp_path / 'job'}\nseeds: 2\nbaselines: [safe-rlhf]\nprofiles: [cvar]\n"
-            f"job: {{preset: tiny}}\nevaluation: {{held-out: '{heldout}'}}\nlauncher: {launcher}\n"
+            f"job: {{preset: tiny}}\nevaluation: {{held-out: '{heldout}'{more}}}\nlauncher: {launcher}\n"
         )
         return path
 
@@ -227,6 +227,18 @@ def tiny():
     from openrlhf_rad.jobs.prepare import prepare_tiny
 
     return prepare_tiny()
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_a_judge_that_cannot_judge_is_told_before_anything_is_trained(job_file, tmp_path, words):
+    (tmp_path / "judge.py").write_text("def costs(queries, prompts, labels): ...\n")
+    done = study(job_file(more=", independent: judge.py"), *words)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(
+        f"evaluation.independent is {tmp_path / 'judge.py'}; it defines costs; it must define"
+        " cost_func(queries, prompts, labels)"
+    )
+    assert not (tmp_path / "job" / "runs").exists()
 
 
 def test_a_launcher_s_run_that_has_ended_is_tidied_and_judged(job_file, tmp_path):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def function_of(path: str, name: str, what: str, error: type[Exception]) -> Callable[..., Any]:
@@ -30,6 +34,30 @@ def function_of(path: str, name: str, what: str, error: type[Exception]) -> Call
     if not callable(function):
         raise error(f"{what} {path} has no {name}; define {name}(queries, prompts, labels)")
     return function  # type: ignore[no-any-return]
+
+
+def definition_problems(
+    place: str, path: str, name: str, arguments: str = "(queries, prompts, labels)"
+) -> Iterator[str]:
+    """Whether a Python file defines a name, without running it."""
+    try:
+        tree = ast.parse(Path(path).read_bytes(), path)
+    except FileNotFoundError:
+        yield f"{place} is {path}; there is no such file; it must define {name}{arguments}"
+        return
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        yield f"{place}: {path}{f':{line}' if line else ''}: it is not Python ({error}); correct it"
+        return
+    held = {
+        each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+    }
+    held |= {getattr(each, "name", "") for each in ast.walk(tree) if isinstance(each, _DEFINITIONS)}
+    imported = [each for node in ast.walk(tree) if isinstance(node, _IMPORTS) for each in node.names]
+    held |= {each.asname or each.name for each in imported}
+    if name not in held and "*" not in held:
+        functions = ", ".join(node.name for node in tree.body if isinstance(node, _DEFINITIONS)) or "nothing"
+        yield f"{place} is {path}; it defines {functions}; it must define {name}{arguments}"
 
 
 def load(path: str) -> ModuleType:
