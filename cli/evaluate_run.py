@@ -42,9 +42,11 @@ def main(options: EvaluateOptions) -> int:
         job = make(options)
         if options.dry_run:
             print(rehearsal(job))
-            job.plan.check(job.sources)
         ratings = [rating for source in job.sources for _, rating, _ in job.plan.ratings(source)]
-        check_ratings(ratings, {"cost": "cost.{kind}", "reward": "--reward"})
+        problems = job.plan.problems(job.sources)
+        problems += rating_problems(ratings, {"cost": "cost.{kind}", "reward": "--reward"})
+        if problems:
+            raise ConfigError("\n".join(problems))
         if options.dry_run:
             return 0
         with stoppable(), progress() as show:
@@ -151,8 +153,8 @@ def ratings_of(profile: RiskProfile, preset: Preset | None) -> dict[str, Rating]
     return found
 
 
-def check_ratings(ratings: Iterable[Rating], places: Mapping[str, str]) -> None:
-    """Raise ConfigError for sources that cannot rate, as far as it is known before anything starts.
+def rating_problems(ratings: Iterable[Rating], places: Mapping[str, str]) -> list[str]:
+    """Why sources cannot rate, as far as it is known before anything starts.
 
     Args:
         places: what names a source, by its role.
@@ -174,8 +176,7 @@ def check_ratings(ratings: Iterable[Rating], places: Mapping[str, str]) -> None:
             found += definition_problems(named, one.location, f"{role}_func")
         elif role == "cost":
             found += served_problems(one, named)
-    if found:
-        raise ConfigError("\n".join(found))
+    return found
 
 
 def rehearsal(job: Job) -> str:

@@ -31,7 +31,7 @@ from openrlhf_rad.tables import rows
 
 from . import flags as flag
 from . import prompts
-from .evaluate_run import check_ratings, progress
+from .evaluate_run import progress, rating_problems
 from .plan import MODEL, Plan
 from .terminal import INTERRUPTED, console, say
 
@@ -165,7 +165,8 @@ def _check_evaluation(study: Study, job: EvaluatedJob) -> None:
     refuse_overlap(study, job)
     if study.evaluation.independent is not None:
         rating = parse_rating("cost", study.evaluation.independent)
-        check_ratings([rating], {"cost": "evaluation.independent"})
+        if problems := rating_problems([rating], {"cost": "evaluation.independent"}):
+            raise ConfigError("\n".join(problems))
 
 
 def _settle(model: Model, seed: int, plan: Plan) -> None:

@@ -274,7 +274,7 @@ def open_source(name: str | Path, config: str | None = None, split: str | None =
         DataError: nothing is called so. EnvironmentProblem: a hub that cannot be reached.
     """
     path = Path(name).expanduser()
-    if path.exists() or _is_file_name(path):
+    if names_a_file(path):
         if config or split:
             option = "--config" if config else "--split"
             raise DataError(
@@ -299,8 +299,9 @@ def published_label(name: str | Path) -> str:
     return next((held.label for short, held in NAMES.items() if word in (short, held.hub.casefold())), "")
 
 
-def _is_file_name(path: Path) -> bool:
-    return path.is_absolute() or path.parts[:1] == ("..",) or is_table(path.name)
+def names_a_file(path: Path) -> bool:
+    """Whether a source is a file, there or not, rather than a data set's name."""
+    return path.exists() or path.is_absolute() or path.parts[:1] == ("..",) or is_table(path.name)
 
 
 def _packaged(name: str) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from openrlhf_rad.errors import ReferenceCostError
+from openrlhf_rad.errors import ConfigError, ReferenceCostError
 from openrlhf_rad.evaluation import bounds, compare, doubts, examples, sign
 from openrlhf_rad.evaluation.answers import ScoredAnswers, read_answers
 from openrlhf_rad.evaluation.columns import Columns
@@ -47,7 +47,8 @@ def run(job: Job, show: Show) -> dict[str, Any]:
     Raises:
         RadError: bad input, or a model or source that failed.
     """
-    job.plan.check(job.sources)
+    if problems := job.plan.problems(job.sources):
+        raise ConfigError("\n".join(problems))
     tables = {source.name: prepare(job.plan, source, show) for source in job.sources}
     answers = load(tables, job.sources, job.plan.columns, job.plan.asked)
     panel = pair(answers)

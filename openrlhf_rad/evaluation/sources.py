@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from openrlhf_rad.errors import ConfigError
+from openrlhf_rad.data.load import load_prompts, names_a_file
+from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import SINGLE, Costs
 from openrlhf_rad.jobs.presets import place as resolved
@@ -196,12 +197,12 @@ class AnswerPlan:
             found.append(("reward", self.reward, []))
         return found
 
-    def check(self, sources: Sequence[Source]) -> None:
-        """Raise ConfigError for whatever is missing, before anything starts."""
-        problems = []
+    def problems(self, sources: Sequence[Source]) -> list[str]:
+        """Whatever is missing, and what is wrong with a file of prompts."""
+        found = []
         for source in sources:
             if source.table is None and self.prompts is None:
-                problems.append(
+                found.append(
                     f"{source.name} is a checkpoint and there are no prompts; name them by --prompts FILE"
                 )
             held = [] if source.table is None else column_names(source.table)
@@ -210,9 +211,15 @@ class AnswerPlan:
                 for name, cost in self.asked.items()
                 if name not in self.costs and not self.columns.find_cost(cost, held)
             ]
-            problems += [self._lacks(source, name, held) for name in lacking]
-        if problems:
-            raise ConfigError("\n".join(problems))
+            found += [self._lacks(source, name, held) for name in lacking]
+        if self.prompts and any(source.table is None for source in sources):
+            path = Path(self.prompts).expanduser()
+            try:
+                if names_a_file(path):
+                    load_prompts(path)
+            except DataError as error:
+                found += str(error).split("\n")
+        return found
 
     def _lacks(self, source: Source, cost: str, held: Sequence[str]) -> str:
         """A cost that is neither in the table nor to be had."""

@@ -100,12 +100,15 @@ def test_a_dry_run_starts_nothing(rad, tables, tmp_path):
     file = tmp_path / "c.py"
     refused = rad(*asked, "--reward", "r.py")
     assert refused.returncode == 2
-    assert refused.stderr == (
+    assert refused.stderr.splitlines() == [
+        "error: p.jsonl: there is no such file; check the path",
         f"error: cost.function is {file}; there is no such file; it must define cost_func(queries, prompts,"
-        f" labels)\nerror: --reward is {tmp_path / 'r.py'}; there is no such file; it must define"
-        f" reward_func(queries, prompts, labels)\n"
-    )
+        " labels)",
+        f"error: --reward is {tmp_path / 'r.py'}; there is no such file; it must define reward_func(queries,"
+        " prompts, labels)",
+    ]
     file.write_text("def cost_func(queries, prompts, labels): return [1.0] * len(queries)\n")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n')
     done = rad(*asked)
     assert done.returncode == 0, done.stderr
     assert "candidate rad: answer p.jsonl with org/model, 1 a prompt" in done.stdout
