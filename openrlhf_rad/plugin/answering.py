@@ -167,12 +167,14 @@ def likelihood(request: Row, out: Path) -> None:
             )
             for row in rows
         ]
+        # Those of like length together: a pass is as wide as its longest.
+        order = sorted(range(len(chats)), key=lambda place: sum(map(len, chats[place])))
         values: list[float] = []
         while len(values) < len(chats):
-            values += _losses(model, chats[len(values) :])
+            values += _losses(model, [chats[place] for place in order[len(values) :]])
         found = [
-            {"index": first + place, "value": value, "tokens": len(answer)}
-            for place, (value, (_, answer)) in enumerate(zip(values, chats, strict=True))
+            {"index": first + place, "value": value, "tokens": len(chats[place][1])}
+            for place, value in sorted(zip(order, values, strict=True))
         ]
         write_shard(path, found)
 
