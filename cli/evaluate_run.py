@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openrlhf_rad.data import load_prompts
 from openrlhf_rad.errors import ConfigError, RadError, did_you_mean
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.compare import Analysis
@@ -21,7 +20,7 @@ from openrlhf_rad.jobs.presets import PRESETS, Preset, place
 from openrlhf_rad.plugin.arguments import TRUST
 from openrlhf_rad.processes import stoppable
 from openrlhf_rad.profile import CostSource, RiskProfile, load_profile
-from openrlhf_rad.profile.costs import JudgeSettings, members
+from openrlhf_rad.profile.costs import JudgeSettings
 from openrlhf_rad.progress import bars
 from openrlhf_rad.tables import column_names, rows
 
@@ -44,7 +43,7 @@ def main(options: EvaluateOptions) -> int:
             print(rehearsal(job))
         ratings = [rating for source in job.sources for _, rating, _ in job.plan.ratings(source)]
         problems = job.plan.problems(job.sources)
-        problems += rating_problems(ratings, {"cost": "cost.{kind}", "reward": "--reward"})
+        problems += rating_problems(ratings, {"reward": "--reward"})
         if problems:
             raise ConfigError("\n".join(problems))
         if options.dry_run:
@@ -157,16 +156,16 @@ def rating_problems(ratings: Iterable[Rating], places: Mapping[str, str]) -> lis
     """Why sources cannot rate, as far as it is known before anything starts.
 
     Args:
-        places: what names a source, by its role.
+        places: what names a source, by its role; else its key in the profile does.
     """
     from openrlhf_rad.plugin.costs.checkpoint import RatingModel
-    from openrlhf_rad.plugin.costs.models import problems, served_problems
+    from openrlhf_rad.plugin.costs.models import placed, problems, served_problems
     from openrlhf_rad.plugin.costs.python_file import definition_problems
 
     parts = [
-        (rating.role, places[rating.role].format(kind=one.kind), one)
+        (rating.role, places.get(rating.role, key), one)
         for rating in sorted(set(ratings), key=lambda rating: (rating.role, rating.location))
-        for one in members(CostSource(rating.kind, rating.location, rating.settings))
+        for key, one in placed(CostSource(rating.kind, rating.location, rating.settings))
     ]
     found = problems(
         [RatingModel(named, one.location, role) for role, named, one in parts if one.kind == "model"]
@@ -214,7 +213,7 @@ def _asked(plan: AnswerPlan, source: Source) -> Iterator[str]:
         ]
         answers, tokens = len(sizes), max(sizes) // BYTES_A_TOKEN + 1
     elif plan.prompts is not None and Path(plan.prompts).is_file():
-        answers = plan.sampling.samples * len(load_prompts(plan.prompts)[: plan.limit])
+        answers = plan.sampling.samples * len(plan.questions)
     for location, settings in judges:
         yield Rater.of(settings).asked(location, answers, tokens)
 

@@ -7,10 +7,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from openrlhf_rad.data.load import load_prompts, names_a_file
+from openrlhf_rad.data import Prompt, load_prompts
+from openrlhf_rad.data.load import names_a_file
 from openrlhf_rad.errors import ConfigError, DataError
 from openrlhf_rad.evaluation.columns import Columns
 from openrlhf_rad.evaluation.constraints import SINGLE, Costs
@@ -168,6 +170,11 @@ class AnswerPlan:
     asked: Costs = field(default_factory=lambda: SINGLE)
     labels: frozenset[str] = frozenset()
 
+    @cached_property
+    def questions(self) -> list[Prompt]:
+        """The prompts that checkpoints answer. Raises DataError, EnvironmentProblem."""
+        return load_prompts(self.prompts or "")[: self.limit]
+
     def steps(self, source: Source) -> list[str]:
         """What will be done for a source, in words."""
         if source.table is None:
@@ -213,10 +220,9 @@ class AnswerPlan:
             ]
             found += [self._lacks(source, name, held) for name in lacking]
         if self.prompts and any(source.table is None for source in sources):
-            path = Path(self.prompts).expanduser()
             try:
-                if names_a_file(path):
-                    load_prompts(path)
+                if names_a_file(Path(self.prompts).expanduser()):
+                    self.questions  # noqa: B018 - reads them
             except DataError as error:
                 found += str(error).split("\n")
         return found

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from openrlhf_rad.data import load_prompts
 from openrlhf_rad.data.records import MISSING, cell, prompt_of, text
 from openrlhf_rad.errors import ConfigError, DataError, EnvironmentProblem
 from openrlhf_rad.evaluation.columns import CostColumn
@@ -169,7 +168,7 @@ def _line(row: Row, asked: Iterable[str]) -> Row:
 
 
 def _generated(plan: AnswerPlan, source: Source, show: Show) -> list[Row]:
-    prompts = load_prompts(plan.prompts or "")[: plan.limit]
+    prompts = plan.questions
     if plan.template and any(prompt.messages for prompt in prompts):
         raise ConfigError(
             f"{plan.prompts}: prompts are lists of messages, and the template {plan.template!r} holds one"

@@ -160,7 +160,7 @@ class StudyEvidence:
 
     def pairs(self, name: str) -> Iterator[ModelPair]:
         """Every variant and every other baseline beside every baseline before it."""
-        models = [*self.study.of("baseline"), *self.study.of("variant")]
+        models = self.study.compared
         for place, baseline in enumerate(self.study.of("baseline")):
             for variant in models[place + 1 :]:
                 yield self.pair(baseline, variant, name)

@@ -45,11 +45,7 @@ def write_page(evidence: StudyEvidence, found: Sequence[TextTable], path: Path) 
 def _chart(evidence: StudyEvidence, risk: Spectrum, name: str) -> Chart:
     """Reward against a risk: a mark a model, a line through those of several asks."""
     panel = ChartPanel("mean reward", f"{risk} of the cost ← safer", height=360)
-    shown = [
-        model
-        for model in [*evidence.study.of("baseline"), *evidence.study.of("variant")]
-        if in_view(evidence, model)
-    ]
+    shown = [model for model in evidence.study.compared if in_view(evidence, model)]
     said, places = [], {}
     for model in shown:
         points = frontier(evidence, model.name) or [model]

@@ -23,6 +23,7 @@ from openrlhf_rad.jobs.presets import place
 from openrlhf_rad.progress import Show
 from openrlhf_rad.study import answers as table
 from openrlhf_rad.study.estimates import passes_safety_test
+from openrlhf_rad.study.exact import HELD_OUT
 from openrlhf_rad.study.folder import StudyFolder
 from openrlhf_rad.study.spec import START, Study
 from openrlhf_rad.study.training import told
@@ -104,8 +105,9 @@ def _rate(study: Study, folder: StudyFolder, job: EvaluatedJob, rows: list[Row],
     marks = {name: rating.fingerprint for name, rating in ratings.items()}
     requests["loss"] = likelihood_request(job.start, job.template)
     digest = hashlib.sha256(json.dumps([[row["prompt"], row["answer"]] for row in rows]).encode()).hexdigest()
+    held = [row for row in rows if row["set"] == HELD_OUT]
     for name, request in requests.items():
-        mine = rows if name in ratings else [row for row in rows if row["set"] == _first(study)]
+        mine = rows if name in ratings else held
         asked = [
             {key: row.get(key) for key in ("prompt", "answer", "label", "sent", "finished")} for row in mine
         ]
@@ -114,11 +116,6 @@ def _rate(study: Study, folder: StudyFolder, job: EvaluatedJob, rows: list[Row],
             mine[found["index"]][name] = found["value"]
             if "tokens" in found:
                 mine[found["index"]]["tokens"] = found["tokens"]
-
-
-def _first(study: Study) -> str:
-    """The set of prompts whose texts and safety are told of every run: the held-out ones."""
-    return next(iter(study.evaluation.prompts))
 
 
 def _gather(study: Study, folder: StudyFolder, rows: Sequence[Row]) -> None:
@@ -130,15 +127,14 @@ def _gather(study: Study, folder: StudyFolder, rows: Sequence[Row]) -> None:
         columns["independent"] = [row["independent"] for row in rows]
     table.write_table(folder.data, table.ANSWERS, columns)
     scores = table.read_scores(folder.data)
-    first = _first(study)
     found: list[Row] = []
     for model in study.models:
         for seed in study.seeds if model.trained else study.seeds[:1]:
             mine = [
-                row for row in rows if (row["model"], row["seed"], row["set"]) == (model.name, seed, first)
+                row for row in rows if (row["model"], row["seed"], row["set"]) == (model.name, seed, HELD_OUT)
             ]
             run = told(folder.run(model, seed)) if model.trained else {"slack": None, "lambda": None}
-            costs = scores[START, seed, first].cost_pk, scores[model.name, seed, first].cost_pk
+            costs = (scores[name, seed, HELD_OUT].cost_pk for name in (START, model.name))
             passed = {"released": passes_safety_test(study.ask, *costs)}
             found.append({"model": model.name, "seed": seed} | run | passed | texts(mine))
     table.write_table(folder.data, table.RUNS, {key: [row[key] for row in found] for key in found[0]})

@@ -135,6 +135,11 @@ class Study:
         """One of them by its name."""
         return next(model for model in self.models if model.name == name)
 
+    @property
+    def compared(self) -> list[Model]:
+        """All but the points of the frontier, baselines first."""
+        return [*self.of("baseline"), *self.of("variant")]
+
     def of(self, role: str) -> list[Model]:
         """Those of a role."""
         return [model for model in self.models if model.role == role]

@@ -101,7 +101,7 @@ def model_table(evidence: StudyEvidence) -> TextTable:
 
 def matrix(evidence: StudyEvidence, name: str) -> TextTable:
     """Every spectral risk × every model; in brackets by how much it lies below the start's, in %."""
-    models = [*evidence.study.of("baseline"), *evidence.study.of("variant")]
+    models = evidence.study.compared
     rows = []
     for model in models:
         cells = []
@@ -122,7 +122,7 @@ def independent_tables(evidence: StudyEvidence, name: str) -> Iterator[TextTable
     baselines = [model.name for model in judged.study.of("baseline") if model.name in (START, SAFE)]
     measures = {"mean": MEAN, "CVaR 0.9": TAIL}
     rows = []
-    for model in [*judged.study.of("baseline"), *judged.study.of("variant")]:
+    for model in judged.study.compared:
         value = {key: judged.risk(model.name, measure, name) for key, measure in measures.items()}
         rows.append(
             (
@@ -228,7 +228,7 @@ def draw_frontier(evidence: StudyEvidence, stem: Path, title: str = "") -> list[
     with styled():
         figure = new_figure(7.2, 4.4)
         axes = figure.subplots()
-        shown = [*evidence.study.of("baseline"), *evidence.study.of("variant")]
+        shown = evidence.study.compared
         lines = {model.name: points for model in shown if (points := frontier(evidence, model.name))}
         styles = [BEFORE, AFTER, *OTHERS]
         for place, (name, points) in enumerate(lines.items()):
@@ -268,7 +268,7 @@ def in_view(evidence: StudyEvidence, model: Model) -> bool:
 
 def left_out(evidence: StudyEvidence) -> str:
     """The models that a picture leaves out with their CVaR 0.9; empty where it shows all."""
-    models = [*evidence.study.of("baseline"), *evidence.study.of("variant")]
+    models = evidence.study.compared
     far = [
         f"{model.name} at {number(float(evidence.risk(model.name, TAIL)[0].mean()))}"
         for model in models
